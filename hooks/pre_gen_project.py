@@ -1,0 +1,356 @@
+"""Check every answer before a file is written, and report all that are wrong in one message.
+
+Cookiecutter renders this file and runs it on its own Python (3.10 or later): standard library only, and Jinja only
+inside string literals, so that the source is Python as it stands.
+"""
+
+import json
+import keyword
+import os
+import re
+import sys
+from collections.abc import Callable
+
+# tojson escapes every quote, backslash and control character, so that no answer can end this raw string.
+ANSWERS: dict[str, object] = json.loads(r"""{{ cookiecutter | tojson }}""")
+
+# The choices of cookiecutter.json again (a test compares them): an edited replay file brings its answers unchecked.
+CHOICES = {
+    "framework": ("fastapi", "flask", "django"),
+    "otlp_protocol": ("http/protobuf", "grpc"),
+    "decorator_style": ("traced", "paired", "native"),
+    "python_version": ("3.13", "3.12", "3.11", "3.14"),
+    "kubernetes": ("yes", "no"),
+    "github_actions": ("yes", "no"),
+}
+
+WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)}
+
+# YAML reads these as a truth value or as nothing, wherever they stand without quotes.
+YAML_WORDS = {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}
+
+# What only some of the supported Pythons have, so that the answer does not depend on the one that runs this hook.
+KEYWORDS = {*keyword.kwlist, *keyword.softkwlist, "type"}
+STANDARD_LIBRARY = {name.lower() for name in sys.stdlib_module_names} | set(
+    """
+    aifc annotationlib asynchat asyncore audioop cgi cgitb chunk compression crypt distutils imghdr imp lib2to3
+    mailcap msilib nis nntplib ossaudiodev pipes smtpd sndhdr spwd sunau telnetlib uu xdrlib
+    """.split()
+)
+
+# Folders and files of the generated project, and names that git or the test tools treat in their own way.
+PROJECT_NAMES = set(
+    "build conftest deploy dev dist docs env gunicorn_conf manage overlays scripts src test tests venv".split()
+)
+
+# Distributions and import names that the generated projects install, with underscores.
+DEPENDENCIES = set(
+    """
+    opentelemetry
+    aiosqlite annotated_doc annotated_types anyio asgiref async_timeout asyncpg blinker certifi cffi
+    charset_normalizer click colorama deprecated dj_database_url django exceptiongroup fastapi flask google
+    googleapis_common_protos greenlet grpc grpcio gunicorn h11 h2 httpcore httptools httpx idna importlib_metadata
+    itsdangerous jinja2 markupsafe opentelemetry_sdk orjson packaging protobuf psutil psycopg psycopg2 psycopg_binary
+    psycopg_c psycopg_pool pydantic pydantic_core pydantic_settings python_dotenv dotenv requests sniffio sqlalchemy
+    sqlparse starlette typing_extensions typing_inspection tzdata urllib3 uvicorn uvloop watchfiles websockets
+    werkzeug wrapt zipp
+    ast_serialize attr attrs coverage django_stubs django_stubs_ext editables execnet hatchling hypothesis iniconfig
+    librt mypy mypy_django_plugin mypy_extensions mypyc pathspec pip pkg_resources pluggy py pygments pytest
+    pytest_asyncio pytest_cov pytest_django pytest_xdist ruff setuptools sitecustomize sortedcontainers tomli
+    trove_classifiers types_pyyaml types_requests usercustomize uv virtualenv wheel xdist yaml
+    """.split()
+)
+
+
+def is_dependency(name: str) -> bool:
+    """Whether a distribution or package of that name is installed beside the service; runs of `-` and `_` are one.
+
+    >>> is_dependency("opentelemetry-sdk"), is_dependency("pydantic--core"), is_dependency("flask")
+    (True, True, True)
+    >>> is_dependency("flask-orders")
+    False
+    """
+    name = re.sub("[-_]+", "_", name)
+    return name in DEPENDENCIES or name.startswith("opentelemetry_")
+
+
+def check_text(value: str, most: int) -> str | None:
+    r"""Return what is wrong with a line of text for people, if anything.
+
+    >>> check_text('Ünï "quoted" \\ {x} 🚀', 60)
+    >>> check_text("", 60)
+    'is blank'
+    >>> check_text(" Orders", 60)
+    'starts or ends with a space'
+    >>> check_text("Orders\nPayments", 60)
+    'holds U+000A at position 7, which is not printable'
+    >>> check_text("a\u2028", 60), check_text("\u202eb", 60)
+    ('holds U+2028 at position 2, which is not printable', 'holds U+202E at position 1, which is not printable')
+    >>> check_text("x" * 61, 60)
+    'has 61 characters'
+    """
+    if len(value) > most:
+        return f"has {len(value)} characters"
+    for position, character in enumerate(value, 1):
+        if not character.isprintable():
+            return f"holds U+{ord(character):04X} at position {position}, which is not printable"
+    if not value.strip():
+        return "is blank"
+    return "starts or ends with a space" if value != value.strip() else None
+
+
+def check_project_name(value: str) -> str | None:
+    """Return what is wrong with the name for people, if anything.
+
+    >>> check_project_name("Order Service")
+    >>> check_project_name("x" * 61)
+    'has 61 characters'
+    """
+    return check_text(value, 60)
+
+
+def check_project_slug(value: str) -> str | None:
+    r"""Return what is wrong with the name of folder, distribution and service, if anything.
+
+    >>> check_project_slug("order-service"), check_project_slug("a"), check_project_slug("a" * 63)
+    (None, None, None)
+    >>> check_project_slug("Order_Service"), check_project_slug("orders\n")
+    ('is not a DNS label', 'is not a DNS label')
+    >>> check_project_slug("7days"), check_project_slug("orders-"), check_project_slug("a" * 64)
+    ('is not a DNS label', 'is not a DNS label', 'is not a DNS label')
+    >>> check_project_slug("com1")
+    'is the name of a Windows device'
+    >>> check_project_slug("null")
+    'is not text in YAML'
+    >>> check_project_slug("opentelemetry-sdk")
+    'is a package that the service depends on'
+    """
+    if not re.fullmatch("[a-z]([a-z0-9-]{0,61}[a-z0-9])?", value):
+        return "is not a DNS label"
+    if value in WINDOWS_DEVICES:
+        return "is the name of a Windows device"
+    if value in YAML_WORDS:
+        return "is not text in YAML"
+    return "is a package that the service depends on" if is_dependency(value) else None
+
+
+def check_package_name(value: str) -> str | None:
+    r"""Return what is wrong with the name of the Python package, if anything.
+
+    >>> check_package_name("order_service"), check_package_name("a1")
+    (None, None)
+    >>> check_package_name("order-service"), check_package_name("_orders"), check_package_name("bücher")
+    ('is not a lowercase identifier', 'is not a lowercase identifier', 'is not a lowercase identifier')
+    >>> check_package_name("a" * 64)
+    'has 64 characters'
+    >>> check_package_name("import"), check_package_name("match")
+    ('is a keyword of Python', 'is a keyword of Python')
+    >>> check_package_name("json"), check_package_name("distutils")
+    ('is a module of the standard library', 'is a module of the standard library')
+    >>> check_package_name("flask"), check_package_name("tests")
+    ('is a package that the service depends on', 'is a name that the project uses itself')
+    >>> check_package_name("nul")
+    'is the name of a Windows device'
+    """
+    if not re.fullmatch("[a-z][a-z0-9_]*", value):
+        return "is not a lowercase identifier"
+    if len(value) > 63:
+        return f"has {len(value)} characters"
+    if value in KEYWORDS:
+        return "is a keyword of Python"
+    if value in STANDARD_LIBRARY:
+        return "is a module of the standard library"
+    if is_dependency(value):
+        return "is a package that the service depends on"
+    if value in PROJECT_NAMES:
+        return "is a name that the project uses itself"
+    return "is the name of a Windows device" if value in WINDOWS_DEVICES else None
+
+
+def check_description(value: str) -> str | None:
+    """Return what is wrong with the description, if anything.
+
+    >>> check_description("Takes orders, gets them paid and keeps them.")
+    >>> check_description("x" * 201)
+    'has 201 characters'
+    """
+    return check_text(value, 200)
+
+
+def check_author_name(value: str) -> str | None:
+    """Return what is wrong with the name of the author or team, if anything.
+
+    >>> check_author_name("Zoë O'Brien")
+    >>> check_author_name("x" * 101)
+    'has 101 characters'
+    """
+    return check_text(value, 100)
+
+
+def check_service_namespace(value: str) -> str | None:
+    r"""Return what is wrong with the group of services, if anything.
+
+    >>> check_service_namespace("default"), check_service_namespace("Shop.eu-1_b")
+    (None, None)
+    >>> check_service_namespace("my shop"), check_service_namespace("shop."), check_service_namespace("a,b=c")
+    ('is not a plain name', 'is not a plain name', 'is not a plain name')
+    """
+    return None if re.fullmatch("[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", value) else "is not a plain name"
+
+
+def check_sampler_ratio(value: str) -> str | None:
+    """Return what is wrong with the share of traces, if anything.
+
+    >>> check_sampler_ratio("0"), check_sampler_ratio("0.25"), check_sampler_ratio("1"), check_sampler_ratio("1.0")
+    (None, None, None, None)
+    >>> check_sampler_ratio(".5")
+    'needs a digit before the point: write 0.5'
+    >>> check_sampler_ratio("1.1"), check_sampler_ratio("1e-3"), check_sampler_ratio("nan")
+    ('is not a plain number from 0 to 1', 'is not a plain number from 0 to 1', 'is not a plain number from 0 to 1')
+    >>> check_sampler_ratio("-0"), check_sampler_ratio("0,5"), check_sampler_ratio("50%")
+    ('is not a plain number from 0 to 1', 'is not a plain number from 0 to 1', 'is not a plain number from 0 to 1')
+    """
+    if re.fullmatch(r"0|1|0\.[0-9]{1,9}|1\.0{1,9}", value):
+        return None
+    if re.fullmatch(r"\.[0-9]{1,9}", value):
+        return f"needs a digit before the point: write 0{value}"
+    return "is not a plain number from 0 to 1"
+
+
+def check_choice(choices: tuple[str, ...]) -> Callable[[str], str | None]:
+    """Return the check of a prompt with a list of choices.
+
+    >>> check_choice(("yes", "no"))("yes")
+    >>> check_choice(("yes", "no"))("maybe")
+    'is not a choice'
+    """
+    return lambda value: None if value in choices else "is not a choice"
+
+
+# prompt: check, what is allowed, an example
+RULES: dict[str, tuple[Callable[[str], str | None], str, str]] = {
+    "project_name": (
+        check_project_name,
+        "1 to 60 printable characters, no space at either end",
+        "Order Service",
+    ),
+    "project_slug": (
+        check_project_slug,
+        "1 to 63 characters a-z, 0-9 and hyphen, a letter first, no hyphen last; no dependency's name and no special "
+        "word of Windows or YAML",
+        "order-service",
+    ),
+    "package_name": (
+        check_package_name,
+        "1 to 63 characters a-z, 0-9 and underscore, a letter first; no keyword, and nobody else's module",
+        "order_service",
+    ),
+    "description": (
+        check_description,
+        "1 to 200 printable characters, no space at either end",
+        "Takes orders and keeps them.",
+    ),
+    "author_name": (
+        check_author_name,
+        "1 to 100 printable characters, no space at either end",
+        "Order Team",
+    ),
+    "service_namespace": (
+        check_service_namespace,
+        "1 to 63 characters A-Z, a-z, 0-9, dot, underscore and hyphen, a letter or digit at both ends",
+        "shop",
+    ),
+    "sampler_ratio": (
+        check_sampler_ratio,
+        "a number from 0 to 1 with digits and at most one point, up to 9 digits after it",
+        "0.25",
+    ),
+    **{prompt: (check_choice(them), f"one of {', '.join(them)}", them[0]) for prompt, them in CHOICES.items()},
+}
+
+
+def find_errors(answers: dict[str, object]) -> dict[str, str]:
+    """Return what is wrong with each refused answer, and what is allowed, by prompt."""
+    errors = {}
+    for prompt, (check, allowed, example) in RULES.items():
+        value = answers.get(prompt)
+        wrong = check(value) if isinstance(value, str) else "is not text: put it in double quotes"
+        if wrong:
+            shown = repr(value)
+            if len(shown) > 70:
+                shown = f"{shown[:60]}... ({len(shown)} characters)"
+            errors[prompt] = f"  {prompt}: {shown}\n    {wrong}.\n    Allowed: {allowed}. For example: {example}"
+    return errors
+
+
+def find_replay_file(answers: dict[str, object]) -> str | None:
+    """Return the file in which cookiecutter, before it runs the hooks, keeps these very answers.
+
+    Its name is the template folder's, but the folder of a local template may be given as ".", which only cookiecutter
+    can resolve: so the contents decide.
+    """
+    folder = os.path.expanduser(os.path.join("~", ".cookiecutter_replay"))
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        path = os.path.join(folder, name)
+        try:
+            with open(path, encoding="utf-8") as file:
+                if json.load(file)["cookiecutter"] == answers:
+                    return path
+        except (OSError, ValueError, TypeError, KeyError):
+            continue  # not a replay file
+    return None
+
+
+def explain_next_step(answers: dict[str, object], examples: dict[str, str]) -> str:
+    """Return how to go on without typing the good answers again."""
+    import shlex  # only a failing run needs them
+    import subprocess
+
+    join = subprocess.list2cmdline if os.name == "nt" else shlex.join
+    if "_repo_dir" not in answers:  # cruft keeps no answers, and takes them as JSON
+        new = join([json.dumps(examples)])
+        return (
+            "To go on, run the same command again with corrected answers: cruft takes them from\n"
+            f"  cruft create --extra-context {new}\n"
+            f"  cruft update --variables-to-update {new}"
+        )
+    options = []
+    if answers.get("_checkout"):
+        options += ["--checkout", str(answers["_checkout"])]
+    if answers.get("_output_dir") != os.environ.get("PWD"):
+        options += ["--output-dir", str(answers.get("_output_dir"))]
+    if os.listdir():  # the project existed, so that it was to be overwritten
+        options += ["--overwrite-if-exists"]
+    template = str(answers.get("_template"))
+    again = join(["cookiecutter", *options, template, *(f"{key}={value}" for key, value in examples.items())])
+    replay_file = find_replay_file(answers)
+    place = replay_file or "the template's file in cookiecutter's replay_dir (~/.cookiecutter_replay by default)"
+    replay = ["--replay-file", replay_file] if replay_file else ["--replay"]
+    return (
+        "To go on, run the same command again with corrected answers, such as\n"
+        f"  {again}\n"
+        "Or, as all your answers are kept (see cookiecutter --replay), correct the wrong ones in\n"
+        f"  {place}\n"
+        "and run\n"
+        f"  {join(['cookiecutter', *replay, *options, template])}"
+    )
+
+
+def main() -> int:
+    """Check the answers; the exit status."""
+    errors = find_errors(ANSWERS)
+    if not errors:
+        return 0
+    count = "1 answer" if len(errors) == 1 else f"{len(errors)} answers"
+    examples = {prompt: RULES[prompt][2] for prompt in errors}
+    parts = [
+        f"\nNothing was generated, because of {count}:",
+        *errors.values(),
+        explain_next_step(ANSWERS, examples),
+    ]
+    print("\n\n".join(parts), end="\n\n", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,37 @@
+class Base(DeclarativeBase):
+    """The tables of this service."""
+
+
+class OrderRow(Base):
+    """An order. Money is kept in cents: SQLite has no decimals."""
+
+    __tablename__ = "orders"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    status: Mapped[str] = mapped_column(String(16))
+    total_cents: Mapped[int] = mapped_column(BigInteger)
+    items: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
+
+    @classmethod
+    def of(cls, order: Order) -> OrderRow:
+        """Return the row of an order."""
+        return cls(
+            id=order.id,
+            status=order.status,
+            total_cents=int(order.total * 100),
+            items=[item.model_dump(mode="json") for item in order.items],
+            created_at=order.created_at,
+        )
+
+    def order(self) -> Order:
+        """Return the order of this row."""
+        return Order.model_validate(
+            {
+                "id": self.id,
+                "status": self.status,
+                "total": (Decimal(self.total_cents) / 100).quantize(CENT),
+                "items": self.items,
+                "created_at": self.created_at.replace(tzinfo=UTC),  # SQLite keeps no time zone; all times are UTC
+            }
+        )

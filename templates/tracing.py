@@ -1,0 +1,261 @@
+# % if cookiecutter.decorator_style == "paired"
+"""@traced and @async_traced: a span around a function, around a coroutine, and around generators of both kinds."""
+# % else
+"""@traced: a span around a function of any kind: plain, coroutine, generator or async generator."""
+# % endif
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, TypeVar, overload
+
+from opentelemetry import context, trace
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.util.types import AttributeValue
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Attributes = Mapping[str, AttributeValue]
+Ignored = tuple[type[BaseException], ...]
+
+
+# % for decorator in (["traced", "async_traced"] if cookiecutter.decorator_style == "paired" else ["traced"])
+@overload
+def {{decorator}}(function: Callable[P, R], /) -> Callable[P, R]: ...
+
+
+@overload
+def {{decorator}}(
+    name: str | None = None,
+    /,
+    *,
+    kind: SpanKind = ...,
+    attributes: Attributes | None = ...,
+    args: Collection[str] = ...,
+    ignore: Ignored = ...,
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+
+def {{decorator}}(
+    name: Any = None,
+    /,
+    *,
+    kind: SpanKind = SpanKind.INTERNAL,
+    attributes: Attributes | None = None,
+    args: Collection[str] = (),
+    ignore: Ignored = (),
+) -> Any:
+    # % if decorator == "async_traced"
+    """Trace a coroutine function or an async generator function; otherwise the same as @traced."""
+    # % else
+    # % if cookiecutter.decorator_style == "paired"
+    """Trace each call of a function or a generator function; coroutines take @async_traced.
+    # % else
+    """Trace each call of a function.
+    # % endif
+
+    Args:
+        name: of the span; the qualified name of the function when there is none. Never put a value into it.
+        kind: of the span.
+        attributes: the same for every call.
+        args: names of parameters whose values become attributes `arg.<name>`. No other value is recorded.
+        ignore: exceptions that are a normal outcome: neither an error nor an event.
+
+    An exception sets the status ERROR and error.type on every span that it passes, and is recorded as an event on
+    the first one only (https://opentelemetry.io/docs/specs/otel/trace/exceptions/). Success leaves the status UNSET.
+
+    Raises TypeError for what cannot be traced: a class, a classmethod or staticmethod object, an unknown parameter.
+    """
+    # % endif
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        # % if cookiecutter.decorator_style == "paired"
+        _check(function, "{{decorator}}", isasync={{ decorator == "async_traced" }})
+        # % else
+        _check(function)
+        # % endif
+        return _wrap(function, _Spans(function, span_name, kind, attributes or {}, args, ignore))
+
+    span_name = name if isinstance(name, str) else None
+    return decorate if name is None or isinstance(name, str) else decorate(name)
+
+
+# % endfor
+# % if cookiecutter.decorator_style == "paired"
+def _check(function: Any, decorator: str, *, isasync: bool) -> None:
+    if isinstance(function, classmethod | staticmethod):
+        raise TypeError(f"Put @{decorator} below @{type(function).__name__}, next to the function.")
+    if not inspect.isroutine(function):
+        raise TypeError(f"@{decorator} is for functions, not for {function!r}; a name is given as a str.")
+    if (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)) != isasync:
+        other = "traced" if isasync else "async_traced"
+        raise TypeError(f"@{decorator} cannot trace {function.__qualname__}: use @{other}.")
+
+
+# % else
+def _check(function: Any) -> None:
+    if isinstance(function, classmethod | staticmethod):
+        raise TypeError(f"Put @traced below @{type(function).__name__}, next to the function.")
+    if not inspect.isroutine(function):
+        raise TypeError(f"@traced is for functions, not for {function!r}; a name is given as a str.")
+
+
+# % endif
+def _wrap(function: Callable[..., Any], spans: _Spans) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:
+            with spans.start(args, kwargs) as call, call.active():
+                return await function(*args, **kwargs)
+
+        return coroutine
+
+    # The span of a generator is current while the generator runs, and not while its consumer does.
+    if inspect.isasyncgenfunction(function):
+
+        @functools.wraps(function)
+        async def async_generator(*args: Any, **kwargs: Any) -> Any:
+            with spans.start(args, kwargs) as call:
+                steps = function(*args, **kwargs)
+                step = functools.partial(anext, steps)
+                while True:
+                    try:
+                        with call.active():
+                            value = await step()
+                    except StopAsyncIteration:
+                        return
+                    try:
+                        step = functools.partial(steps.asend, (yield value))
+                    except GeneratorExit:
+                        with call.active():
+                            await steps.aclose()
+                        raise
+                    except BaseException as thrown:
+                        step = functools.partial(steps.athrow, thrown)
+
+        return async_generator
+
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def generator(*args: Any, **kwargs: Any) -> Any:
+            with spans.start(args, kwargs) as call:
+                steps = function(*args, **kwargs)
+                step = functools.partial(next, steps)
+                while True:
+                    try:
+                        with call.active():
+                            value = step()
+                    except StopIteration as stop:
+                        return stop.value
+                    try:
+                        step = functools.partial(steps.send, (yield value))
+                    except GeneratorExit:
+                        with call.active():
+                            steps.close()
+                        raise
+                    except BaseException as thrown:
+                        step = functools.partial(steps.throw, thrown)
+
+        return generator
+
+    @functools.wraps(function)
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        with spans.start(args, kwargs) as call, call.active():
+            return function(*args, **kwargs)
+
+    return plain
+
+
+class _Spans:
+    """The spans of one function: all that can be worked out when it is decorated."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str | None,
+        kind: SpanKind,
+        attributes: Attributes,
+        args: Collection[str],
+        ignore: Ignored,
+    ) -> None:
+        qualified = function.__qualname__.replace("<locals>.", "")
+        self._tracer = trace.get_tracer(function.__module__)
+        self._name = name or qualified
+        self._kind = kind
+        self._attributes = {"code.function.name": f"{function.__module__}.{qualified}", **attributes}
+        self._args = tuple(args)
+        self._signature = inspect.signature(function)
+        self.ignore = ignore
+        if unknown := set(args) - set(self._signature.parameters):
+            raise TypeError(f"{function.__qualname__} has no parameter {', '.join(sorted(unknown))}.")
+
+    def start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
+        span = self._tracer.start_span(self._name, kind=self._kind, attributes=self._attributes)
+        if self._args and span.is_recording():
+            with suppress(TypeError):  # the call itself says what is wrong with its arguments
+                bound = self._signature.bind(*args, **kwargs)
+                bound.apply_defaults()
+                for name in self._args:
+                    value = bound.arguments[name]
+                    span.set_attribute(f"arg.{name}", value if isinstance(value, bool | int | float) else str(value))
+        return _Call(span, self.ignore)
+
+
+class _Call:
+    """One call: a span that ends with the with-block."""
+
+    __slots__ = ("_context", "_ignore", "_span")
+
+    def __init__(self, span: Span, ignore: Ignored) -> None:
+        self._span = span
+        self._context = trace.set_span_in_context(span)
+        self._ignore = ignore
+
+    def __enter__(self) -> _Call:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Literal[False]:
+        # A cancelled task, a closed generator or Ctrl-C is no error.
+        if isinstance(error, Exception) and not isinstance(error, self._ignore) and self._span.is_recording():
+            self._fail(error)
+        self._span.end()
+        return False
+
+    def active(self) -> _Active:
+        """Return a with-block in which the span is the current one."""
+        return _Active(self._context)
+
+    def _fail(self, error: Exception) -> None:
+        kind = type(error).__qualname__
+        if type(error).__module__ != "builtins":
+            kind = f"{type(error).__module__}.{kind}"
+        self._span.set_attribute("error.type", kind)
+        self._span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+        # The spans around this one see the same exception; it is told once in a trace.
+        trace_id = self._span.get_span_context().trace_id
+        if getattr(error, "_recorded_in_trace", None) != trace_id:
+            self._span.record_exception(error)
+            with suppress(AttributeError):  # an exception class with __slots__
+                error._recorded_in_trace = trace_id  # type: ignore[attr-defined]
+
+
+class _Active:
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, current: context.Context) -> None:
+        self._context = current
+
+    def __enter__(self) -> None:
+        self._token = context.attach(self._context)
+
+    def __exit__(self, *error: object) -> None:
+        context.detach(self._token)

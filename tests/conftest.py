@@ -1,0 +1,79 @@
+"""Fixtures that generate projects, with nothing left outside pytest's temporary folders."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from cookiecutter.generate import generate_context  # type: ignore[import-untyped]
+from cookiecutter.main import cookiecutter  # type: ignore[import-untyped]
+from cookiecutter.prompt import prompt_for_config  # type: ignore[import-untyped]
+from cookiecutter.utils import create_env_with_context  # type: ignore[import-untyped]
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user configuration that keeps cookiecutter out of the home folder."""
+    home = tmp_path_factory.mktemp("cookiecutter")
+    path = home / "config.yaml"
+    folders = {"cookiecutters_dir": str(home / "cookiecutters"), "replay_dir": str(home / "replay")}
+    path.write_text(yaml.safe_dump(folders), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def bake(tmp_path_factory: pytest.TempPathFactory, config_file: Path) -> Callable[..., Path]:
+    """Generate a project from the default answers and the given ones: `bake(framework="flask")`.
+
+    The same answers give the same folder for the whole session, so do not write into it: `fresh=True` gives a copy.
+    """
+    projects: dict[tuple[tuple[str, str], ...], Path] = {}
+
+    def bake(*, fresh: bool = False, **answers: str) -> Path:
+        key = tuple(sorted(answers.items()))
+        if key not in projects:
+            output = tmp_path_factory.mktemp("bake")
+            project = cookiecutter(
+                str(REPO), no_input=True, extra_context=answers, output_dir=str(output), config_file=str(config_file)
+            )
+            projects[key] = Path(project)
+        project = projects[key]
+        return Path(shutil.copytree(project, tmp_path_factory.mktemp("fresh") / project.name)) if fresh else project
+
+    return bake
+
+
+@pytest.fixture(scope="session")
+def make_context() -> Callable[..., dict[str, Any]]:
+    """Build what cookiecutter renders with: the default answers, and the given ones just as they are.
+
+    So arrive answers that were typed or replayed. Those of `bake` come like `key=value` on the command line, and
+    cookiecutter itself renders the Jinja in them.
+    """
+
+    def make_context(**answers: object) -> dict[str, Any]:
+        context: dict[str, Any] = generate_context(context_file=str(REPO / "cookiecutter.json"))
+        options = {key: value for key, value in context["cookiecutter"].items() if not key.startswith("_")}
+        defaults = prompt_for_config(context, no_input=True)
+        return {"cookiecutter": {**defaults, **answers}, "_cookiecutter": options}
+
+    return make_context
+
+
+@pytest.fixture(scope="session")
+def load_hook() -> Callable[[str, dict[str, Any]], ModuleType]:
+    """Import a hook as a module, rendered just as cookiecutter does it: `load_hook("pre_gen_project", context)`."""
+
+    def load_hook(name: str, context: dict[str, Any]) -> ModuleType:
+        path = REPO / "hooks" / f"{name}.py"
+        source = create_env_with_context(context).from_string(path.read_text(encoding="utf-8")).render(**context)
+        module = ModuleType(name)
+        exec(compile(source, str(path), "exec"), module.__dict__)
+        return module
+
+    return load_hook

@@ -1,0 +1,190 @@
+"""A generated service, run from outside by its own production server, as its owner would run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPMessage
+from pathlib import Path
+from threading import Condition, Thread
+from time import monotonic
+from types import TracebackType
+from typing import IO, Any, Self
+
+
+@dataclass(frozen=True)
+class Response:
+    status: int
+    headers: HTTPMessage
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Service:
+    """Runs between `__enter__`, which returns when /health answers, and `__exit__`, which leaves no process behind.
+
+    The process gets a minimal environment with `environ` on top, and keeps its database and its home in `folder`.
+    """
+
+    def __init__(self, project: Path, python: Path, folder: Path, environ: Mapping[str, str] | None = None) -> None:
+        self.project = project
+        self.python = python
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environ = {
+            "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(folder),
+            "LANG": "C.UTF-8",
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            "DATABASE_URL": f"sqlite:///{folder / 'orders.db'}",
+            **(environ or {}),
+        }
+        self.stdout: list[str] = []
+        self.stderr: list[str] = []
+        self._news = Condition()
+
+    @property
+    def package(self) -> str:
+        (init,) = self.project.glob("src/*/__init__.py")
+        return init.parent.name
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, timeout: float = 30) -> None:
+        """RuntimeError, with what the service printed, when it ends or does not answer in time."""
+        self.migrate()
+        if (self.project / "gunicorn.conf.py").exists():
+            command = [str(self.python.parent / "gunicorn")]
+        else:
+            command = [str(self.python), "-m", self.package]
+        self.process = subprocess.Popen(
+            command,
+            cwd=self.project,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+        self._readers = [
+            Thread(target=self._read, args=(self.process.stdout, self.stdout), daemon=True),
+            Thread(target=self._read, args=(self.process.stderr, self.stderr), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+        try:
+            self._wait_until_healthy(monotonic() + timeout)
+        except BaseException:
+            self.stop()
+            raise
+
+    def migrate(self) -> None:
+        manage = self.project / "manage.py"
+        command = ["manage.py", "migrate"] if manage.exists() else ["-m", f"{self.package}.store"]
+        # Telemetry of this short process is not what the tests look at.
+        environ = {**self.environ, "OTEL_SDK_DISABLED": "true"}
+        done = subprocess.run(
+            [self.python, *command], cwd=self.project, env=environ, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        json_body: object = None,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 30,
+    ) -> Response:
+        """Sends `json_body` encoded, or `body` as it is, over a connection of its own."""
+        sent = dict(headers or {})
+        if json_body is not None:
+            body = json.dumps(json_body).encode()
+        if body is not None:
+            sent.setdefault("Content-Type", "application/json")
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request(method, path, body=body, headers=sent)
+            answer = connection.getresponse()
+            return Response(answer.status, answer.headers, answer.read())
+        finally:
+            connection.close()
+
+    def wait_for(self, predicate: Callable[[Service], bool], timeout: float = 10) -> None:
+        """Returns as soon as the printed lines make `predicate(self)` true."""
+        with self._news:
+            if not self._news.wait_for(lambda: predicate(self), timeout):
+                raise TimeoutError(f"not within {timeout} s; printed:\n{self.printed()}")
+
+    def printed(self) -> str:
+        return "\n".join([*self.stdout, *self.stderr])
+
+    def stop(self, timeout: float = 15) -> int:
+        """Asks with SIGTERM, as an orchestrator does, and returns the exit code; kills what is left after `timeout`."""
+        if not self._readers:
+            return self.process.wait()
+        try:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            pass  # the exit code will tell: -9
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            while self._readers:
+                self._readers.pop().join()
+        return self.process.returncode
+
+    def _read(self, stream: IO[str], lines: list[str]) -> None:
+        with stream:
+            for line in stream:
+                with self._news:
+                    lines.append(line.rstrip("\n"))
+                    self._news.notify_all()
+
+    def _wait_until_healthy(self, deadline: float) -> None:
+        while not self._is_healthy():
+            if self.process.poll() is not None:
+                self.stop()  # now all that it printed is read
+                raise RuntimeError(f"the service ended with {self.process.returncode}:\n{self.printed()}")
+            if monotonic() > deadline:
+                raise RuntimeError(f"the service does not answer:\n{self.printed()}")
+            with self._news:
+                # A port that opens wakes nobody up; a printed line often comes with it.
+                self._news.wait(0.05)
+
+    def _is_healthy(self) -> bool:
+        try:
+            return self.request("GET", "/health", timeout=1).status == HTTPStatus.OK
+        except (OSError, HTTPException):
+            return False
+
+
+def free_port() -> int:
+    """A port on loopback where nothing listens, now; it stays closed until somebody asks for it by number."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port

@@ -1,0 +1,25 @@
+"""`python -m {{cookiecutter.package_name}}` serves the application with uvicorn."""
+
+from __future__ import annotations
+
+import os
+
+import uvicorn
+
+
+def main() -> None:
+    """Serve on HOST and PORT with WEB_CONCURRENCY worker processes."""
+    uvicorn.run(
+        "{{cookiecutter.package_name}}.app:create_app",
+        factory=True,
+        host=os.environ.get("HOST", "127.0.0.1"),
+        port=int(os.environ.get("PORT", "8000")),
+        workers=int(os.environ.get("WEB_CONCURRENCY", "1")),
+        log_config=None,  # uvicorn's lines take the same way as all others
+        access_log=False,  # LOG_ACCESS writes a line that carries the ids of the trace
+        reload="RELOAD" in os.environ,
+    )
+
+
+if __name__ == "__main__":
+    main()

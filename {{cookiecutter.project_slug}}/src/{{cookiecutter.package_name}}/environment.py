@@ -1,0 +1,269 @@
+"""The OTEL_* variables: defaults for those that are not set, a check of those that are.
+
+The SDK answers some wrong values with a crash, some by sampling everything and some by silence. Here each of them
+gives one clear line, and the value that this service was generated with is used instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import math
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit, urlunsplit
+
+SERVICE_NAME = "{{cookiecutter.project_slug}}"
+
+DEFAULTS = {
+    "OTEL_TRACES_EXPORTER": "otlp",
+    "OTEL_METRICS_EXPORTER": "otlp",
+    "OTEL_LOGS_EXPORTER": "otlp",
+    "OTEL_EXPORTER_OTLP_PROTOCOL": "{{cookiecutter.otlp_protocol}}",
+    "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+    "OTEL_TRACES_SAMPLER_ARG": "{{cookiecutter.sampler_ratio}}",
+    # The instrumentations still emit the old names unless they are asked for the stable ones.
+    "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database",
+    # Anchored: these are searched for anywhere in the URL, and "health" alone would also hide /api/orders?q=health.
+    "OTEL_PYTHON_EXCLUDED_URLS": r"^https?://[^/?]+/(health|ready)(\?.*)?$",
+    # The host belongs to whoever runs the host, and process.runtime.* is deprecated.
+    "OTEL_PYTHON_SYSTEM_METRICS_EXCLUDED_METRICS": "system.*,process.runtime.*",
+    # A queue for some seconds of load, emptied often: big batches hold the interpreter while they are encoded.
+    "OTEL_BSP_MAX_QUEUE_SIZE": "8192",
+    "OTEL_BSP_SCHEDULE_DELAY": "1000",
+}
+
+SAMPLERS = {
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+}
+PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
+PORTS = {"http/protobuf": 4318, "grpc": 4317}
+SIGNALS = ("TRACES", "METRICS", "LOGS")
+OTLP = ("OTEL_EXPORTER_OTLP_", *(f"OTEL_EXPORTER_OTLP_{signal}_" for signal in SIGNALS))
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A variable whose value cannot be used as it is."""
+
+    variable: str
+    value: str
+    allowed: str
+    used: str | None
+    """What takes its place; None when the variable is treated as not set."""
+
+    def __str__(self) -> str:
+        instead = "it is ignored" if self.used is None else f"{self.used!r} is used instead"
+        return f"{self.variable}={self.value!r}: {instead}. Allowed: {self.allowed}."
+
+
+def prepare(environ: MutableMapping[str, str]) -> list[Fault]:
+    """Correct the wrong OTEL_* values in `environ`, fill in the missing ones, and return what was wrong."""
+    faults = [fault for check in _CHECKS for fault in check(environ)]
+    for fault in faults:
+        if fault.used is None:
+            del environ[fault.variable]
+        else:
+            environ[fault.variable] = fault.used
+    for variable, value in DEFAULTS.items():
+        environ.setdefault(variable, value)
+    faults += _check_batches(environ)
+    # Of a key that stands twice the last one counts, so what the environment says wins.
+    given = environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    environ["OTEL_RESOURCE_ATTRIBUTES"] = ",".join(filter(None, [_resource_attributes(), given]))
+    return faults
+
+
+def summary(environ: Mapping[str, str]) -> str:
+    """Say in one line what goes where; without credentials."""
+    if environ.get("OTEL_CONFIG_FILE"):
+        return f"OpenTelemetry is configured by {environ['OTEL_CONFIG_FILE']}"
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return "OpenTelemetry is switched off by OTEL_SDK_DISABLED"
+    protocol = environ["OTEL_EXPORTER_OTLP_PROTOCOL"].strip()
+    endpoint = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or f"http://localhost:{PORTS[protocol]}"
+    exporters = ", ".join(f"{signal.lower()} to {environ[f'OTEL_{signal}_EXPORTER']}" for signal in SIGNALS)
+    sampler = f"{environ['OTEL_TRACES_SAMPLER']} {environ.get('OTEL_TRACES_SAMPLER_ARG', '')}".strip()
+    name = environ.get("OTEL_SERVICE_NAME", SERVICE_NAME)
+    return f"OpenTelemetry of {name}: {exporters}; otlp is {protocol} to {_public(endpoint)}; sampler {sampler}"
+
+
+def _public(endpoint: str) -> str:
+    """Return the URL without user, password and query."""
+    parts = urlsplit(endpoint)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _resource_attributes() -> str:
+    attributes = {
+        "service.name": SERVICE_NAME,
+        "service.namespace": "{{cookiecutter.service_namespace}}",
+        "deployment.environment.name": "development",
+    }
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # run from a checkout that is not installed
+        attributes["service.version"] = importlib.metadata.version(SERVICE_NAME)
+    return ",".join(f"{key}={quote(value)}" for key, value in attributes.items())
+
+
+def _is_installed(kind: str, name: str) -> bool:
+    return bool(importlib.metadata.entry_points(group=f"opentelemetry_{kind}", name=name))
+
+
+def _number(text: str, kind: type[int] | type[float]) -> float:
+    try:
+        number = kind(text)
+    except ValueError:
+        return math.nan
+    return number if text.strip().isascii() else math.nan
+
+
+def _check_sampler(environ: MutableMapping[str, str]) -> list[Fault]:
+    faults = []
+    sampler = environ.get("OTEL_TRACES_SAMPLER", DEFAULTS["OTEL_TRACES_SAMPLER"])
+    if sampler not in SAMPLERS and not _is_installed("traces_sampler", sampler):
+        used = DEFAULTS["OTEL_TRACES_SAMPLER"]
+        faults.append(Fault("OTEL_TRACES_SAMPLER", sampler, ", ".join(sorted(SAMPLERS)), used))
+        sampler = used
+    ratio = environ.get("OTEL_TRACES_SAMPLER_ARG")
+    if sampler.endswith("traceidratio") and ratio is not None and not 0 <= _number(ratio, float) <= 1:
+        used = DEFAULTS["OTEL_TRACES_SAMPLER_ARG"]
+        faults.append(Fault("OTEL_TRACES_SAMPLER_ARG", ratio, "a number from 0 to 1, such as 0.25", used))
+    return faults
+
+
+def _check_exporters(environ: MutableMapping[str, str]) -> list[Fault]:
+    faults = []
+    for signal in SIGNALS:
+        variable = f"OTEL_{signal}_EXPORTER"
+        for name in environ.get(variable, "").split(","):
+            if name.strip() not in ("", "otlp", "none") and not _is_installed(
+                f"{signal.lower()}_exporter", name.strip()
+            ):
+                allowed = "otlp, console, none, or the name of an installed exporter"
+                faults.append(Fault(variable, environ[variable], allowed, DEFAULTS[variable]))
+                break
+    return faults
+
+
+def _check_protocols(environ: MutableMapping[str, str]) -> list[Fault]:
+    faults = []
+    for prefix in OTLP:
+        protocol = environ.get(f"{prefix}PROTOCOL")
+        if protocol is None:
+            continue
+        used = DEFAULTS["OTEL_EXPORTER_OTLP_PROTOCOL"]
+        if protocol.strip() not in PROTOCOLS:
+            faults.append(Fault(f"{prefix}PROTOCOL", protocol, " or ".join(PROTOCOLS), used))
+        elif protocol.strip() != used and not _is_installed("traces_exporter", PROTOCOLS[protocol.strip()]):
+            package = f"opentelemetry-exporter-{PROTOCOLS[protocol.strip()].replace('_', '-')}"
+            faults.append(Fault(f"{prefix}PROTOCOL", protocol, f"{used}, or install {package}", used))
+    return faults
+
+
+def _check_propagators(environ: MutableMapping[str, str]) -> list[Fault]:
+    value = environ.get("OTEL_PROPAGATORS", "")
+    names = {name.strip() for name in value.split(",")} - {"", "none", "tracecontext", "baggage"}
+    if all(_is_installed("propagator", name) for name in names):
+        return []
+    allowed = "tracecontext, baggage, none, or the name of an installed propagator"
+    return [Fault("OTEL_PROPAGATORS", value, allowed, "tracecontext,baggage")]
+
+
+def _check_otlp(environ: MutableMapping[str, str]) -> list[Fault]:
+    faults = []
+    for prefix in OTLP:
+        endpoint = environ.get(f"{prefix}ENDPOINT", "")
+        if endpoint and not endpoint.lower().startswith(("http://", "https://")):
+            allowed = "a URL with its scheme; https:// turns TLS on"
+            faults.append(Fault(f"{prefix}ENDPOINT", endpoint, allowed, f"http://{endpoint}"))
+        pairs = environ.get(f"{prefix}HEADERS", "").split(",")
+        good = [pair for pair in pairs if not pair.strip() or "=" in pair.strip()[1:]]
+        if len(good) < len(pairs):
+            # What is wrong may be half of a token, so it is not shown.
+            allowed = "key=value pairs with commas between them, values URL-encoded"
+            faults.append(Fault(f"{prefix}HEADERS", "...", allowed, ",".join(good)))
+        compression = environ.get(f"{prefix}COMPRESSION")
+        if compression is not None and compression not in ("gzip", "deflate"):
+            # "none" is legal and the default, but the gRPC exporter refuses the word.
+            if compression == "none":
+                del environ[f"{prefix}COMPRESSION"]
+            else:
+                faults.append(Fault(f"{prefix}COMPRESSION", compression, "gzip or none", None))
+    return faults
+
+
+def _check_words(environ: MutableMapping[str, str]) -> list[Fault]:
+    words = {
+        "OTEL_SDK_DISABLED": ("true", "false"),
+        "OTEL_EXPORTER_OTLP_INSECURE": ("true", "false"),
+        "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": ("true", "false"),
+        "OTEL_METRICS_EXEMPLAR_FILTER": ("trace_based", "always_on", "always_off"),
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": ("cumulative", "delta", "lowmemory"),
+    }
+    return [
+        Fault(variable, environ[variable], ", ".join(allowed), None)
+        for variable, allowed in words.items()
+        if variable in environ and environ[variable].strip().lower() not in allowed
+    ]
+
+
+def _check_numbers(environ: MutableMapping[str, str]) -> list[Fault]:
+    whole, number, count = "a whole number above 0", "a number above 0", "a whole number, 0 or more"
+    rules: dict[str, Callable[[str], bool]] = {
+        whole: lambda text: _number(text, int) > 0,
+        number: lambda text: 0 < _number(text, float) < math.inf,
+        count: lambda text: _number(text, int) >= 0,
+    }
+    variables = {f"OTEL_{kind}_{name}": whole for kind in ("BSP", "BLRP") for name in _BATCH}
+    variables |= {f"OTEL_METRIC_EXPORT_{name}": number for name in ("INTERVAL", "TIMEOUT")}
+    variables |= {f"{prefix}TIMEOUT": f"{number}, in seconds" for prefix in OTLP}
+    variables |= dict.fromkeys(_LIMITS, count)
+    return [
+        Fault(variable, environ[variable], allowed, DEFAULTS.get(variable))
+        for variable, allowed in variables.items()
+        if variable in environ and not rules[allowed.partition(", in")[0]](environ[variable])
+    ]
+
+
+_BATCH = ("MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE", "SCHEDULE_DELAY", "EXPORT_TIMEOUT")
+_LIMITS = (
+    "OTEL_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_SPAN_EVENT_COUNT_LIMIT",
+    "OTEL_SPAN_LINK_COUNT_LIMIT",
+)
+
+
+def _check_batches(environ: MutableMapping[str, str]) -> list[Fault]:
+    """Make each batch fit into its queue; the SDK refuses to start otherwise. Needs the numbers to be right."""
+    faults = []
+    for kind in ("BSP", "BLRP"):
+        queue = environ.get(f"OTEL_{kind}_MAX_QUEUE_SIZE", "2048")
+        batch = environ.get(f"OTEL_{kind}_MAX_EXPORT_BATCH_SIZE", "512")
+        if int(batch) > int(queue):
+            environ[f"OTEL_{kind}_MAX_EXPORT_BATCH_SIZE"] = queue
+            allowed = f"at least OTEL_{kind}_MAX_EXPORT_BATCH_SIZE ({batch}), which is now {queue} too"
+            faults.append(Fault(f"OTEL_{kind}_MAX_QUEUE_SIZE", queue, allowed, queue))
+    return faults
+
+
+_CHECKS = (
+    _check_sampler,
+    _check_exporters,
+    _check_protocols,
+    _check_propagators,
+    _check_otlp,
+    _check_words,
+    _check_numbers,
+)

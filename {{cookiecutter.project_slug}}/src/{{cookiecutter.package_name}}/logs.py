@@ -1,0 +1,94 @@
+"""Logging: one line a record on the console with the ids of the current span, and the same record over OTLP."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import Any
+
+from opentelemetry import trace
+
+from . import environment, settings
+
+_OWN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+
+
+def configure() -> None:
+    """Send every logger of the process to the console, in LOG_FORMAT, from LOG_LEVEL on."""
+    root = logging.getLogger()
+    root.setLevel(settings.LOG_LEVEL)
+    if not any(isinstance(handler, _Console) for handler in root.handlers):
+        root.addHandler(_Console())
+
+
+def export() -> None:
+    """Send the same records over OTLP, too."""
+    from opentelemetry.instrumentation.logging import LoggingInstrumentor
+    from opentelemetry.instrumentation.logging.handler import LoggingHandler
+    from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+
+    instrumentor = LoggingInstrumentor()
+    if not instrumentor.is_instrumented_by_opentelemetry:
+        instrumentor.instrument()
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LoggingHandler):
+            # What the exporters log while they export would be exported, and so on.
+            handler.addFilter(lambda record: is_instrumentation_enabled())
+
+
+class _Console(logging.StreamHandler[Any]):
+    def __init__(self) -> None:
+        super().__init__(sys.stdout)
+        self.setFormatter(TextFormatter() if settings.LOG_FORMAT == "text" else JsonFormatter())
+
+
+class JsonFormatter(logging.Formatter):
+    """A JSON object a line: timestamp (RFC 3339, UTC), level, logger, message, service, trace and extra fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as a line of JSON."""
+        fields = {
+            "timestamp": timestamp(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "service": environment.SERVICE_NAME,
+            **trace_fields(),
+            **extra_fields(record),
+        }
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            fields["stack"] = self.formatStack(record.stack_info)
+        return json.dumps(fields, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """For people: the time, the level, the logger and the message, then the fields as key=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as a line, with its exception below."""
+        fields = {**extra_fields(record), **trace_fields()}
+        line = f"{timestamp(record)} {record.levelname:<8} {record.name}: {record.getMessage()}"
+        line += "".join(f" {key}={value}" for key, value in fields.items())
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def timestamp(record: logging.LogRecord) -> str:
+    """Return when the record was made, in UTC, to the millisecond."""
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
+
+
+def trace_fields() -> dict[str, str]:
+    """Return trace_id and span_id of the current span, in hexadecimal; nothing outside of a span."""
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return {}
+    return {"trace_id": trace.format_trace_id(context.trace_id), "span_id": trace.format_span_id(context.span_id)}
+
+
+def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what the caller gave as `extra`."""
+    return {key: value for key, value in vars(record).items() if key not in _OWN}

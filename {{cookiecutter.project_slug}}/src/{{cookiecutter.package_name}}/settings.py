@@ -1,0 +1,63 @@
+"""The service's own environment variables, read once. A wrong value stops the start with one clear error."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def read(name: str, default: str, parse: Callable[[str], T], allowed: str) -> T:
+    """Return the variable `name`, parsed; SystemExit with what is allowed when `parse` raises ValueError."""
+    value = os.environ.get(name, default)
+    try:
+        return parse(value)
+    except (ValueError, ArithmeticError):
+        raise SystemExit(f"{name}={value!r} cannot be used. Allowed: {allowed}.") from None
+
+
+def one_of(*names: str) -> Callable[[str], str]:
+    """Return a parser that lets only `names` pass, in any case."""
+    return lambda text: names[[name.lower() for name in names].index(text.lower())]
+
+
+def above_zero(kind: Callable[[str], T]) -> Callable[[str], T]:
+    """Return a parser for a finite number above 0."""
+
+    def parse(text: str) -> T:
+        number = kind(text)
+        if not 0 < float(number) < float("inf"):  # type: ignore[arg-type]
+            raise ValueError(text)
+        return number
+
+    return parse
+
+
+def url(*schemes: str) -> Callable[[str], str]:
+    """Return a parser for a URL with one of the schemes, or nothing."""
+
+    def parse(text: str) -> str:
+        if text and not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(text)
+        return text
+
+    return parse
+
+
+DATABASE_URL = read(
+    "DATABASE_URL",
+    "sqlite:///orders.db",
+    url("sqlite", "postgresql"),
+    "sqlite:///file.db, or postgresql://user:password@host/database",
+)
+PAYMENT_URL = read("PAYMENT_URL", "", url("http", "https"), "http://host/path; without it payments are decided here")
+PAYMENT_TIMEOUT = read("PAYMENT_TIMEOUT", "5", above_zero(float), "seconds, a number above 0")
+PAYMENT_LIMIT = read("PAYMENT_LIMIT", "1000.00", above_zero(Decimal), "an amount above 0 such as 1000.00")
+MAX_BODY_BYTES = read("MAX_BODY_BYTES", "65536", above_zero(int), "bytes, a whole number above 0")
+
+LOG_LEVEL = read("LOG_LEVEL", "INFO", one_of("DEBUG", "INFO", "WARNING", "ERROR"), "DEBUG, INFO, WARNING or ERROR")
+LOG_FORMAT = read("LOG_FORMAT", "json", one_of("json", "text"), "json or text")
+LOG_ACCESS = read("LOG_ACCESS", "false", one_of("true", "false"), "true or false") == "true"

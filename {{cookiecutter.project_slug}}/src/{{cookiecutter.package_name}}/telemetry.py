@@ -1,0 +1,206 @@
+"""OpenTelemetry: configure() when the process starts, instrument() the application, shutdown() when it stops.
+
+The SDK's own configurator reads the environment, so every OTEL_* variable works and none is repeated here;
+environment.py holds the defaults. Import this module before the libraries that read OTEL_* when they are imported.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import re
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import _logs, metrics, trace
+
+from . import environment, logs
+
+# % if cookiecutter.framework == "fastapi"
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.types import Scope
+
+# % elif cookiecutter.framework == "flask"
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from flask import Flask
+
+# % else
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+# % endif
+logger = logging.getLogger(__name__)
+
+FAULTS = environment.prepare(os.environ)
+
+_stop = threading.Lock()
+
+
+def configure() -> None:
+    """Set up the console and, unless somebody else has, the providers. Never raises.
+
+    Somebody else is opentelemetry-instrument, a Kubernetes operator or a test: what they have set up stays as it is.
+    """
+    logs.configure()
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        try:
+            from opentelemetry.distro import OpenTelemetryConfigurator  # reads OTEL_* when it is imported
+
+            OpenTelemetryConfigurator().configure()
+        except Exception:
+            logger.exception("OpenTelemetry could not be configured; the service runs without a part of its telemetry")
+        for fault in FAULTS:
+            logger.error("%s", fault)
+        logger.info("%s", environment.summary(os.environ))
+        atexit.register(shutdown)
+    else:
+        logger.info("OpenTelemetry was configured before the service started; its set-up is left as it is")
+    logs.export()
+
+
+# % if cookiecutter.framework == "fastapi"
+def instrument(app: FastAPI) -> None:
+    """Instrument `app`, its HTTP client and its database. What opentelemetry-instrument has done is not done again."""
+    from opentelemetry.instrumentation import asgi
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+    from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+    from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
+    from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
+
+    # The middleware keeps a body's size on itself, where concurrent requests overwrite it: no size is better.
+    for name in ("create_http_server_request_body_size", "create_http_server_response_body_size"):
+        setattr(asgi, name, lambda meter: None)
+    if not getattr(app, "_is_instrumented_by_opentelemetry", False):
+        # A span for each ASGI message says nothing that the SERVER span does not.
+        FastAPIInstrumentor.instrument_app(app, server_request_hook=_on_request, exclude_spans=["receive", "send"])
+    _once(HTTPXClientInstrumentor(), request_hook=_on_call, async_request_hook=_on_async_call)
+    _once(SQLAlchemyInstrumentor())
+    _once(SystemMetricsInstrumentor())
+
+
+def _on_request(span: trace.Span, scope: Scope) -> None:
+    _tidy(span)
+
+
+def _on_call(span: trace.Span, request: Any) -> None:
+    _tidy(span)
+
+
+async def _on_async_call(span: trace.Span, request: Any) -> None:
+    _tidy(span)
+
+
+# % elif cookiecutter.framework == "flask"
+def instrument(app: Flask) -> None:
+    """Instrument `app`, its HTTP client and its database. What opentelemetry-instrument has done is not done again."""
+    from opentelemetry.instrumentation.flask import FlaskInstrumentor
+    from opentelemetry.instrumentation.requests import RequestsInstrumentor
+    from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
+    from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
+    from opentelemetry.util.http import get_excluded_urls
+
+    if not getattr(app, "_is_instrumented_by_opentelemetry", False):
+        bare = app.wsgi_app
+        # The comment for SQL statements is built for each request, used or not.
+        FlaskInstrumentor.instrument_app(app, response_hook=_on_response, enable_commenter=False)
+        measured = app.wsgi_app
+        excluded = get_excluded_urls("FLASK")
+
+        # The instrumentation leaves the excluded URLs untraced, but counts them in http.server.active_requests.
+        def wsgi_app(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+            path = environ.get("PATH_INFO", "")
+            return (bare if excluded.url_disabled(f"http://localhost{path}") else measured)(environ, start_response)
+
+        app.wsgi_app = wsgi_app  # type: ignore[method-assign]
+    _once(RequestsInstrumentor(), request_hook=_on_call)
+    _once(SQLAlchemyInstrumentor())
+    _once(SystemMetricsInstrumentor())
+
+
+def _on_response(span: trace.Span, status: str, headers: list[tuple[str, str]]) -> None:
+    from flask import request
+    from opentelemetry.util.http import sanitize_method
+
+    _tidy(span)
+    if request.url_rule is None:  # the path of a request that matches no route has no place in a span's name
+        method = sanitize_method(request.method)
+        span.update_name("HTTP" if method == "_OTHER" else method)
+
+
+def _on_call(span: trace.Span, request: Any) -> None:
+    _tidy(span)
+
+
+# % else
+def instrument() -> None:
+    """Instrument Django, its HTTP client and its database. What opentelemetry-instrument has done is not done again.
+
+    Call it once DJANGO_SETTINGS_MODULE is set, and before get_wsgi_application() or get_asgi_application():
+    the instrumentation puts its middleware into the settings.
+    """
+    from opentelemetry.instrumentation.django import DjangoInstrumentor
+    from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
+    from opentelemetry.instrumentation.requests import RequestsInstrumentor
+    from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
+    from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
+
+    _once(DjangoInstrumentor(), request_hook=_on_request)
+    _once(RequestsInstrumentor(), request_hook=_on_call)
+    _once(PsycopgInstrumentor())
+    _once(SQLite3Instrumentor())
+    _once(SystemMetricsInstrumentor())
+
+
+def _on_request(span: trace.Span, request: HttpRequest) -> None:
+    _tidy(span)
+
+
+def _on_call(span: trace.Span, request: Any) -> None:
+    _tidy(span)
+
+
+# % endif
+def _once(instrumentor: Any, **options: Any) -> None:
+    if not instrumentor.is_instrumented_by_opentelemetry:
+        instrumentor.instrument(**options)
+
+
+def _tidy(span: trace.Span) -> None:
+    """Take the values of query parameters out of the span, and the port out of its server.address."""
+    attributes = getattr(span, "attributes", None) or {}
+    for name in ("url.query", "url.full"):
+        if (value := attributes.get(name)) and "=" in value:
+            path, mark, query = value.rpartition("?")
+            span.set_attribute(name, path + mark + re.sub("=[^&#]*", "=REDACTED", query))
+    if (address := attributes.get("server.address")) and ":" in address:
+        span.set_attribute("server.address", re.sub(r":\d+$", "", address))
+
+
+def shutdown(timeout: float = 5.0) -> None:
+    """Export what is still queued, and return after `timeout` seconds at the latest. May be called more than once.
+
+    The three signals go at the same time: with a dead collector each provider's own shutdown takes up to 30 seconds.
+    """
+    if not _stop.acquire(blocking=False):
+        return
+    providers = (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider())
+    threads = [
+        threading.Thread(target=provider.shutdown, name=f"shutdown {type(provider).__name__}", daemon=True)
+        for provider in providers
+        if hasattr(provider, "shutdown")
+    ]
+    deadline = time.monotonic() + timeout
+    try:
+        for thread in threads:
+            thread.start()
+    except RuntimeError:  # too late for new threads: the interpreter is going down
+        return
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    late = [thread.name for thread in threads if thread.is_alive()]
+    if late:
+        logger.error("Telemetry was lost: %s did not end within %s s", ", ".join(late), timeout)
