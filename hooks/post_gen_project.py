@@ -6,7 +6,6 @@ another form: they replace common ones. A slash in an answer is a hyphen in its 
 
 import json
 import os
-import shutil
 import sys
 
 ANSWERS: dict[str, object] = json.loads(r"""{{ cookiecutter | tojson }}""")
@@ -59,7 +58,10 @@ def lay_overlays() -> None:
     for target, source in find_moves().items():
         os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
         os.replace(source, target)
-    shutil.rmtree(OVERLAYS)
+    for parent, _, names in os.walk(OVERLAYS, topdown=False):  # shutil would take longer to import
+        for name in names:
+            os.remove(os.path.join(parent, name))
+        os.rmdir(parent)
 
 
 def main() -> int:

@@ -29,37 +29,31 @@ WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com
 # YAML reads these as a truth value or as nothing, wherever they stand without quotes.
 YAML_WORDS = {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}
 
-# What only some of the supported Pythons have, so that the answer does not depend on the one that runs this hook.
 KEYWORDS = {*keyword.kwlist, *keyword.softkwlist, "type"}
-STANDARD_LIBRARY = {name.lower() for name in sys.stdlib_module_names} | set(
-    """
+STANDARD_LIBRARY = {name.lower() for name in sys.stdlib_module_names}
+
+# What only some of the supported Pythons have, so that the verdict does not depend on the one that runs this hook.
+STANDARD_LIBRARY_ELSEWHERE = """
     aifc annotationlib asynchat asyncore audioop cgi cgitb chunk compression crypt distutils imghdr imp lib2to3
     mailcap msilib nis nntplib ossaudiodev pipes smtpd sndhdr spwd sunau telnetlib uu xdrlib
-    """.split()
-)
+"""
 
 # Folders and files of the generated project, and names that git or the test tools treat in their own way.
-PROJECT_NAMES = set(
-    "build conftest deploy dev dist docs env gunicorn_conf manage overlays scripts src test tests venv".split()
-)
+PROJECT_NAMES = "build conftest deploy dev dist docs env gunicorn_conf manage overlays scripts src test tests venv"
 
 # Distributions and import names that the generated projects install, with underscores.
-DEPENDENCIES = set(
-    """
-    opentelemetry
-    aiosqlite annotated_doc annotated_types anyio asgiref async_timeout asyncpg blinker certifi cffi
-    charset_normalizer click colorama deprecated dj_database_url django exceptiongroup fastapi flask google
-    googleapis_common_protos greenlet grpc grpcio gunicorn h11 h2 httpcore httptools httpx idna importlib_metadata
-    itsdangerous jinja2 markupsafe opentelemetry_sdk orjson packaging protobuf psutil psycopg psycopg2 psycopg_binary
-    psycopg_c psycopg_pool pydantic pydantic_core pydantic_settings python_dotenv dotenv requests sniffio sqlalchemy
-    sqlparse starlette typing_extensions typing_inspection tzdata urllib3 uvicorn uvloop watchfiles websockets
-    werkzeug wrapt zipp
-    ast_serialize attr attrs coverage django_stubs django_stubs_ext editables execnet hatchling hypothesis iniconfig
-    librt mypy mypy_django_plugin mypy_extensions mypyc pathspec pip pkg_resources pluggy py pygments pytest
-    pytest_asyncio pytest_cov pytest_django pytest_xdist ruff setuptools sitecustomize sortedcontainers tomli
-    trove_classifiers types_pyyaml types_requests usercustomize uv virtualenv wheel xdist yaml
-    """.split()
-)
+DEPENDENCIES = """
+    aiosqlite annotated_doc annotated_types anyio asgiref ast_serialize async_timeout asyncpg attr attrs blinker certifi
+    cffi charset_normalizer click colorama coverage deprecated dj_database_url django django_stubs django_stubs_ext
+    dotenv editables exceptiongroup execnet fastapi flask google googleapis_common_protos greenlet grpc grpcio gunicorn
+    h11 h2 hatchling httpcore httpcore2 httptools httpx httpx2 hypothesis idna importlib_metadata iniconfig itsdangerous
+    jinja2 librt markupsafe mypy mypy_django_plugin mypy_extensions mypyc opentelemetry orjson
+    packaging pathspec pip pkg_resources pluggy protobuf psutil psycopg psycopg2 psycopg_binary psycopg_c psycopg_pool
+    py pydantic pydantic_core pydantic_settings pygments pytest pytest_asyncio pytest_cov pytest_django pytest_xdist
+    python_dotenv requests ruff setuptools sitecustomize sniffio sortedcontainers sqlalchemy sqlparse starlette tomli
+    trove_classifiers truststore types_pyyaml types_requests typing_extensions typing_inspection tzdata urllib3
+    usercustomize uv uvicorn uvloop virtualenv watchfiles websockets werkzeug wheel wrapt xdist yaml zipp
+"""
 
 
 def is_dependency(name: str) -> bool:
@@ -71,7 +65,7 @@ def is_dependency(name: str) -> bool:
     False
     """
     name = re.sub("[-_]+", "_", name)
-    return name in DEPENDENCIES or name.startswith("opentelemetry_")
+    return name in DEPENDENCIES.split() or name.startswith("opentelemetry_")
 
 
 def check_text(value: str, most: int) -> str | None:
@@ -158,11 +152,11 @@ def check_package_name(value: str) -> str | None:
         return f"has {len(value)} characters"
     if value in KEYWORDS:
         return "is a keyword of Python"
-    if value in STANDARD_LIBRARY:
+    if value in STANDARD_LIBRARY or value in STANDARD_LIBRARY_ELSEWHERE.split():
         return "is a module of the standard library"
     if is_dependency(value):
         return "is a package that the service depends on"
-    if value in PROJECT_NAMES:
+    if value in PROJECT_NAMES.split():
         return "is a name that the project uses itself"
     return "is the name of a Windows device" if value in WINDOWS_DEVICES else None
 
@@ -278,7 +272,7 @@ def find_errors(answers: dict[str, object]) -> dict[str, str]:
         if wrong:
             shown = repr(value)
             if len(shown) > 70:
-                shown = f"{shown[:60]}... ({len(shown)} characters)"
+                shown = f"{shown[:60]}..."
             errors[prompt] = f"  {prompt}: {shown}\n    {wrong}.\n    Allowed: {allowed}. For example: {example}"
     return errors
 
@@ -310,7 +304,7 @@ def explain_next_step(answers: dict[str, object], examples: dict[str, str]) -> s
     if "_repo_dir" not in answers:  # cruft keeps no answers, and takes them as JSON
         new = join([json.dumps(examples)])
         return (
-            "To go on, run the same command again with corrected answers: cruft takes them from\n"
+            "To go on, run the same command again with corrected answers, which cruft takes as\n"
             f"  cruft create --extra-context {new}\n"
             f"  cruft update --variables-to-update {new}"
         )

@@ -3,7 +3,7 @@
 # % else
 """@traced: a span around a function of any kind: plain, coroutine, generator or async generator."""
 # % endif
-
+# %%
 from __future__ import annotations
 
 import functools
@@ -58,7 +58,7 @@ def {{decorator}}(
     # % else
     """Trace each call of a function.
     # % endif
-
+# %%
     Args:
         name: of the span; the qualified name of the function when there is none. Never put a value into it.
         kind: of the span.
@@ -69,10 +69,12 @@ def {{decorator}}(
     An exception sets the status ERROR and error.type on every span that it passes, and is recorded as an event on
     the first one only (https://opentelemetry.io/docs/specs/otel/trace/exceptions/). Success leaves the status UNSET.
 
-    Raises TypeError for what cannot be traced: a class, a classmethod or staticmethod object, an unknown parameter.
+    Raises:
+        TypeError: for what cannot be traced: a class, a classmethod or staticmethod object, an unknown parameter.
+
     """
     # % endif
-
+# %%
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         # % if cookiecutter.decorator_style == "paired"
         _check(function, "{{decorator}}", isasync={{ decorator == "async_traced" }})

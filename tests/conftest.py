@@ -55,12 +55,12 @@ def make_context() -> Callable[..., dict[str, Any]]:
     So arrive answers that were typed or replayed. Those of `bake` come like `key=value` on the command line, and
     cookiecutter itself renders the Jinja in them.
     """
+    context: dict[str, Any] = generate_context(context_file=str(REPO / "cookiecutter.json"))
+    options = {key: value for key, value in context["cookiecutter"].items() if not key.startswith("_")}
+    defaults = prompt_for_config(context, no_input=True)
 
     def make_context(**answers: object) -> dict[str, Any]:
-        context: dict[str, Any] = generate_context(context_file=str(REPO / "cookiecutter.json"))
-        options = {key: value for key, value in context["cookiecutter"].items() if not key.startswith("_")}
-        defaults = prompt_for_config(context, no_input=True)
-        return {"cookiecutter": {**defaults, **answers}, "_cookiecutter": options}
+        return {"cookiecutter": {**defaults, **answers}, "_cookiecutter": {**options}}
 
     return make_context
 

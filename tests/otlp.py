@@ -84,6 +84,7 @@ class Point:
     name: str
     unit: str
     kind: str
+    monotonic: bool
     attributes: Attributes
     value: float | None
     count: int
@@ -298,6 +299,7 @@ def _points(request: metrics_service.ExportMetricsServiceRequest) -> Iterator[Po
                         name=metric.name,
                         unit=metric.unit,
                         kind=kind or "",
+                        monotonic=kind == "sum" and metric.sum.is_monotonic,
                         attributes=_attributes(point.attributes),
                         value=_number(point) if is_number else None,
                         count=0 if is_number else point.count,

@@ -36,17 +36,17 @@ class Service:
     """
 
     def __init__(self, project: Path, python: Path, folder: Path, environ: Mapping[str, str] | None = None) -> None:
-        self.project = project
-        self.python = python
+        self.project = project.absolute()
+        self.python = python.absolute()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environ = {
-            "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
-            "HOME": str(folder),
+            "PATH": f"{self.python.parent}:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(folder.absolute()),
             "LANG": "C.UTF-8",
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
-            "DATABASE_URL": f"sqlite:///{folder / 'orders.db'}",
+            "DATABASE_URL": f"sqlite:///{folder.absolute() / 'orders.db'}",
             **(environ or {}),
         }
         self.stdout: list[str] = []

@@ -21,8 +21,13 @@ def configure() -> None:
     root.setLevel(settings.LOG_LEVEL)
     if not any(isinstance(handler, _Console) for handler in root.handlers):
         root.addHandler(_Console())
-
-
+    # % if cookiecutter.framework == "fastapi"
+    logging.getLogger("uvicorn.error").addFilter(_without_colour)
+    # % elif cookiecutter.framework == "django"
+    logging.getLogger("django.request").setLevel(logging.CRITICAL)  # says again what the outcome's own line says
+    # % endif
+# %%
+# %%
 def export() -> None:
     """Send the same records over OTLP, too."""
     from opentelemetry.instrumentation.logging import LoggingInstrumentor
@@ -38,6 +43,22 @@ def export() -> None:
             handler.addFilter(lambda record: is_instrumentation_enabled())
 
 
+def stop_export() -> None:
+    """Send no more records over OTLP; the console goes on."""
+    from opentelemetry.instrumentation.logging import LoggingInstrumentor
+
+    instrumentor = LoggingInstrumentor()
+    if instrumentor.is_instrumented_by_opentelemetry:
+        instrumentor.uninstrument()
+
+
+# % if cookiecutter.framework == "fastapi"
+def _without_colour(record: logging.LogRecord) -> bool:
+    vars(record).pop("color_message", None)
+    return True
+
+
+# % endif
 class _Console(logging.StreamHandler[Any]):
     def __init__(self) -> None:
         super().__init__(sys.stdout)

@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from . import settings
 from .orders import Money
-
 # % if cookiecutter.decorator_style != "native"
 from .tracing import traced
 
 # % else
+# %%
 tracer = trace.get_tracer(__name__)
 # % endif
 _local = threading.local()
@@ -65,7 +65,7 @@ def process_payment(order_id: UUID, amount: Decimal) -> Payment:
 
 
 def _ask(order_id: UUID, amount: Decimal) -> Payment:
-    """The trace context travels in the headers of this call: the instrumentation of requests puts it there."""
+    """Ask the payment service. The instrumentation of the client puts the trace context into the headers."""
     body = PaymentRequest(order_id=order_id, amount=amount).model_dump(mode="json")
     try:
         response = _session().post(settings.PAYMENT_URL, json=body, timeout=settings.PAYMENT_TIMEOUT)

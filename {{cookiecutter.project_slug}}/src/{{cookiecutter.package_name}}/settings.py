@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+# % if cookiecutter.framework == "django"
+import secrets
+# % endif
 from collections.abc import Callable
 from decimal import Decimal
 from typing import TypeVar
 
-T = TypeVar("T")
+# % if cookiecutter.framework == "django"
+import dj_database_url
+
+# % endif
+Value = TypeVar("Value")
 
 
-def read(name: str, default: str, parse: Callable[[str], T], allowed: str) -> T:
+def read(name: str, default: str, parse: Callable[[str], Value], allowed: str) -> Value:
     """Return the variable `name`, parsed; SystemExit with what is allowed when `parse` raises ValueError."""
     value = os.environ.get(name, default)
     try:
@@ -24,10 +31,10 @@ def one_of(*names: str) -> Callable[[str], str]:
     return lambda text: names[[name.lower() for name in names].index(text.lower())]
 
 
-def above_zero(kind: Callable[[str], T]) -> Callable[[str], T]:
+def above_zero(kind: Callable[[str], Value]) -> Callable[[str], Value]:
     """Return a parser for a finite number above 0."""
 
-    def parse(text: str) -> T:
+    def parse(text: str) -> Value:
         number = kind(text)
         if not 0 < float(number) < float("inf"):  # type: ignore[arg-type]
             raise ValueError(text)
@@ -61,3 +68,22 @@ MAX_BODY_BYTES = read("MAX_BODY_BYTES", "65536", above_zero(int), "bytes, a whol
 LOG_LEVEL = read("LOG_LEVEL", "INFO", one_of("DEBUG", "INFO", "WARNING", "ERROR"), "DEBUG, INFO, WARNING or ERROR")
 LOG_FORMAT = read("LOG_FORMAT", "json", one_of("json", "text"), "json or text")
 LOG_ACCESS = read("LOG_ACCESS", "false", one_of("true", "false"), "true or false") == "true"
+# % if cookiecutter.framework == "django"
+# %%
+# What follows is read by Django (https://docs.djangoproject.com/en/5.2/ref/settings/).
+SECRET_KEY = read("SECRET_KEY", secrets.token_urlsafe(48), str, "any text; this service signs nothing with it so far")
+ALLOWED_HOSTS = read("ALLOWED_HOSTS", "*", lambda text: text.split(","), "host names with commas between them")
+INSTALLED_APPS = ["{{cookiecutter.package_name}}"]
+MIDDLEWARE = ["{{cookiecutter.package_name}}.middleware.Outcome"]
+ROOT_URLCONF = "{{cookiecutter.package_name}}.urls"
+WSGI_APPLICATION = "{{cookiecutter.package_name}}.wsgi.application"
+ASGI_APPLICATION = "{{cookiecutter.package_name}}.asgi.application"
+APPEND_SLASH = False
+USE_TZ = True
+LOGGING_CONFIG = None  # logs.py does it
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=600, conn_health_checks=True)}
+if DATABASE_URL.startswith("sqlite"):
+    # Readers and a writer at the same time, and writers that wait for each other (seconds).
+    DATABASES["default"]["OPTIONS"] = {"init_command": "PRAGMA journal_mode=WAL", "timeout": 30}
+# % endif

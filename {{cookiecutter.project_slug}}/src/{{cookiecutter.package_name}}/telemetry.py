@@ -50,7 +50,7 @@ def configure() -> None:
         try:
             from opentelemetry.distro import OpenTelemetryConfigurator  # reads OTEL_* when it is imported
 
-            OpenTelemetryConfigurator().configure()
+            OpenTelemetryConfigurator().configure()  # type: ignore[no-untyped-call]
         except Exception:
             logger.exception("OpenTelemetry could not be configured; the service runs without a part of its telemetry")
         for fault in FAULTS:
@@ -106,7 +106,7 @@ def instrument(app: Flask) -> None:
     if not getattr(app, "_is_instrumented_by_opentelemetry", False):
         bare = app.wsgi_app
         # The comment for SQL statements is built for each request, used or not.
-        FlaskInstrumentor.instrument_app(app, response_hook=_on_response, enable_commenter=False)
+        FlaskInstrumentor.instrument_app(app, response_hook=_on_response, enable_commenter=False)  # type: ignore[no-untyped-call]
         measured = app.wsgi_app
         excluded = get_excluded_urls("FLASK")
 
@@ -187,6 +187,7 @@ def shutdown(timeout: float = 5.0) -> None:
     """
     if not _stop.acquire(blocking=False):
         return
+    logs.stop_export()
     providers = (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider())
     threads = [
         threading.Thread(target=provider.shutdown, name=f"shutdown {type(provider).__name__}", daemon=True)

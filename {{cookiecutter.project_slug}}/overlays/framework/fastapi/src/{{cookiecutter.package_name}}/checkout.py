@@ -12,7 +12,6 @@ from opentelemetry import trace
 from . import messages, store
 from .orders import Item, Order, Refusal, calculate_total, orders_created, orders_value, validate_order
 from .payments import PaymentUnavailable, process_payment
-
 # % if cookiecutter.decorator_style == "paired"
 from .tracing import async_traced
 
@@ -20,6 +19,7 @@ from .tracing import async_traced
 from .tracing import traced
 
 # % else
+# %%
 tracer = trace.get_tracer(__name__)
 # % endif
 logger = logging.getLogger(__name__)

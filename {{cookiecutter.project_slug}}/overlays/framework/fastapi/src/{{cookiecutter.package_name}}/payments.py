@@ -11,15 +11,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from . import settings
 from .orders import Money
-
-# % if cookiecutter.decorator_style != "native"
 # % if cookiecutter.decorator_style == "paired"
 from .tracing import async_traced, traced
-# % else
+
+# % elif cookiecutter.decorator_style == "traced"
 from .tracing import traced
-# % endif
 
 # % else
+# %%
 tracer = trace.get_tracer(__name__)
 # % endif
 _client: httpx.AsyncClient | None = None
@@ -70,7 +69,7 @@ async def process_payment(order_id: UUID, amount: Decimal) -> Payment:
 
 
 async def _ask(order_id: UUID, amount: Decimal) -> Payment:
-    """The trace context travels in the headers of this call: the instrumentation of httpx puts it there."""
+    """Ask the payment service. The instrumentation of the client puts the trace context into the headers."""
     body = PaymentRequest(order_id=order_id, amount=amount).model_dump(mode="json")
     try:
         response = await client().post(settings.PAYMENT_URL, json=body, timeout=settings.PAYMENT_TIMEOUT)

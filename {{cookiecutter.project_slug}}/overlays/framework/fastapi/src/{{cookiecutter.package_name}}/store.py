@@ -25,8 +25,8 @@ _engine: AsyncEngine | None = None
 
 
 # % include "store_table.py"
-
-
+# %%
+# %%
 def connect() -> None:
     """Open the pool of connections. Nothing is asked of the database yet."""
     global _engine

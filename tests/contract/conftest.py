@@ -1,0 +1,43 @@
+"""Generated projects with their environments, and what was observed of them, once for the session."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.contract.scenario import Observation, observe
+from tests.environments import sync
+from tests.otlp import GRPC, HTTP
+
+FRAMEWORKS = ("fastapi", "flask", "django")
+
+
+@pytest.fixture(scope="session")
+def installed(bake: Callable[..., Path]) -> Callable[..., tuple[Path, Path]]:
+    """The project of the given answers, and the Python of its environment: `installed(framework="flask")`."""
+
+    @cache
+    def installed(**answers: str) -> tuple[Path, Path]:
+        project = bake(fresh=True, **answers)
+        return project, sync(project)
+
+    return installed
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param((framework, protocol), id=f"{framework}-{protocol}", marks=pytest.mark.xdist_group(framework))
+        for framework in FRAMEWORKS
+        for protocol in (HTTP, GRPC)
+    ],
+)
+def observation(
+    request: pytest.FixtureRequest,
+    installed: Callable[..., tuple[Path, Path]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Observation:
+    framework, protocol = request.param
+    project, python = installed(framework=framework, otlp_protocol=protocol)
+    return observe(framework, protocol, project, python, tmp_path_factory.mktemp(framework))

@@ -1,0 +1,274 @@
+"""The telemetry of a generated service, the same for every framework and protocol.
+
+It is what the requests of scenario.py must give: TRACES and LOGS by the name of the request, CONSUMER for what follows
+each order, and METRICS. FORCED is the only place for a difference, and says why nothing can be done about it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.contract.normal import ANY, Event, Log, Metric, Shape
+from tests.otlp import Attributes, Value
+
+PACKAGE = "order_service"
+
+
+def server(method: str, path: str, status: int, *children: Shape, route: str = "", **attributes: Value) -> Shape:
+    """`route` is for a request that has one; of another one the span's name is the method alone."""
+    return Shape(
+        "SERVER",
+        f"{method} {route}".strip(),
+        {
+            "client.address": "127.0.0.1",
+            "client.port": ANY,
+            "http.request.method": method,
+            "http.response.status_code": status,
+            "network.protocol.version": "1.1",
+            "server.address": "127.0.0.1",
+            "server.port": ANY,
+            "url.path": path,
+            "url.scheme": "http",
+            "user_agent.original": ANY,
+            **({"http.route": route} if route else {}),
+            **({"error.type": str(status)} if status >= 500 else {}),
+            **{key.replace("_", "."): value for key, value in attributes.items()},
+        },
+        status="ERROR" if status >= 500 else "UNSET",
+        children=children,
+        database=path.startswith("/api/orders") and method == "GET" and status in (200, 404),
+    )
+
+
+def internal(
+    function: str,
+    attributes: Attributes,
+    *children: Shape,
+    events: tuple[Event, ...] = (),
+    error: str = "",
+    database: bool = False,
+) -> Shape:
+    module, name = function.split(".")
+    about = {"code.function.name": f"{PACKAGE}.{module}.{name}", **({"error.type": error} if error else {})}
+    return Shape(
+        "INTERNAL", name, about | dict(attributes), "ERROR" if error else "UNSET", events, (), children, database
+    )
+
+
+def orders(status: int, *children: Shape) -> Shape:
+    return server("POST", "/api/orders", status, *children, route="/api/orders")
+
+
+def payments(status: int, *children: Shape) -> Shape:
+    return server("POST", "/api/payments", status, *children, route="/api/payments")
+
+
+def created(total: float, item_count: int, *call: Shape) -> Shape:
+    """The trace of an order that was paid; `call` is that of another service."""
+    return orders(
+        201,
+        internal(
+            "checkout.create_order",
+            {"order.id": ANY, "order.item_count": item_count, "order.total": total},
+            *accepted(total),
+            paid(total, *call),
+            Shape("PRODUCER", "send order.created", {"order.id": ANY}),
+            events=(Event("order.created", {"order.id": ANY}),),
+            database=True,
+        ),
+    )
+
+
+def accepted(total: float) -> tuple[Shape, Shape]:
+    return (
+        internal("orders.validate_order", {"validation.passed": True}),
+        internal("orders.calculate_total", {"order.total": total}),
+    )
+
+
+def paid(amount: float, *call: Shape) -> Shape:
+    return internal(
+        "payments.process_payment",
+        {"payment.amount": amount, "payment.success": True, "payment.transaction_id": ANY},
+        *call,
+    )
+
+
+def authorized(amount: float, success: bool) -> Shape:
+    return internal("payments.authorize_payment", {"payment.amount": amount, "payment.success": success})
+
+
+def exception(kind: str) -> Event:
+    attributes = {"type": kind, "message": ANY, "stacktrace": ANY, "escaped": "False"}
+    return Event("exception", {f"exception.{key}": value for key, value in attributes.items()})
+
+
+CALL = {
+    "http.request.method": "POST",
+    "network.peer.address": "127.0.0.1",
+    "network.peer.port": ANY,
+    "server.address": "127.0.0.1",
+    "server.port": ANY,
+    "url.full": f"http://127.0.0.1:{ANY}/api/payments",
+}
+UNAVAILABLE = f"{PACKAGE}.payments.PaymentUnavailable"
+
+TRACES = {
+    "order": created(40.98, 2),
+    "order of a caller who traces": created(10.0, 1),
+    "order without items": orders(
+        422,
+        internal(
+            "checkout.create_order",
+            {"order.id": ANY, "order.item_count": 0},
+            internal("orders.validate_order", {"validation.passed": False}),
+            events=(Event("order.refused", {"order.refusal.reason": "no_items"}),),
+        ),
+    ),
+    "order that is no JSON": orders(422),
+    "order of the wrong shape": orders(422),
+    "order above the limit": orders(
+        402,
+        internal(
+            "checkout.create_order",
+            {"order.id": ANY, "order.item_count": 1, "order.total": 1200.0},
+            *accepted(1200.0),
+            internal(
+                "payments.process_payment",
+                {"payment.amount": 1200.0, "payment.success": False},
+                events=(Event("payment.declined", {"payment.decline.reason": "limit"}),),
+            ),
+            events=(Event("order.declined", {"order.id": ANY}),),
+            database=True,
+        ),
+    ),
+    "order that is too large": orders(413),
+    "known order": server("GET", f"/api/orders/{ANY}", 200, route="/api/orders/{order_id}"),
+    "unknown order": server("GET", f"/api/orders/{ANY}", 404, route="/api/orders/{order_id}"),
+    "order by a wrong id": server("GET", "/api/orders/not-a-uuid", 422, route="/api/orders/{order_id}"),
+    "list": server("GET", "/api/orders", 200, route="/api/orders", url_query="limit=REDACTED&token=REDACTED"),
+    "list with a wrong limit": server("GET", "/api/orders", 422, route="/api/orders", url_query="limit=REDACTED"),
+    "unknown path": server("GET", "/nope/123", 404),
+    "wrong method": server("DELETE", "/api/orders", 405),
+    "payment": payments(200, authorized(12.5, True)),
+    "payment above the limit": payments(200, authorized(1000.01, False)),
+    "payment of the wrong shape": payments(422),
+    "order paid elsewhere": created(
+        39.98,
+        1,
+        Shape(
+            "CLIENT",
+            "POST",
+            CALL | {"http.response.status_code": 200, "network.protocol.version": "1.1"},
+            children=(payments(200, authorized(39.98, True)),),
+        ),
+    ),
+    "order with nobody to pay": orders(
+        502,
+        internal(
+            "checkout.create_order",
+            {"order.id": ANY, "order.item_count": 1, "order.total": 39.98},
+            *accepted(39.98),
+            internal(
+                "payments.process_payment",
+                {"payment.amount": 39.98},
+                Shape(
+                    "CLIENT", "POST", CALL | {"error.type": "ConnectError"}, "ERROR", (exception("httpx.ConnectError"),)
+                ),
+                events=(exception(UNAVAILABLE),),
+                error=UNAVAILABLE,
+            ),
+            error=UNAVAILABLE,
+            database=True,
+        ),
+    ),
+}
+
+CONSUMER = Shape("CONSUMER", "process order.created", {"order.id": ANY}, links=("PRODUCER send order.created",))
+
+
+def record(body: str, attributes: Attributes, severity: str = "INFO") -> Log:
+    return Log(f"{PACKAGE}.checkout", severity, body, "INTERNAL create_order", attributes)
+
+
+ORDER_CREATED = {
+    total: record("order created", {"order.id": ANY, "order.total": total}) for total in (40.98, 10.0, 39.98)
+}
+LOGS = {
+    "order": [ORDER_CREATED[40.98]],
+    "order of a caller who traces": [ORDER_CREATED[10.0]],
+    "order without items": [record("order refused", {"order.refusal.reason": "no_items"})],
+    "order above the limit": [record("payment declined", {"order.id": ANY})],
+    "order paid elsewhere": [ORDER_CREATED[39.98]],
+    "order with nobody to pay": [
+        record(
+            "payment service failed",
+            {
+                "order.id": ANY,
+                "exception.type": "PaymentUnavailable",
+                "exception.message": ANY,
+                "exception.stacktrace": ANY,
+            },
+            "ERROR",
+        )
+    ],
+}
+CONSUMER_LOG = Log(
+    f"{PACKAGE}.messages",
+    "INFO",
+    "order confirmed to the customer",
+    "CONSUMER process order.created",
+    {"order.id": ANY},
+)
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+HTTP = frozenset({"http.request.method", "http.response.status_code", "network.protocol.version"})
+
+METRICS = {
+    "http.server.request.duration": Metric(
+        "histogram", "s", HTTP | {"url.scheme"}, frozenset({"error.type", "http.route"}), SECONDS
+    ),
+    "http.server.active_requests": Metric("sum", "{request}", frozenset({"http.request.method", "url.scheme"})),
+    "http.client.request.duration": Metric(
+        "histogram", "s", HTTP | {"server.address", "server.port"}, frozenset(), SECONDS
+    ),
+    "orders.created": Metric("monotonic sum", "{order}"),
+    "orders.value": Metric("histogram", "{currency}"),
+}
+"""Of the service's work; those of its process and its database are checked by their names only."""
+
+
+@dataclass(frozen=True)
+class Forced:
+    """On `framework`, `attribute` of every span (or metric) called `of` has `value`; None says that it is not there."""
+
+    framework: str
+    of: str
+    attribute: str
+    value: Value
+    reason: str
+
+
+FORCED: list[Forced] = []
+
+DEPRECATED = (
+    "http.method http.status_code http.url http.target http.host http.scheme deployment.environment db.system"
+    " db.statement db.operation code.function code.namespace http.server.duration"
+).split()
+DEPRECATED_PREFIXES = ("net.",)
+
+STABLE = frozenset(
+    """
+    client.address client.port code.function.name
+    db.collection.name db.namespace db.operation.name db.query.summary db.query.text db.response.status_code
+    db.system.name deployment.environment.name error.type exception.message exception.stacktrace exception.type
+    http.request.method http.response.status_code http.route network.peer.address network.peer.port
+    network.protocol.version server.address server.port service.instance.id service.name service.namespace
+    service.version telemetry.sdk.language telemetry.sdk.name telemetry.sdk.version url.full url.path url.query
+    url.scheme user_agent.original
+    db.client.operation.duration http.client.request.duration http.server.request.duration
+    """.split()
+)
+"""The stable names of the semantic conventions 1.44 that a service emits; another one belongs into docs/telemetry.md."""
+
+UNAVOIDABLE = {"exception.escaped": "deprecated, but the SDK writes it into every exception event"}

@@ -1,0 +1,142 @@
+"""One form for telemetry, free of what differs from run to run: ids, times, ports, file names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tests.otlp import Attributes, LogRecord, Node, Point, Span
+
+T = TypeVar("T")
+
+ANY = "*"
+"""Stands for a value that must be there, but is another one each time."""
+
+VARYING = {
+    "client.port",
+    "exception.message",
+    "exception.stacktrace",
+    "network.peer.port",
+    "order.id",
+    "payment.transaction_id",
+    "server.port",
+    "user_agent.original",
+}
+
+
+@dataclass(frozen=True)
+class Event:
+    name: str
+    attributes: Attributes
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A span and what is under it. `database` says that there are database spans right under it, however many."""
+
+    kind: str
+    name: str
+    attributes: Attributes
+    status: str = "UNSET"
+    events: tuple[Event, ...] = ()
+    links: tuple[str, ...] = ()
+    children: tuple[Shape, ...] = ()
+    database: bool = False
+
+    def lines(self, indent: str = "") -> Iterator[str]:
+        yield f"{indent}{self.kind} {self.name} {self.status}"
+        yield from (f"{indent}    {key} = {value!r}" for key, value in sorted(self.attributes.items()))
+        for event in self.events:
+            yield f"{indent}    event {event.name}"
+            yield from (f"{indent}        {key} = {value!r}" for key, value in sorted(event.attributes.items()))
+        yield from (f"{indent}    link to {name}" for name in self.links)
+        if self.database:
+            yield f"{indent}  (database)"
+        for child in self.children:
+            yield from child.lines(indent + "  ")
+
+    def walk(self) -> Iterator[Shape]:
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`always` are the attributes of every point, `sometimes` those of at least one, but not of all."""
+
+    kind: str
+    unit: str
+    always: frozenset[str] = frozenset()
+    sometimes: frozenset[str] = frozenset()
+    bounds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Log:
+    logger: str
+    severity: str
+    body: str
+    span: str
+    attributes: Attributes
+
+
+def is_database(span: Span) -> bool:
+    return span.kind == "CLIENT" and "db.system.name" in span.attributes
+
+
+def shape(node: Node, names: Mapping[str, str]) -> Shape:
+    """`names` has the kind and name of every span by its id, for the links."""
+    span = node.span
+    return Shape(
+        kind=span.kind,
+        name=_constant(span.name),
+        attributes=masked(span.attributes),
+        status=span.status,
+        events=tuple(Event(event.name, masked(event.attributes)) for event in span.events),
+        links=tuple(names.get(link.span_id, "a span that did not arrive") for link in span.links),
+        children=tuple(shape(child, names) for child in node.children if not is_database(child.span)),
+        database=any(is_database(child.span) for child in node.children),
+    )
+
+
+def metric(points: Iterable[Point]) -> Metric:
+    """Of all points of one name."""
+    points = list(points)
+    kinds = {f"{'monotonic ' if point.monotonic else ''}{point.kind}" for point in points}
+    units = {point.unit for point in points}
+    keys = [frozenset(point.attributes) for point in points]
+    always = frozenset.intersection(*keys)
+    bounds = {point.bounds for point in points}
+    return Metric(_only(kinds), _only(units), always, frozenset.union(*keys) - always, _only(bounds))
+
+
+def log(record: LogRecord, names: Mapping[str, str]) -> Log:
+    return Log(
+        logger=record.scope.name,
+        severity=record.severity,
+        body=_constant(str(record.body)),
+        span=names.get(record.span_id, "a span that did not arrive"),
+        attributes=masked(record.attributes),
+    )
+
+
+def masked(attributes: Attributes) -> Attributes:
+    return {
+        key: ANY if key in VARYING else _constant(value) if isinstance(value, str) else value
+        for key, value in attributes.items()
+    }
+
+
+def _constant(text: str) -> str:
+    """Without ids and ports; the parameters of a route as FastAPI writes them, <uuid:order_id> as {order_id}."""
+    text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", ANY, text)
+    text = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", text)
+    return re.sub(r"\b127\.0\.0\.1:\d+", f"127.0.0.1:{ANY}", text)
+
+
+def _only(values: set[T]) -> T:
+    (value,) = values
+    return value

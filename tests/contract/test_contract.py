@@ -1,0 +1,289 @@
+"""The same requests give the same telemetry on every framework and over both protocols."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract import contract
+from tests.contract.contract import FORCED, METRICS, TRACES, Forced
+from tests.contract.normal import Event, Log, Metric, Shape, is_database, log, metric, shape
+from tests.contract.scenario import REMOTE_SPAN, REMOTE_TRACE, SECRET, Exchange, Observation
+from tests.otlp import Attributes, Point, trees
+
+DURATION = "http.server.request.duration"
+
+
+@pytest.mark.parametrize("name", TRACES)
+def test_trace(observation: Observation, name: str) -> None:
+    found = shape(observation.traces()[name], observation.names)
+    assert list(found.lines()) == list(expected_trace(name, forced(observation)).lines())
+
+
+@pytest.mark.parametrize("name", TRACES)
+def test_log_records(observation: Observation, name: str) -> None:
+    assert logs_of(observation, observation.traces()[name].span.trace_id) == contract.LOGS.get(name, [])
+
+
+def test_metrics(observation: Observation) -> None:
+    assert found_metrics(observation) == expected_metrics(forced(observation))
+
+
+def test_each_created_order_is_processed_in_a_trace_of_its_own(observation: Observation) -> None:
+    orders = {exchange.response.json()["id"] for exchange in observation.exchanges if exchange.response.status == 201}
+    producers = {span.span_id: span for span in observation.spans if span.kind == "PRODUCER"}
+    processed = set()
+    for root in trees(observation.spans):
+        if root.span.kind == "SERVER":
+            continue
+        assert list(shape(root, observation.names).lines()) == list(contract.CONSUMER.lines())
+        assert logs_of(observation, root.span.trace_id) == [contract.CONSUMER_LOG]
+        (link,) = root.span.links
+        assert link.trace_id == producers[link.span_id].trace_id != root.span.trace_id
+        assert root.span.attributes["order.id"] == producers[link.span_id].attributes["order.id"]
+        processed.add(root.span.attributes["order.id"])
+    assert processed == orders
+    assert len(producers) == len(orders)
+
+
+def test_no_difference_is_forced_without_need(observation: Observation) -> None:
+    entries = forced(observation)
+    traces = {name: shape(root, observation.names) for name, root in observation.traces().items()}
+    for entry in entries:
+        others = [other for other in entries if other is not entry]
+        same_traces = all(found == expected_trace(name, others) for name, found in traces.items())
+        assert not (same_traces and found_metrics(observation) == expected_metrics(others)), entry
+
+
+def test_answers(observation: Observation) -> None:
+    for exchange in observation.exchanges:
+        if exchange.is_probe:
+            assert exchange.response.status == 200, exchange
+        else:
+            assert exchange.response.status == TRACES[exchange.name].attributes["http.response.status_code"], exchange
+
+
+def test_a_problem_names_its_trace(observation: Observation) -> None:
+    traces = observation.traces()
+    failed = [exchange for exchange in observation.exchanges if exchange.response.status >= 400]
+    assert len({exchange.response.status for exchange in failed}) == 6
+    for exchange in failed:
+        assert exchange.response.headers.get_content_type() == "application/problem+json", exchange
+        body = exchange.response.json()
+        assert body["status"] == exchange.response.status
+        assert body["trace_id"] == traces[exchange.name].span.trace_id
+
+
+def test_one_server_span_for_each_request(observation: Observation) -> None:
+    """And none for the probes, nor one of the database that they ask."""
+    sent = [exchange for exchange in observation.exchanges if not exchange.is_probe]
+    paid_by_the_shop = 1
+    servers = [span for span in observation.spans if span.kind == "SERVER"]
+    assert len(servers) == len(sent) + paid_by_the_shop
+    assert len(sent) < len(observation.exchanges)
+    roots = Counter(root.span.kind for root in trees(observation.spans))
+    assert roots == {"SERVER": len(sent), "CONSUMER": roots["CONSUMER"]}
+    assert {span.attributes["url.path"] for span in servers}.isdisjoint({"/health", "/ready"})
+
+
+def test_requests_are_counted_as_they_are_traced(observation: Observation) -> None:
+    servers = Counter(
+        span.attributes["http.response.status_code"] for span in observation.spans if span.kind == "SERVER"
+    )
+    counted: Counter[Any] = Counter()
+    for point in last_points(observation, DURATION):
+        counted[point.attributes["http.response.status_code"]] += point.count
+    assert counted == servers
+    assert sum(point.value or 0 for point in last_points(observation, "http.server.active_requests")) == 0
+    assert sum(point.value or 0 for point in last_points(observation, "orders.created")) == servers[201]
+    assert sum(point.count for point in last_points(observation, "orders.value")) == servers[201]
+
+
+def test_exemplars_lead_to_spans(observation: Observation) -> None:
+    ids = span_ids(observation)
+    for name in (DURATION, "orders.created", "orders.value"):
+        exemplars = [exemplar for point in last_points(observation, name) for exemplar in point.exemplars]
+        assert exemplars, name
+        assert {(exemplar.trace_id, exemplar.span_id) for exemplar in exemplars} <= ids
+
+
+def test_a_trace_of_the_caller_is_continued(observation: Observation) -> None:
+    traces = observation.traces()
+    continued = traces.pop("order of a caller who traces").span
+    assert (continued.trace_id, continued.parent_id) == (REMOTE_TRACE, REMOTE_SPAN)
+    assert {root.span.parent_id for root in traces.values()} == {""}
+
+
+def test_errors_are_only_what_an_operator_must_look_at(observation: Observation) -> None:
+    statuses = set()
+    for exchange, root in by_exchange(observation):
+        is_error = exchange.response.status >= 500
+        statuses.add(is_error)
+        for span in root.walk():
+            if not is_error:
+                assert span.status == "UNSET", span
+                assert "error.type" not in span.attributes, span
+                assert not [event for event in span.events if event.name == "exception"], span
+        assert (root.span.status == "ERROR") == is_error
+    assert statuses == {True, False}
+    for point in last_points(observation, DURATION):
+        status = point.attributes["http.response.status_code"]
+        assert isinstance(status, int)
+        assert ("error.type" in point.attributes) == (status >= 500), point
+
+
+def test_span_names_are_bounded(observation: Observation) -> None:
+    for span in observation.spans:
+        # The database instrumentation names the database, which here is a file in a folder of the test.
+        name = span.name.replace(str(span.attributes.get("db.namespace")), "") if is_database(span) else span.name
+        assert not re.search(r"\d|[0-9a-f]{8}|nope|not-a-uuid|\?", name), span.name
+    for point in observation.points:
+        assert not re.search(r"nope|not-a-uuid", repr(point.attributes)), point
+
+
+def test_no_deprecated_name(observation: Observation) -> None:
+    for name in emitted_names(observation):
+        assert name not in contract.DEPRECATED
+        assert not name.startswith(contract.DEPRECATED_PREFIXES)
+
+
+def test_every_name_is_stable_or_documented(observation: Observation) -> None:
+    known = contract.STABLE | documented(observation.project) | set(contract.UNAVOIDABLE)
+    assert emitted_names(observation) - known == set()
+
+
+def test_no_name_is_unavoidable_without_need(observation: Observation) -> None:
+    assert set(contract.UNAVOIDABLE) <= emitted_names(observation)
+
+
+def test_the_secret_of_a_query_is_nowhere(observation: Observation) -> None:
+    assert any(SECRET in exchange.path for exchange in observation.exchanges)
+    for run in observation.runs:
+        assert SECRET not in repr((run.received.spans, run.received.points, run.received.logs))
+        assert SECRET not in repr(run.lines)
+
+
+def test_resource(observation: Observation) -> None:
+    instances = set()
+    for run in observation.runs:
+        received = [*run.received.spans, *run.received.points, *run.received.logs]
+        resources = {json.dumps(dict(item.resource), sort_keys=True) for item in received}
+        assert len(resources) == 1
+        resource = json.loads(resources.pop())
+        instances.add(resource.pop("service.instance.id"))
+        assert re.fullmatch(r"\d+\.\d+\.\d+", resource.pop("telemetry.sdk.version"))
+        assert resource == {
+            "service.name": "order-service",
+            "service.namespace": "default",
+            "service.version": "0.1.0",
+            "deployment.environment.name": "development",
+            "telemetry.sdk.language": "python",
+            "telemetry.sdk.name": "opentelemetry",
+        }
+    assert len(instances) == 2
+
+
+def test_log_records_belong_to_spans(observation: Observation) -> None:
+    ids = {(record.trace_id, record.span_id) for record in observation.logs if record.trace_id or record.span_id}
+    assert ids
+    assert ids <= span_ids(observation)
+
+
+def test_the_console_says_in_json_what_is_exported(observation: Observation) -> None:
+    for run in observation.runs:
+        lines = [json.loads(line) for line in run.lines]
+        exported = [(r.body, r.trace_id, r.span_id) for r in run.received.logs if r.trace_id]
+        printed = [(line["message"], line["trace_id"], line["span_id"]) for line in lines if "trace_id" in line]
+        assert exported
+        assert sorted(map(str, printed)) == sorted(map(str, exported))
+        for line in lines:
+            assert {"timestamp", "level", "logger", "message", "service"} <= line.keys()
+            assert line["service"] == "order-service"
+
+
+def test_the_processes_end_in_order(observation: Observation) -> None:
+    errors = [line for run in observation.runs for line in run.lines if '"level": "ERROR"' in line]
+    assert [json.loads(line)["message"] for line in errors] == ["payment service failed"]
+    # uvicorn raises the signal again once it has shut down; gunicorn exits.
+    assert {run.exit_code for run in observation.runs} == {-15 if observation.framework == "fastapi" else 0}
+
+
+def forced(observation: Observation) -> list[Forced]:
+    return [entry for entry in FORCED if entry.framework == observation.framework]
+
+
+def expected_trace(name: str, entries: Sequence[Forced]) -> Shape:
+    def change(span: Shape) -> Shape:
+        mine = [entry for entry in entries if f"{span.kind} {span.name}".startswith(entry.of)]
+        return replace(
+            span,
+            attributes=changed(span.attributes, mine),
+            events=tuple(Event(event.name, changed(event.attributes, mine)) for event in span.events),
+            children=tuple(map(change, span.children)),
+        )
+
+    return change(TRACES[name])
+
+
+def expected_metrics(entries: Sequence[Forced]) -> dict[str, Metric]:
+    del entries
+    return METRICS
+
+
+def changed(attributes: Attributes, entries: Sequence[Forced]) -> Attributes:
+    values = {entry.attribute: entry.value for entry in entries}
+    return {key: values.get(key, value) for key, value in attributes.items() if values.get(key, value) is not None}
+
+
+def found_metrics(observation: Observation) -> dict[str, Metric]:
+    points = defaultdict(list)
+    for point in observation.points:
+        points[point.name].append(point)
+    return {name: metric(points[name]) for name in sorted(points)}
+
+
+def last_points(observation: Observation, name: str) -> list[Point]:
+    """Of each process and series; what they tell is the sum since the start."""
+    last = {}
+    for point in observation.points:
+        if point.name == name:
+            last[point.resource["service.instance.id"], repr(sorted(point.attributes.items()))] = point
+    return list(last.values())
+
+
+def logs_of(observation: Observation, trace_id: str) -> list[Log]:
+    records = sorted(observation.logs, key=lambda record: record.time)
+    return [log(record, observation.names) for record in records if record.trace_id == trace_id]
+
+
+def by_exchange(observation: Observation) -> Iterator[tuple[Exchange, Any]]:
+    traces = observation.traces()
+    return ((exchange, traces[exchange.name]) for exchange in observation.exchanges if not exchange.is_probe)
+
+
+def span_ids(observation: Observation) -> set[tuple[str, str]]:
+    return {(span.trace_id, span.span_id) for span in observation.spans}
+
+
+def emitted_names(observation: Observation) -> set[str]:
+    """Of all attributes, wherever they stand, and of all metrics."""
+    holders: list[Attributes] = []
+    for span in observation.spans:
+        holders += [span.attributes, span.resource]
+        holders += [part.attributes for part in (*span.events, *span.links)]
+    for item in (*observation.points, *observation.logs):
+        holders += [item.attributes, item.resource]
+    return {name for attributes in holders for name in attributes} | {point.name for point in observation.points}
+
+
+def documented(project: Path) -> set[str]:
+    """The names that stand first in a row of a table of the project's own contract."""
+    text = (project / "docs" / "telemetry.md").read_text(encoding="utf-8")
+    return set(re.findall(r"^\| *`([a-z][a-z0-9_.]*)`", text, re.MULTILINE))

@@ -1,0 +1,1 @@
+# % include "gunicorn.conf.py"

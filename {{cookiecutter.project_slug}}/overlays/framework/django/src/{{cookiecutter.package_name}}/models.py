@@ -1,0 +1,42 @@
+"""The tables."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from .orders import Order
+
+
+class OrderRow(models.Model):
+    """An order."""
+
+    id = models.UUIDField(primary_key=True)
+    status = models.CharField(max_length=16)
+    total = models.DecimalField(max_digits=14, decimal_places=2)
+    items = models.JSONField()
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        """The table's own name, without the application's."""
+
+        db_table = "orders"
+
+    def __str__(self) -> str:
+        return f"order {self.id} ({self.status})"
+
+    @classmethod
+    def of(cls, order: Order) -> OrderRow:
+        """Return the row of an order."""
+        return cls(**{**order.model_dump(), "items": [item.model_dump(mode="json") for item in order.items]})
+
+    def order(self) -> Order:
+        """Return the order of this row."""
+        return Order.model_validate(
+            {
+                "id": self.id,
+                "status": self.status,
+                "total": self.total,
+                "items": self.items,
+                "created_at": self.created_at,
+            }
+        )

@@ -1,0 +1,8 @@
+"""What gunicorn and runserver serve."""
+
+from django.core.wsgi import get_wsgi_application
+
+from .app import start
+
+start()
+application = get_wsgi_application()
