@@ -110,6 +110,7 @@ CALL = {
     "server.address": "127.0.0.1",
     "server.port": ANY,
     "url.full": f"http://127.0.0.1:{ANY}/api/payments",
+    "user_agent.original": ANY,
 }
 UNAVAILABLE = f"{PACKAGE}.payments.PaymentUnavailable"
 
@@ -173,7 +174,11 @@ TRACES = {
                 "payments.process_payment",
                 {"payment.amount": 39.98},
                 Shape(
-                    "CLIENT", "POST", CALL | {"error.type": "ConnectError"}, "ERROR", (exception("httpx.ConnectError"),)
+                    "CLIENT",
+                    "POST",
+                    CALL | {"error.type": "ConnectionError"},
+                    "ERROR",
+                    (exception("requests.exceptions.ConnectionError"),),
                 ),
                 events=(exception(UNAVAILABLE),),
                 error=UNAVAILABLE,
@@ -222,53 +227,128 @@ CONSUMER_LOG = Log(
 )
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-HTTP = frozenset({"http.request.method", "http.response.status_code", "network.protocol.version"})
+DEFAULT_BOUNDS = (0, 5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10000)
+CALLED = frozenset({"http.request.method", "server.address", "server.port"})
+ANSWERED = frozenset({"http.response.status_code", "network.protocol.version"})
+
+GENERATION = frozenset({"cpython.gc.generation", "generation"})
 
 METRICS = {
     "http.server.request.duration": Metric(
-        "histogram", "s", HTTP | {"url.scheme"}, frozenset({"error.type", "http.route"}), SECONDS
+        "histogram",
+        "s",
+        ANSWERED | {"http.request.method", "url.scheme"},
+        frozenset({"error.type", "http.route"}),
+        SECONDS,
     ),
     "http.server.active_requests": Metric("sum", "{request}", frozenset({"http.request.method", "url.scheme"})),
-    "http.client.request.duration": Metric(
-        "histogram", "s", HTTP | {"server.address", "server.port"}, frozenset(), SECONDS
-    ),
+    "http.client.request.duration": Metric("histogram", "s", CALLED, ANSWERED | {"error.type"}, SECONDS),
     "orders.created": Metric("monotonic sum", "{order}"),
-    "orders.value": Metric("histogram", "{currency}"),
+    "orders.value": Metric("histogram", "{currency}", bounds=(5, 10, 25, 50, 100, 250, 500, 1000)),
+    "cpython.gc.collected_objects": Metric("monotonic sum", "{object}", GENERATION),
+    "cpython.gc.collections": Metric("monotonic sum", "{collection}", GENERATION),
+    "cpython.gc.uncollectable_objects": Metric("monotonic sum", "{object}", GENERATION),
+    "process.context_switches": Metric("monotonic sum", "", frozenset({"type"})),
+    "process.cpu.time": Metric("monotonic sum", "s", frozenset({"type"})),
+    "process.cpu.utilization": Metric("gauge", "1"),
+    "process.disk.io": Metric("monotonic sum", "By", frozenset({"direction"})),
+    "process.memory.usage": Metric("sum", "By"),
+    "process.memory.virtual": Metric("sum", "By"),
+    "process.thread.count": Metric("sum", ""),
 }
-"""Of the service's work; those of its process and its database are checked by their names only."""
 
 
 @dataclass(frozen=True)
 class Forced:
-    """On `framework`, `attribute` of every span (or metric) called `of` has `value`; None says that it is not there."""
+    """On `framework` the attribute of the spans called `of` is `value`, or the metric `of`; None: it is not there."""
 
     framework: str
     of: str
     attribute: str
-    value: Value
+    value: Value | Metric
     reason: str
 
 
-FORCED: list[Forced] = []
+FORCED = [
+    Forced("fastapi", "CLIENT POST", "error.type", "ConnectError", "httpx has exceptions of its own"),
+    Forced("fastapi", "CLIENT POST", "exception.type", "httpx.ConnectError", "httpx has exceptions of its own"),
+    Forced("fastapi", "CLIENT POST", "user_agent.original", None, "the instrumentation of httpx does not record it"),
+    Forced(
+        "fastapi",
+        "http.client.request.duration",
+        "",
+        Metric("histogram", "s", CALLED | ANSWERED, frozenset(), SECONDS),
+        "the instrumentation of httpx does not count a call that failed",
+    ),
+    *(
+        Forced(
+            "django",
+            name,
+            "",
+            Metric("histogram", unit, frozenset({"db.operation.name", "db.system.name"}), frozenset(), DEFAULT_BOUNDS),
+            "the ORM is traced by its drivers, whose instrumentation measures; that of SQLAlchemy does not",
+        )
+        for name, unit in (("db.client.operation.duration", "s"), ("db.client.response.returned_rows", "{row}"))
+    ),
+]
 
-DEPRECATED = (
-    "http.method http.status_code http.url http.target http.host http.scheme deployment.environment db.system"
-    " db.statement db.operation code.function code.namespace http.server.duration"
-).split()
+DEPRECATED = {
+    "http.method",
+    "http.status_code",
+    "http.url",
+    "http.target",
+    "http.host",
+    "http.scheme",
+    "deployment.environment",
+    "db.system",
+    "db.statement",
+    "db.operation",
+    "code.function",
+    "code.namespace",
+    "http.server.duration",
+}
 DEPRECATED_PREFIXES = ("net.",)
 
-STABLE = frozenset(
-    """
-    client.address client.port code.function.name
-    db.collection.name db.namespace db.operation.name db.query.summary db.query.text db.response.status_code
-    db.system.name deployment.environment.name error.type exception.message exception.stacktrace exception.type
-    http.request.method http.response.status_code http.route network.peer.address network.peer.port
-    network.protocol.version server.address server.port service.instance.id service.name service.namespace
-    service.version telemetry.sdk.language telemetry.sdk.name telemetry.sdk.version url.full url.path url.query
-    url.scheme user_agent.original
-    db.client.operation.duration http.client.request.duration http.server.request.duration
-    """.split()
-)
-"""The stable names of the semantic conventions 1.44 that a service emits; another one belongs into docs/telemetry.md."""
+STABLE = {
+    "client.address",
+    "client.port",
+    "code.function.name",
+    "db.client.operation.duration",
+    "db.collection.name",
+    "db.namespace",
+    "db.operation.name",
+    "db.query.summary",
+    "db.query.text",
+    "db.response.status_code",
+    "db.system.name",
+    "deployment.environment.name",
+    "error.type",
+    "exception.message",
+    "exception.stacktrace",
+    "exception.type",
+    "http.client.request.duration",
+    "http.request.method",
+    "http.response.status_code",
+    "http.route",
+    "http.server.request.duration",
+    "network.peer.address",
+    "network.peer.port",
+    "network.protocol.version",
+    "server.address",
+    "server.port",
+    "service.instance.id",
+    "service.name",
+    "service.namespace",
+    "service.version",
+    "telemetry.sdk.language",
+    "telemetry.sdk.name",
+    "telemetry.sdk.version",
+    "url.full",
+    "url.path",
+    "url.query",
+    "url.scheme",
+    "user_agent.original",
+}
+"""What a service emits of the stable semantic conventions (1.44); any other name belongs into docs/telemetry.md."""
 
 UNAVOIDABLE = {"exception.escaped": "deprecated, but the SDK writes it into every exception event"}

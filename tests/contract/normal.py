@@ -57,11 +57,6 @@ class Shape:
         for child in self.children:
             yield from child.lines(indent + "  ")
 
-    def walk(self) -> Iterator[Shape]:
-        yield self
-        for child in self.children:
-            yield from child.walk()
-
 
 @dataclass(frozen=True)
 class Metric:
@@ -72,6 +67,13 @@ class Metric:
     always: frozenset[str] = frozenset()
     sometimes: frozenset[str] = frozenset()
     bounds: tuple[float, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        yield f"    {self.kind} {self.unit}"
+        yield from (f"    {name}" for name in sorted(self.always))
+        yield from (f"    {name} (sometimes)" for name in sorted(self.sometimes))
+        if self.bounds:
+            yield f"    {' '.join(map(str, map(float, self.bounds)))}"
 
 
 @dataclass(frozen=True)

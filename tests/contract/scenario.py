@@ -85,7 +85,7 @@ class Observation:
         return {span.span_id: f"{span.kind} {span.name}" for span in self.spans}
 
     def traces(self) -> dict[str, Node]:
-        """The tree of each traced request. One was sent after the other, so the order of the spans tells which is whose."""
+        """The tree of each traced request; they were sent one after the other, so their order tells which is whose."""
         roots = [root for root in trees(self.spans) if root.span.kind == "SERVER"]
         shop = {span.span_id for span in self.shop.received.spans}
         roots.sort(key=lambda root: root.span.span_id not in shop)
@@ -119,7 +119,7 @@ def _visit(send: Callable[..., Response]) -> None:
     send("ready", "GET", "/ready")
     order = send("order", "POST", "/api/orders", items("19.99", "0.50"))
     location = str(order.headers["Location"])
-    send("order of a caller who traces", "POST", "/api/orders", items("5"), traceparent=_traceparent())
+    send("order of a caller who traces", "POST", "/api/orders", items("5"), **traceparent())
     send("order without items", "POST", "/api/orders", {"items": []})
     send("order that is no JSON", "POST", "/api/orders", body=b'{"items": [')
     send("order of the wrong shape", "POST", "/api/orders", {"items": [{"sku": "A"}]})
@@ -163,5 +163,6 @@ def _folder(parent: Path, name: str) -> Path:
     return folder
 
 
-def _traceparent() -> str:
-    return f"00-{REMOTE_TRACE}-{REMOTE_SPAN}-01"
+def traceparent() -> dict[str, str]:
+    """The header of a caller that records its trace."""
+    return {"traceparent": f"00-{REMOTE_TRACE}-{REMOTE_SPAN}-01"}

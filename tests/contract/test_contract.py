@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from difflib import unified_diff
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.contract import contract
 from tests.contract.contract import FORCED, METRICS, TRACES, Forced
 from tests.contract.normal import Event, Log, Metric, Shape, is_database, log, metric, shape
 from tests.contract.scenario import REMOTE_SPAN, REMOTE_TRACE, SECRET, Exchange, Observation
-from tests.otlp import Attributes, Point, trees
+from tests.otlp import Attributes, LogRecord, Node, Point, Span, trees
 
 DURATION = "http.server.request.duration"
 
@@ -24,7 +25,7 @@ DURATION = "http.server.request.duration"
 @pytest.mark.parametrize("name", TRACES)
 def test_trace(observation: Observation, name: str) -> None:
     found = shape(observation.traces()[name], observation.names)
-    assert list(found.lines()) == list(expected_trace(name, forced(observation)).lines())
+    assert_same(found.lines(), expected_trace(name, forced(observation)).lines())
 
 
 @pytest.mark.parametrize("name", TRACES)
@@ -33,7 +34,7 @@ def test_log_records(observation: Observation, name: str) -> None:
 
 
 def test_metrics(observation: Observation) -> None:
-    assert found_metrics(observation) == expected_metrics(forced(observation))
+    assert_same(metric_lines(found_metrics(observation)), metric_lines(expected_metrics(forced(observation))))
 
 
 def test_each_created_order_is_processed_in_a_trace_of_its_own(observation: Observation) -> None:
@@ -43,7 +44,7 @@ def test_each_created_order_is_processed_in_a_trace_of_its_own(observation: Obse
     for root in trees(observation.spans):
         if root.span.kind == "SERVER":
             continue
-        assert list(shape(root, observation.names).lines()) == list(contract.CONSUMER.lines())
+        assert_same(shape(root, observation.names).lines(), contract.CONSUMER.lines())
         assert logs_of(observation, root.span.trace_id) == [contract.CONSUMER_LOG]
         (link,) = root.span.links
         assert link.trace_id == producers[link.span_id].trace_id != root.span.trace_id
@@ -173,7 +174,7 @@ def test_the_secret_of_a_query_is_nowhere(observation: Observation) -> None:
 def test_resource(observation: Observation) -> None:
     instances = set()
     for run in observation.runs:
-        received = [*run.received.spans, *run.received.points, *run.received.logs]
+        received: list[Span | Point | LogRecord] = [*run.received.spans, *run.received.points, *run.received.logs]
         resources = {json.dumps(dict(item.resource), sort_keys=True) for item in received}
         assert len(resources) == 1
         resource = json.loads(resources.pop())
@@ -215,13 +216,24 @@ def test_the_processes_end_in_order(observation: Observation) -> None:
     assert {run.exit_code for run in observation.runs} == {-15 if observation.framework == "fastapi" else 0}
 
 
+def assert_same(found: Iterable[str], expected: Iterable[str]) -> None:
+    difference = list(unified_diff(list(expected), list(found), "contract", "observed", n=100, lineterm=""))
+    assert not difference, "\n".join(difference)
+
+
+def metric_lines(metrics: Mapping[str, Metric]) -> Iterator[str]:
+    for name in sorted(metrics):
+        yield name
+        yield from metrics[name].lines()
+
+
 def forced(observation: Observation) -> list[Forced]:
     return [entry for entry in FORCED if entry.framework == observation.framework]
 
 
 def expected_trace(name: str, entries: Sequence[Forced]) -> Shape:
     def change(span: Shape) -> Shape:
-        mine = [entry for entry in entries if f"{span.kind} {span.name}".startswith(entry.of)]
+        mine = {entry.attribute: entry.value for entry in entries if entry.of == f"{span.kind} {span.name}"}
         return replace(
             span,
             attributes=changed(span.attributes, mine),
@@ -233,13 +245,14 @@ def expected_trace(name: str, entries: Sequence[Forced]) -> Shape:
 
 
 def expected_metrics(entries: Sequence[Forced]) -> dict[str, Metric]:
-    del entries
-    return METRICS
+    metrics = METRICS | {entry.of: entry.value for entry in entries if not entry.attribute}
+    return {name: metric for name, metric in metrics.items() if isinstance(metric, Metric)}
 
 
-def changed(attributes: Attributes, entries: Sequence[Forced]) -> Attributes:
-    values = {entry.attribute: entry.value for entry in entries}
-    return {key: values.get(key, value) for key, value in attributes.items() if values.get(key, value) is not None}
+def changed(values: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """With the other value of each name that is in both; without the name if that is None."""
+    both = {name: other.get(name, value) for name, value in values.items()}
+    return {name: value for name, value in both.items() if value is not None}
 
 
 def found_metrics(observation: Observation) -> dict[str, Metric]:
@@ -263,7 +276,7 @@ def logs_of(observation: Observation, trace_id: str) -> list[Log]:
     return [log(record, observation.names) for record in records if record.trace_id == trace_id]
 
 
-def by_exchange(observation: Observation) -> Iterator[tuple[Exchange, Any]]:
+def by_exchange(observation: Observation) -> Iterator[tuple[Exchange, Node]]:
     traces = observation.traces()
     return ((exchange, traces[exchange.name]) for exchange in observation.exchanges if not exchange.is_probe)
 
@@ -277,9 +290,12 @@ def emitted_names(observation: Observation) -> set[str]:
     holders: list[Attributes] = []
     for span in observation.spans:
         holders += [span.attributes, span.resource]
-        holders += [part.attributes for part in (*span.events, *span.links)]
-    for item in (*observation.points, *observation.logs):
-        holders += [item.attributes, item.resource]
+        holders += [event.attributes for event in span.events]
+        holders += [link.attributes for link in span.links]
+    for point in observation.points:
+        holders += [point.attributes, point.resource]
+    for record in observation.logs:
+        holders += [record.attributes, record.resource]
     return {name for attributes in holders for name in attributes} | {point.name for point in observation.points}
 
 

@@ -56,8 +56,12 @@ class Fault:
     allowed: str
     used: str | None
     """What takes its place; None when the variable is treated as not set."""
+    secret: bool = False
+    """Part of the value may be a credential, so none of it is shown."""
 
     def __str__(self) -> str:
+        if self.secret:
+            return f"{self.variable}: a part cannot be used and is left out. Allowed: {self.allowed}."
         instead = "it is ignored" if self.used is None else f"{self.used!r} is used instead"
         return f"{self.variable}={self.value!r}: {instead}. Allowed: {self.allowed}."
 
@@ -180,13 +184,12 @@ def _check_otlp(environ: MutableMapping[str, str]) -> list[Fault]:
         endpoint = environ.get(f"{prefix}ENDPOINT", "")
         if endpoint and not endpoint.lower().startswith(("http://", "https://")):
             allowed = "a URL with its scheme; https:// turns TLS on"
-            faults.append(Fault(f"{prefix}ENDPOINT", endpoint, allowed, f"http://{endpoint}"))
+            faults.append(Fault(f"{prefix}ENDPOINT", endpoint, allowed, f"http://{endpoint}", secret="@" in endpoint))
         pairs = environ.get(f"{prefix}HEADERS", "").split(",")
         good = [pair for pair in pairs if not pair.strip() or "=" in pair.strip()[1:]]
         if len(good) < len(pairs):
-            # What is wrong may be half of a token, so it is not shown.
             allowed = "key=value pairs with commas between them, values URL-encoded"
-            faults.append(Fault(f"{prefix}HEADERS", "...", allowed, ",".join(good)))
+            faults.append(Fault(f"{prefix}HEADERS", ",".join(pairs), allowed, ",".join(good), secret=True))
         compression = environ.get(f"{prefix}COMPRESSION")
         if compression is not None and compression not in ("gzip", "deflate"):
             # "none" is legal and the default, but the gRPC exporter refuses the word.

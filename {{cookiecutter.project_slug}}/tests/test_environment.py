@@ -1,0 +1,109 @@
+"""Wrong values: one clear line each, and the service starts all the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from {{ cookiecutter.package_name }} import environment
+
+
+def test_defaults_fill_what_is_not_set() -> None:
+    environ = {"OTEL_TRACES_SAMPLER_ARG": "0.5", "OTEL_RESOURCE_ATTRIBUTES": "service.version=9,team=a"}
+    assert environment.prepare(environ) == []
+    assert environ["OTEL_TRACES_SAMPLER_ARG"] == "0.5"
+    assert environ["OTEL_EXPORTER_OTLP_PROTOCOL"] == "{{ cookiecutter.otlp_protocol }}"
+    assert environ["OTEL_RESOURCE_ATTRIBUTES"].startswith("service.name={{ cookiecutter.project_slug }},")
+    assert environ["OTEL_RESOURCE_ATTRIBUTES"].endswith(",service.version=9,team=a")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "used"),
+    [
+        ("OTEL_TRACES_SAMPLER_ARG", "abc", "{{ cookiecutter.sampler_ratio }}"),
+        ("OTEL_TRACES_SAMPLER_ARG", "2.0", "{{ cookiecutter.sampler_ratio }}"),
+        ("OTEL_TRACES_SAMPLER_ARG", "nan", "{{ cookiecutter.sampler_ratio }}"),
+        ("OTEL_TRACES_SAMPLER_ARG", "", "{{ cookiecutter.sampler_ratio }}"),
+        ("OTEL_TRACES_SAMPLER", "sometimes", "parentbased_traceidratio"),
+        ("OTEL_TRACES_EXPORTER", "jaeger", "otlp"),
+        ("OTEL_LOGS_EXPORTER", "otlp,nonsense", "otlp"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "nonsense", "{{ cookiecutter.otlp_protocol }}"),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/json", "{{ cookiecutter.otlp_protocol }}"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "http://collector:4318"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", None),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon", None),
+        ("OTEL_PROPAGATORS", "foo", "tracecontext,baggage"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "0", "1000"),
+        ("OTEL_BLRP_MAX_QUEUE_SIZE", "-1", None),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0", None),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "bogus", None),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "abc", None),
+        ("OTEL_SDK_DISABLED", "1", None),
+    ],
+)
+def test_a_wrong_value_is_named_and_replaced(variable: str, value: str, used: str | None) -> None:
+    environ = {variable: value}
+    (fault,) = environment.prepare(environ)
+    assert environ.get(variable) == used
+    assert str(fault).startswith(f"{variable}={value!r}: ")
+    assert "Allowed: " in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_TRACES_SAMPLER", "always_off"),
+        ("OTEL_TRACES_EXPORTER", "none"),
+        ("OTEL_METRICS_EXPORTER", "console, otlp"),
+        ("OTEL_PROPAGATORS", "tracecontext"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "HTTPS://collector:4318"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20x,b=c="),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "2.5"),
+        ("OTEL_SDK_DISABLED", "True"),
+        ("OTEL_SPAN_EVENT_COUNT_LIMIT", "0"),
+    ],
+)
+def test_a_right_value_stays(variable: str, value: str) -> None:
+    environ = {variable: value}
+    assert environment.prepare(environ) == []
+    assert environ[variable] == value
+
+
+def test_a_wrong_header_is_left_out_and_never_shown() -> None:
+    environ = {"OTEL_EXPORTER_OTLP_HEADERS": "a=b,secret"}
+    (fault,) = environment.prepare(environ)
+    assert environ["OTEL_EXPORTER_OTLP_HEADERS"] == "a=b"
+    assert "secret" not in str(fault)
+    assert "a=b" not in str(fault)
+    assert str(fault).startswith("OTEL_EXPORTER_OTLP_HEADERS: ")
+
+
+def test_a_batch_is_made_to_fit_its_queue() -> None:
+    environ = {"OTEL_BSP_MAX_QUEUE_SIZE": "100"}
+    (fault,) = environment.prepare(environ)
+    assert environ["OTEL_BSP_MAX_QUEUE_SIZE"] == "100"
+    assert environ["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"] == "100"
+    assert "OTEL_BSP_MAX_EXPORT_BATCH_SIZE" in str(fault)
+
+
+def test_the_summary_has_no_credentials() -> None:
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://user:secret@collector:4318/base?token=secret"}
+    environment.prepare(environ)
+    summary = environment.summary(environ)
+    assert "https://collector:4318/base" in summary
+    assert "secret" not in summary
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("PAYMENT_TIMEOUT", "0"), ("PAYMENT_LIMIT", "much"), ("LOG_LEVEL", "LOUD"), ("DATABASE_URL", "mysql://x")],
+)
+def test_a_wrong_setting_stops_the_start(variable: str, value: str) -> None:
+    command = [sys.executable, "-c", "import {{ cookiecutter.package_name }}.settings"]
+    result = subprocess.run(command, env={**os.environ, variable: value}, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"{variable}={value!r} cannot be used. Allowed: ")
+    assert len(result.stderr.splitlines()) == 1
