@@ -12,8 +12,13 @@ from pathlib import Path
 
 def install(project: Path) -> Path:
     """Runs the project's `make install` and returns the Python of its environment."""
-    _run(["make", "install"], project)
+    make(project, "install")
     return project / ".venv" / "bin" / "python"
+
+
+def make(project: Path, target: str) -> str:
+    """Runs `make` and returns what it printed."""
+    return _run(["make", target], project)
 
 
 def sync(project: Path) -> Path:
@@ -22,7 +27,7 @@ def sync(project: Path) -> Path:
     return project / ".venv" / "bin" / "python"
 
 
-def _run(command: list[str], project: Path) -> None:
+def _run(command: list[str], project: Path) -> str:
     """RuntimeError, with what the command printed, if it fails.
 
     The tools' own settings (index, certificates, caches) are passed on; an active environment and OTEL_* are not.
@@ -52,3 +57,4 @@ def _run(command: list[str], project: Path) -> None:
             os.killpg(process.pid, signal.SIGKILL)
     if process.returncode:
         raise RuntimeError(f"{command} in {project} ended with {process.returncode}:\n{output}")
+    return output

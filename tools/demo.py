@@ -104,6 +104,8 @@ def missing(receiver: Receiver, answers: dict[str, Response]) -> Iterator[str]:
             yield f"in the trace of the answer {status}: {', '.join(sorted(names - found))}"
         elif any((span.status == "ERROR") != (status == 502) for span in servers):
             yield f"the right status of the SERVER span that answered {status}"
+    if not any(span.kind == "CLIENT" and "db.system.name" in span.attributes for span in receiver.spans):
+        yield "span of the database"
     producers = {span.span_id for span in receiver.spans if span.kind == "PRODUCER"}
     consumers = [span for span in receiver.spans if span.kind == "CONSUMER"]
     if not any(link.span_id in producers for span in consumers for link in span.links):
@@ -130,9 +132,9 @@ def show_span(node: Node, root: Span, guide: str, indent: str, names: dict[str, 
     line = Text(guide, style="dim")
     line.append(span.name, style="bold red" if failed else "bold")
     line.truncate(NAME_WIDTH, overflow="ellipsis", pad=True)
-    line.append(f" {span.kind:<9}", style=KIND_STYLES[span.kind])
+    line.append(f" {span.kind:<9}", style=KIND_STYLES.get(span.kind, ""))
     line.append(f"{milliseconds(span.end - span.start):>12}  ")
-    line.append(bar(span, root), style="red" if failed else KIND_STYLES[span.kind])
+    line.append(bar(span, root), style="red" if failed else KIND_STYLES.get(span.kind, ""))
     console.print(line)
     under = f"{indent}{'│' if node.children else ' '}  "
     if failed:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,9 @@ def installed(bake: Callable[..., Path]) -> Callable[..., tuple[Path, Path]]:
 @pytest.fixture(
     scope="session",
     params=[
-        pytest.param((framework, protocol), id=f"{framework}-{protocol}", marks=pytest.mark.xdist_group(framework))
-        for framework in FRAMEWORKS
-        for protocol in (HTTP, GRPC)
+        # One worker makes an observation, and has all the tests of it.
+        pytest.param(cell, id=(name := "-".join(cell)), marks=pytest.mark.xdist_group(name))
+        for cell in product(FRAMEWORKS, (HTTP, GRPC))
     ],
 )
 def observation(

@@ -98,7 +98,7 @@ def test_a_message_that_fails_stops_nothing(
 def test_the_payment_service_continues_the_trace(
     client: Client, emitted: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    body = f'{% raw %}{{"approved": true, "transaction_id": "{UNKNOWN}"}}{% endraw %}'.encode()
+    body = json.dumps({"approved": True, "transaction_id": UNKNOWN}).encode()
     with payment_service(200, body) as (url, headers):
         monkeypatch.setattr(settings, "PAYMENT_URL", f"{url}?key=secret")
         assert client.request("POST", "/api/orders", json={"items": [ITEM]}).status_code == 201

@@ -46,20 +46,21 @@ def configure() -> None:
     Somebody else is opentelemetry-instrument, a Kubernetes operator or a test: what they have set up stays as it is.
     """
     logs.configure()
-    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        try:
-            from opentelemetry.distro import OpenTelemetryConfigurator  # reads OTEL_* when it is imported
-
-            OpenTelemetryConfigurator().configure()  # type: ignore[no-untyped-call]
-        except Exception:
-            logger.exception("OpenTelemetry could not be configured; the service runs without a part of its telemetry")
-        for fault in FAULTS:
-            logger.error("%s", fault)
-        logger.info("%s", environment.summary(os.environ))
-        atexit.register(shutdown)
-    else:
+    if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        logs.export()
         logger.info("OpenTelemetry was configured before the service started; its set-up is left as it is")
+        return
+    try:
+        from opentelemetry.distro import OpenTelemetryConfigurator  # reads OTEL_* when it is imported
+
+        OpenTelemetryConfigurator().configure()  # type: ignore[no-untyped-call]
+    except Exception:
+        logger.exception("OpenTelemetry could not be configured; the service runs without a part of its telemetry")
+    atexit.register(shutdown)
     logs.export()
+    for fault in FAULTS:
+        logger.error("%s", fault)
+    logger.info("%s", environment.summary(os.environ))
 
 
 # % if cookiecutter.framework == "fastapi"

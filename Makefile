@@ -1,0 +1,31 @@
+# Needs python3 (3.11 or later), git and make; everything else goes into .venv.
+.PHONY: demo test test-fast lint format clean
+VENV := .venv
+BIN := $(VENV)/bin
+
+demo: $(VENV)/ready
+	$(BIN)/python -m tools.demo
+
+test: lint
+	$(BIN)/pytest -n 2
+
+test-fast: lint
+	$(BIN)/pytest -n 2 -m "not slow"
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/ready: pyproject.toml
+	python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group dev
+	touch $@
+
+clean:
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache

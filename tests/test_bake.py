@@ -1,0 +1,212 @@
+"""The generated files of every combination of answers: which ones they are, and that each of them is well made."""
+
+import ast
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import REPO
+
+Bake = Callable[..., Path]
+
+PROMPTS: dict[str, Any] = json.loads((REPO / "cookiecutter.json").read_text(encoding="utf-8"))
+CHOICES = {prompt: values for prompt, values in PROMPTS.items() if isinstance(values, list)}
+TEMPLATE = REPO / "{{cookiecutter.project_slug}}"
+# The answers that change Python code; the others add files of their own.
+CODE = ("framework", "otlp_protocol", "decorator_style")
+
+COMMON = """
+    .cookiecutter.json .env.example .gitignore Makefile README.md pyproject.toml docs/telemetry.md
+    src/order_service/__init__.py src/order_service/app.py src/order_service/checkout.py
+    src/order_service/environment.py src/order_service/logs.py src/order_service/messages.py
+    src/order_service/orders.py src/order_service/payments.py src/order_service/problems.py
+    src/order_service/routes.py src/order_service/settings.py src/order_service/store.py
+    src/order_service/telemetry.py
+    tests/__init__.py tests/conftest.py tests/test_docs.py tests/test_environment.py tests/test_orders.py
+    tests/test_telemetry.py
+"""
+TRACING = "src/order_service/tracing.py tests/test_tracing.py"
+OF_ANSWER = {
+    ("framework", "fastapi"): "src/order_service/__main__.py",
+    ("framework", "flask"): "gunicorn.conf.py",
+    ("framework", "django"): """
+        gunicorn.conf.py manage.py src/order_service/asgi.py src/order_service/middleware.py
+        src/order_service/migrations/0001_initial.py src/order_service/migrations/__init__.py
+        src/order_service/models.py src/order_service/urls.py src/order_service/wsgi.py
+    """,
+    ("decorator_style", "traced"): TRACING,
+    ("decorator_style", "paired"): TRACING,
+    ("github_actions", "yes"): ".github/workflows/ci.yml",
+}
+
+
+def combinations(*prompts: str) -> list[Any]:
+    return [
+        pytest.param(dict(zip(prompts, answers, strict=True)), id="-".join(answers))
+        for answers in itertools.product(*(CHOICES[prompt] for prompt in prompts))
+    ]
+
+
+def files(project: Path) -> list[Path]:
+    return sorted(path for path in project.rglob("*") if path.is_file())
+
+
+@pytest.fixture(params=combinations(*CODE))
+def answers(request: pytest.FixtureRequest) -> dict[str, str]:
+    given: dict[str, str] = request.param
+    return given
+
+
+@pytest.fixture
+def project(answers: dict[str, str], bake: Bake) -> Path:
+    return bake(**answers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("answers", combinations(*CHOICES))
+def test_every_combination_has_exactly_its_files(answers: dict[str, str], bake: Bake) -> None:
+    expected = set(COMMON.split())
+    for answer in answers.items():
+        expected |= set(OF_ANSWER.get(answer, "").split())
+    project = bake(**answers)
+    assert {path.relative_to(project).as_posix() for path in files(project)} == expected
+    assert project.name == "order-service"
+
+
+def test_generation_is_deterministic(bake: Bake, tmp_path: Path) -> None:
+    # Another process, hence another hash seed, another folder and another time.
+    command = [sys.executable, "-m", "cookiecutter", "--no-input", str(REPO), "--output-dir", str(tmp_path)]
+    config = tmp_path / "config.yaml"
+    config.write_text(f"replay_dir: {tmp_path}\ncookiecutters_dir: {tmp_path}\n", encoding="utf-8")
+    subprocess.run([*command, "--config-file", str(config)], check=True)
+    first, second = bake(), tmp_path / "order-service"
+    assert [path.relative_to(first) for path in files(first)] == [path.relative_to(second) for path in files(second)]
+    for path in files(first):
+        other = second / path.relative_to(first)
+        assert path.read_bytes() == other.read_bytes(), path
+        assert path.stat().st_mode == other.stat().st_mode, path
+
+
+def test_nothing_of_the_template_is_left(answers: dict[str, str], project: Path) -> None:
+    others = set(CHOICES["framework"]) - {answers["framework"]}
+    foreign = re.compile("|".join(["cookiecutter", "jinja", *others]), re.IGNORECASE)
+    found = []
+    for path in files(project):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"\{%|%\}|\{#|\{\{ ?cookiecutter|^\s*# ?%", text, re.MULTILINE), path
+        if path.name != ".cookiecutter.json":
+            found += [(path.name, line) for line in text.splitlines() if foreign.search(line)]
+    assert [name for name, _ in found] == ["README.md"], found
+
+
+def test_the_text_is_clean(project: Path) -> None:
+    for path in files(project):
+        text = path.read_text(encoding="utf-8")
+        assert text.endswith("\n") or not text, path
+        assert not text.endswith("\n\n"), path
+        assert not text.startswith("\n"), path
+        assert "\n\n\n\n" not in text, path
+        assert not re.search(r"[ \t]+$", text, re.MULTILINE), path
+        assert "\r" not in text, path
+        if path.suffix not in (".py",):
+            assert "\n\n\n" not in text, path
+
+
+def test_every_file_parses(project: Path) -> None:
+    for path in files(project):
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".py":
+            ast.parse(text)
+        elif path.suffix == ".toml":
+            tomllib.loads(text)
+        elif path.suffix == ".json":
+            json.loads(text)
+        elif path.suffix in (".yml", ".yaml"):
+            yaml.safe_load(text)
+
+
+def test_ruff_has_nothing_to_change(project: Path) -> None:
+    # The project's own configuration; `make lint` with types is part of test_services.py.
+    for command in (["check", "--no-cache"], ["format", "--check", "--no-cache"]):
+        result = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, str(project)], capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_versions_stand_in_one_place(bake: Bake) -> None:
+    pinned = set()
+    for framework, protocol in itertools.product(CHOICES["framework"], CHOICES["otlp_protocol"]):
+        metadata = tomllib.loads((bake(framework=framework, otlp_protocol=protocol) / "pyproject.toml").read_text())
+        lists = [
+            metadata["build-system"]["requires"],
+            metadata["project"]["dependencies"],
+            *metadata["project"]["optional-dependencies"].values(),
+            *metadata["dependency-groups"].values(),
+        ]
+        for requirement in itertools.chain(*lists):
+            _, exact, version = requirement.partition("==")
+            assert exact, f"{requirement} is not pinned"
+            pinned.add(version)
+    assert pinned == set(PROMPTS["_versions"].values())
+
+
+def test_the_record_can_be_replayed(bake: Bake) -> None:
+    project = bake(framework="flask", sampler_ratio="0.25")
+    record = json.loads((project / ".cookiecutter.json").read_text(encoding="utf-8"))["cookiecutter"]
+    assert record.pop("_template_version") == PROMPTS["_template_version"]
+    assert set(record) == {prompt for prompt in PROMPTS if not prompt.startswith("_")}
+    assert (record["framework"], record["sampler_ratio"]) == ("flask", "0.25")
+    assert str(project.parent) not in (project / ".cookiecutter.json").read_text(encoding="utf-8")
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    version = PROMPTS["_template_version"]
+    assert tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"] == version
+    assert f"## {version}" in (REPO / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_answers_reach_the_code(bake: Bake) -> None:
+    project = bake(otlp_protocol="grpc", sampler_ratio="0.25", service_namespace="shop", framework="flask")
+    code = (project / "src/order_service/environment.py").read_text(encoding="utf-8")
+    assert '"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"' in code
+    assert '"OTEL_TRACES_SAMPLER_ARG": "0.25"' in code
+    assert '"service.namespace": "shop"' in code
+
+
+def test_sources_parse_before_they_are_rendered() -> None:
+    sources = [path for path in TEMPLATE.rglob("*.py") if "src" in path.parts]
+    assert sources
+    for path in sources:
+        ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_code_has_no_block_tags() -> None:
+    for path in files(TEMPLATE):
+        if path.suffix in (".py", ".toml", ".yml", ".yaml", ".md") or path.name == "Makefile":
+            assert "{%" not in path.read_text(encoding="utf-8").replace("{% raw %}", "").replace("{% endraw %}", ""), (
+                path
+            )
+
+
+def test_names_suit_every_system() -> None:
+    for path in files(REPO / "{{cookiecutter.project_slug}}"):
+        relative = path.relative_to(REPO).as_posix()
+        assert not re.search(r'[<>:"|?*\\\x00-\x1f]', relative), relative
+        assert len(relative) < 180, relative
+
+
+def test_every_prompt_and_choice_has_a_label() -> None:
+    labels = PROMPTS["__prompts__"]
+    assert set(labels) == {prompt for prompt in PROMPTS if not prompt.startswith("_")}
+    for prompt, choices in CHOICES.items():
+        assert set(labels[prompt]) == {"__prompt__", *choices}
