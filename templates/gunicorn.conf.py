@@ -30,6 +30,7 @@ bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 worker_class = "gthread"
 threads = int(os.environ.get("THREADS", "8"))
+graceful_timeout = 20  # seconds; what is still queued then gets five more
 # Each worker sets up its own telemetry. What is set up before a fork is shared: the exporter's connection, its
 # locks, and whatever was counted until then.
 preload_app = False

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
@@ -246,10 +248,27 @@ def test_the_console_has_the_ids(emitted: Telemetry) -> None:
     assert "trace_id" not in json.loads(logs.JsonFormatter().format(record))
 
 
-def test_exporters_do_not_export_their_own_log(emitted: Telemetry) -> None:
-    from opentelemetry.instrumentation.utils import suppress_instrumentation
-
+def test_nothing_is_exported_about_the_export(emitted: Telemetry) -> None:
     with suppress_instrumentation():
-        logging.getLogger("opentelemetry.exporter").error("collector is down")
-    logging.getLogger("opentelemetry.exporter").error("seen")
-    assert [record.log_record.body for record in emitted.logs()] == ["seen"]
+        logging.getLogger("urllib3").error("said while exporting")
+    logging.getLogger("opentelemetry.sdk._shared_internal").error("Queue full, dropping %s.", "Span")
+    logging.getLogger("urllib3").error("said by the service")
+    assert [record.log_record.body for record in emitted.logs()] == ["said by the service"]
+
+
+def test_trouble_with_the_export_is_told_once_a_minute() -> None:
+    trouble = logs.ExportTrouble(interval=0.2)
+
+    def said(name: str, message: str) -> str:
+        record = logging.makeLogRecord({"name": name, "msg": message})
+        return record.getMessage() if trouble.count(record) and trouble.shorten(record) else ""
+
+    exporter, queue = "opentelemetry.exporter.otlp", "opentelemetry.sdk._shared_internal"
+    first = said(exporter, "Transient error refused encountered while exporting span batch, retrying in 1.00s.")
+    assert first.startswith("traces are not delivered to http://localhost:")
+    assert "0 dropped" in first
+    assert not any(said(queue, "Queue full, dropping Span.") for _ in range(3))
+    assert said(exporter, "Failed to export metrics batch code: 503").startswith("metrics are not delivered")
+    assert said(exporter, "Failed to export logs batch code: 503").startswith("logs are not delivered")
+    time.sleep(0.2)
+    assert "3 dropped" in said(exporter, "Failed to export span batch code: 503")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import math
+import os
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -89,17 +90,18 @@ def summary(environ: Mapping[str, str]) -> str:
         return f"OpenTelemetry is configured by {environ['OTEL_CONFIG_FILE']}"
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return "OpenTelemetry is switched off by OTEL_SDK_DISABLED"
-    protocol = environ["OTEL_EXPORTER_OTLP_PROTOCOL"].strip()
-    endpoint = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or f"http://localhost:{PORTS[protocol]}"
     exporters = ", ".join(f"{signal.lower()} to {environ[f'OTEL_{signal}_EXPORTER']}" for signal in SIGNALS)
     sampler = f"{environ['OTEL_TRACES_SAMPLER']} {environ.get('OTEL_TRACES_SAMPLER_ARG', '')}".strip()
     name = environ.get("OTEL_SERVICE_NAME", SERVICE_NAME)
-    return f"OpenTelemetry of {name}: {exporters}; otlp is {protocol} to {_public(endpoint)}; sampler {sampler}"
+    otlp = f"otlp is {environ['OTEL_EXPORTER_OTLP_PROTOCOL']} to {endpoint('TRACES', environ)}"
+    return f"OpenTelemetry of {name}: {exporters}; {otlp}; sampler {sampler}"
 
 
-def _public(endpoint: str) -> str:
-    """Return the URL without user, password and query."""
-    parts = urlsplit(endpoint)
+def endpoint(signal: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Return where the signal goes, without user, password and query."""
+    own, general = (environ.get(f"OTEL_EXPORTER_OTLP_{name}", "") for name in (f"{signal}_ENDPOINT", "ENDPOINT"))
+    protocol = environ.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL") or environ["OTEL_EXPORTER_OTLP_PROTOCOL"]
+    parts = urlsplit(own or general or f"http://localhost:{PORTS[protocol.strip()]}")
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 

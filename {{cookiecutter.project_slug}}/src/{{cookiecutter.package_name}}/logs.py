@@ -39,7 +39,8 @@ def export() -> None:
         instrumentor.instrument()
     for handler in logging.getLogger().handlers:
         if isinstance(handler, LoggingHandler):
-            # What the exporters log while they export would be exported, and so on.
+            # What the SDK and the libraries it uses say about the export would be exported, and so on.
+            handler.addFilter(lambda record: not record.name.startswith("opentelemetry."))
             handler.addFilter(lambda record: is_instrumentation_enabled())
 
 
@@ -63,6 +64,51 @@ class _Console(logging.StreamHandler[Any]):
     def __init__(self) -> None:
         super().__init__(sys.stdout)
         self.setFormatter(TextFormatter() if settings.LOG_FORMAT == "text" else JsonFormatter())
+        trouble = ExportTrouble()
+        self.addFilter(trouble.shorten)
+        # In place of the SDK's own filter, which lets some of these pass and counts none.
+        logging.getLogger("opentelemetry.sdk._shared_internal").filters = [trouble.count]
+
+
+class ExportTrouble:
+    """Of what the SDK says about telemetry that it cannot deliver, lets one line a minute and signal pass."""
+
+    def __init__(self, interval: float = 60.0) -> None:
+        self._interval = interval
+        self._due = dict.fromkeys(environment.SIGNALS, 0.0)
+        self._dropped = dict.fromkeys(environment.SIGNALS, 0)
+
+    def count(self, record: logging.LogRecord) -> bool:
+        """Count what a full queue makes the SDK give up, before any handler has work with it."""
+        signal = self._signal(record)
+        if record.msg.startswith("Queue full"):
+            self._dropped[signal] += 1
+        return time.monotonic() >= self._due[signal]
+
+    def shorten(self, record: logging.LogRecord) -> bool:
+        """Say where the telemetry should go, what was lost since the last line, and what can be done."""
+        if not record.name.startswith(("opentelemetry.exporter.", "opentelemetry.sdk._shared_internal")):
+            return True
+        signal = self._signal(record)
+        if time.monotonic() < self._due[signal]:
+            return False
+        self._due[signal] = time.monotonic() + self._interval
+        dropped, self._dropped[signal] = self._dropped[signal], 0
+        record.msg = (
+            f"{signal.lower()} are not delivered to {environment.endpoint(signal)}: {record.getMessage()} "
+            f"{dropped} dropped from the full queue since the last such line, the next comes in {self._interval:.0f} s "
+            "at the earliest. Is a collector listening there? OTEL_EXPORTER_OTLP_ENDPOINT names another one, "
+            f"OTEL_{signal}_EXPORTER=none switches the signal off."
+        )
+        record.args = ()
+        return True
+
+    @staticmethod
+    def _signal(record: logging.LogRecord) -> str:
+        text = f"{record.name} {record.getMessage()}".lower()
+        if "metric" in text:
+            return "METRICS"
+        return "TRACES" if "span" in text or "trace" in text else "LOGS"
 
 
 class JsonFormatter(logging.Formatter):

@@ -6,9 +6,12 @@ import os
 
 import uvicorn
 
+from . import logs
+
 
 def main() -> None:
     """Serve on HOST and PORT with WEB_CONCURRENCY worker processes."""
+    logs.configure()  # for the process that looks after the workers
     uvicorn.run(
         "{{cookiecutter.package_name}}.app:create_app",
         factory=True,
@@ -16,6 +19,7 @@ def main() -> None:
         port=int(os.environ.get("PORT", "8000")),
         workers=int(os.environ.get("WEB_CONCURRENCY", "1")),
         log_config=None,  # uvicorn's lines take the same way as all others
+        timeout_graceful_shutdown=20,  # seconds; what is still queued then gets five more
         access_log=False,  # LOG_ACCESS writes a line that carries the ids of the trace
         reload="RELOAD" in os.environ,
     )
