@@ -42,6 +42,20 @@ def export() -> None:
             # What the SDK and the libraries it uses say about the export would be exported, and so on.
             handler.addFilter(lambda record: not record.name.startswith("opentelemetry."))
             handler.addFilter(lambda record: is_instrumentation_enabled())
+            _guard(handler)
+
+
+def _guard(handler: logging.Handler) -> None:
+    """Let nothing that the handler raises reach the code that logs; the handlers of Python itself do the same."""
+    emit = handler.emit
+
+    def guarded(record: logging.LogRecord) -> None:
+        try:
+            emit(record)
+        except Exception:
+            handler.handleError(record)
+
+    handler.emit = guarded  # type: ignore[method-assign]
 
 
 def stop_export() -> None:

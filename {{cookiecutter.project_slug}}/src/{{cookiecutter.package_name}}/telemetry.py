@@ -7,13 +7,19 @@ environment.py holds the defaults. Import this module before the libraries that 
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import os
 import re
 import threading
 import time
-from typing import TYPE_CHECKING, Any
-
+from collections.abc import Callable
+# % if cookiecutter.framework == "django"
+from typing import Any, ParamSpec
+# % else
+from typing import TYPE_CHECKING, Any, ParamSpec
+# % endif
+# %%
 from opentelemetry import _logs, metrics, trace
 
 from . import environment, logs
@@ -21,19 +27,16 @@ from . import environment, logs
 # % if cookiecutter.framework == "fastapi"
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from starlette.types import Scope
 
 # % elif cookiecutter.framework == "flask"
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
     from flask import Flask
 
-# % else
-if TYPE_CHECKING:
-    from django.http import HttpRequest
-
 # % endif
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
 
 FAULTS = environment.prepare(os.environ)
 
@@ -51,8 +54,13 @@ def configure() -> None:
         logger.info("OpenTelemetry was configured before the service started; its set-up is left as it is")
         return
     try:
-        from opentelemetry.distro import OpenTelemetryConfigurator  # reads OTEL_* when it is imported
+        # Imported here because they read OTEL_* when they are imported, and some refuse wrong values then.
+        from opentelemetry.distro import OpenTelemetryConfigurator
+        from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor
 
+        # A span processor that raises would do so in the middle of a request.
+        for name in ("on_start", "on_end"):
+            setattr(SynchronousMultiSpanProcessor, name, _harmless(getattr(SynchronousMultiSpanProcessor, name)))
         OpenTelemetryConfigurator().configure()  # type: ignore[no-untyped-call]
     except Exception:
         logger.exception("OpenTelemetry could not be configured; the service runs without a part of its telemetry")
@@ -61,6 +69,23 @@ def configure() -> None:
     for fault in FAULTS:
         logger.error("%s", fault)
     logger.info("%s", environment.summary(os.environ))
+
+
+def _harmless(function: Callable[P, None]) -> Callable[P, None]:
+    """Telemetry may fail, the request may not: log what `function` raises, the first time, and go on."""
+    failed = False
+
+    @functools.wraps(function)
+    def harmless(*args: P.args, **kwargs: P.kwargs) -> None:
+        nonlocal failed
+        try:
+            function(*args, **kwargs)
+        except Exception:
+            if not failed:
+                failed = True
+                logger.exception("%s failed; the next failures are not logged", function.__qualname__)
+
+    return harmless
 
 
 # % if cookiecutter.framework == "fastapi"
@@ -77,22 +102,14 @@ def instrument(app: FastAPI) -> None:
         setattr(asgi, name, lambda meter: None)
     if not getattr(app, "_is_instrumented_by_opentelemetry", False):
         # A span for each ASGI message says nothing that the SERVER span does not.
-        FastAPIInstrumentor.instrument_app(app, server_request_hook=_on_request, exclude_spans=["receive", "send"])
-    _once(HTTPXClientInstrumentor(), request_hook=_on_call, async_request_hook=_on_async_call)
+        FastAPIInstrumentor.instrument_app(app, server_request_hook=_tidy, exclude_spans=["receive", "send"])
+    _once(HTTPXClientInstrumentor(), request_hook=_tidy, async_request_hook=_tidy_async)
     _once(SQLAlchemyInstrumentor())
     _once(SystemMetricsInstrumentor())
 
 
-def _on_request(span: trace.Span, scope: Scope) -> None:
-    _tidy(span)
-
-
-def _on_call(span: trace.Span, request: Any) -> None:
-    _tidy(span)
-
-
-async def _on_async_call(span: trace.Span, request: Any) -> None:
-    _tidy(span)
+async def _tidy_async(span: trace.Span, request: Any) -> None:
+    _tidy(span, request)
 
 
 # % elif cookiecutter.framework == "flask"
@@ -117,23 +134,20 @@ def instrument(app: Flask) -> None:
             return (bare if excluded.url_disabled(f"http://localhost{path}") else measured)(environ, start_response)
 
         app.wsgi_app = wsgi_app  # type: ignore[method-assign]
-    _once(RequestsInstrumentor(), request_hook=_on_call)
+    _once(RequestsInstrumentor(), request_hook=_tidy)
     _once(SQLAlchemyInstrumentor())
     _once(SystemMetricsInstrumentor())
 
 
+@_harmless
 def _on_response(span: trace.Span, status: str, headers: list[tuple[str, str]]) -> None:
     from flask import request
     from opentelemetry.util.http import sanitize_method
 
-    _tidy(span)
+    _tidy(span, request)
     if request.url_rule is None:  # the path of a request that matches no route has no place in a span's name
         method = sanitize_method(request.method)
         span.update_name("HTTP" if method == "_OTHER" else method)
-
-
-def _on_call(span: trace.Span, request: Any) -> None:
-    _tidy(span)
 
 
 # % else
@@ -149,19 +163,11 @@ def instrument() -> None:
     from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
     from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
 
-    _once(DjangoInstrumentor(), request_hook=_on_request)
-    _once(RequestsInstrumentor(), request_hook=_on_call)
+    _once(DjangoInstrumentor(), request_hook=_tidy)
+    _once(RequestsInstrumentor(), request_hook=_tidy)
     _once(PsycopgInstrumentor())
     _once(SQLite3Instrumentor())
     _once(SystemMetricsInstrumentor())
-
-
-def _on_request(span: trace.Span, request: HttpRequest) -> None:
-    _tidy(span)
-
-
-def _on_call(span: trace.Span, request: Any) -> None:
-    _tidy(span)
 
 
 # % endif
@@ -170,7 +176,8 @@ def _once(instrumentor: Any, **options: Any) -> None:
         instrumentor.instrument(**options)
 
 
-def _tidy(span: trace.Span) -> None:
+@_harmless
+def _tidy(span: trace.Span, request: Any) -> None:
     """Take the values of query parameters out of the span, and the port out of its server.address."""
     attributes = getattr(span, "attributes", None) or {}
     for name in ("url.query", "url.full"):
