@@ -254,6 +254,7 @@ METRICS = {
     "process.disk.io": Metric("monotonic sum", "By", frozenset({"direction"})),
     "process.memory.usage": Metric("sum", "By"),
     "process.memory.virtual": Metric("sum", "By"),
+    "process.open_file_descriptor.count": Metric("sum", ""),
     "process.thread.count": Metric("sum", ""),
 }
 
@@ -286,9 +287,19 @@ FORCED = [
             name,
             "",
             Metric("histogram", unit, frozenset({"db.operation.name", "db.system.name"}), frozenset(), DEFAULT_BOUNDS),
-            "the ORM is traced by its drivers, whose instrumentation measures; that of SQLAlchemy does not",
+            "the instrumentation of a driver, which is what the ORM has, measures each statement",
         )
         for name, unit in (("db.client.operation.duration", "s"), ("db.client.response.returned_rows", "{row}"))
+    ),
+    *(
+        Forced(
+            framework,
+            "db.client.connections.usage",
+            "",
+            Metric("sum", "connections", frozenset({"pool.name", "state"})),
+            "the instrumentation of SQLAlchemy measures its pool only, under a name of old",
+        )
+        for framework in ("fastapi", "flask")
     ),
 ]
 
