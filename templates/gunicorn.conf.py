@@ -1,13 +1,12 @@
 """gunicorn: the command `gunicorn`, given in this folder, serves the application on HOST and PORT."""
 
-import os
 from typing import Any
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
-from {{ cookiecutter.package_name }} import logs
+from {{ cookiecutter.package_name }} import logs, settings, telemetry
 
 
 class ConsoleLogger(Logger):
@@ -26,16 +25,21 @@ wsgi_app = "{{ cookiecutter.package_name }}.wsgi:application"
 # % else
 wsgi_app = "{{ cookiecutter.package_name }}.app:create_app()"
 # % endif
-bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
-workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
+bind = f"{settings.HOST}:{settings.PORT}"
+workers = settings.WEB_CONCURRENCY
 worker_class = "gthread"
-threads = int(os.environ.get("THREADS", "8"))
-graceful_timeout = 20  # seconds; what is still queued then gets five more
+threads = settings.THREADS
+graceful_timeout = 25  # seconds for the requests in flight and for the flush, which takes up to five
 # Each worker sets up its own telemetry. What is set up before a fork is shared: the exporter's connection, its
 # locks, and whatever was counted until then.
 preload_app = False
 logger_class = ConsoleLogger
 control_socket_disable = True
+
+
+def on_exit(server: Arbiter) -> None:
+    """Do not wait for a dead collector: under opentelemetry-instrument this process has telemetry of its own."""
+    telemetry.shutdown()
 
 
 def worker_exit(server: Arbiter, worker: Any) -> None:

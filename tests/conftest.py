@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +13,8 @@ from cookiecutter.generate import generate_context  # type: ignore[import-untype
 from cookiecutter.main import cookiecutter  # type: ignore[import-untyped]
 from cookiecutter.prompt import prompt_for_config  # type: ignore[import-untyped]
 from cookiecutter.utils import create_env_with_context  # type: ignore[import-untyped]
+
+from tests.environments import sync
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -46,6 +49,21 @@ def bake(tmp_path_factory: pytest.TempPathFactory, config_file: Path) -> Callabl
         return Path(shutil.copytree(project, tmp_path_factory.mktemp("fresh") / project.name)) if fresh else project
 
     return bake
+
+
+@pytest.fixture(scope="session")
+def installed(bake: Callable[..., Path]) -> Callable[..., tuple[Path, Path]]:
+    """The project of the given answers, and the Python of its environment: `installed(framework="flask")`.
+
+    Extras of the project are named first: `installed("grpc", framework="flask")`.
+    """
+
+    @cache
+    def installed(*extras: str, **answers: str) -> tuple[Path, Path]:
+        project = bake(fresh=True, **answers)
+        return project, sync(project, *extras)
+
+    return installed
 
 
 @pytest.fixture(scope="session")

@@ -58,6 +58,13 @@ class Service:
         (init,) = self.project.glob("src/*/__init__.py")
         return init.parent.name
 
+    @property
+    def command(self) -> list[str]:
+        """The production server, started as `make run` does it."""
+        if (self.project / "gunicorn.conf.py").exists():
+            return [str(self.python.parent / "gunicorn")]
+        return [str(self.python), "-m", self.package]
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -70,12 +77,8 @@ class Service:
     def start(self, timeout: float = 30) -> None:
         """RuntimeError, with what the service printed, when it ends or does not answer in time."""
         self.migrate()
-        if (self.project / "gunicorn.conf.py").exists():
-            command = [str(self.python.parent / "gunicorn")]
-        else:
-            command = [str(self.python), "-m", self.package]
         self.process = subprocess.Popen(
-            command,
+            self.command,
             cwd=self.project,
             env=self.environ,
             stdin=subprocess.DEVNULL,

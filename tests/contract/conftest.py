@@ -1,29 +1,15 @@
-"""Generated projects with their environments, and what was observed of them, once for the session."""
+"""What was observed of the services, once for the session."""
 
 from collections.abc import Callable
-from functools import cache
 from itertools import product
 from pathlib import Path
 
 import pytest
 
 from tests.contract.scenario import Observation, observe
-from tests.environments import sync
 from tests.otlp import GRPC, HTTP
 
 FRAMEWORKS = ("fastapi", "flask", "django")
-
-
-@pytest.fixture(scope="session")
-def installed(bake: Callable[..., Path]) -> Callable[..., tuple[Path, Path]]:
-    """The project of the given answers, and the Python of its environment: `installed(framework="flask")`."""
-
-    @cache
-    def installed(**answers: str) -> tuple[Path, Path]:
-        project = bake(fresh=True, **answers)
-        return project, sync(project)
-
-    return installed
 
 
 @pytest.fixture(

@@ -26,10 +26,14 @@ def test_defaults_fill_what_is_not_set() -> None:
         ("OTEL_TRACES_SAMPLER_ARG", "abc", "{{ cookiecutter.sampler_ratio }}"),
         ("OTEL_TRACES_SAMPLER_ARG", "2.0", "{{ cookiecutter.sampler_ratio }}"),
         ("OTEL_TRACES_SAMPLER_ARG", "nan", "{{ cookiecutter.sampler_ratio }}"),
-        ("OTEL_TRACES_SAMPLER_ARG", "", "{{ cookiecutter.sampler_ratio }}"),
         ("OTEL_TRACES_SAMPLER", "sometimes", "parentbased_traceidratio"),
         ("OTEL_TRACES_EXPORTER", "jaeger", "otlp"),
         ("OTEL_LOGS_EXPORTER", "otlp,nonsense", "otlp"),
+        ("OTEL_METRICS_EXPORTER", "otlp,none", "otlp"),
+        ("OTEL_TRACES_EXPORTER", "otlp,", "otlp"),
+        ("OTEL_PYTHON_ID_GENERATOR", "serial", None),
+        ("OTEL_EXPORTER_OTLP_TRACES_INSECURE", "maybe", None),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "grpc://collector:4317", "http://collector:4317"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "nonsense", "{{ cookiecutter.otlp_protocol }}"),
         ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/json", "{{ cookiecutter.otlp_protocol }}"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "http://collector:4318"),
@@ -63,6 +67,7 @@ def test_a_wrong_value_is_named_and_replaced(variable: str, value: str, used: st
         ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20x,b=c="),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "2.5"),
         ("OTEL_SDK_DISABLED", "True"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "GZIP"),
         ("OTEL_SPAN_EVENT_COUNT_LIMIT", "0"),
     ],
 )
@@ -72,8 +77,15 @@ def test_a_right_value_stays(variable: str, value: str) -> None:
     assert environ[variable] == value
 
 
+def test_an_empty_value_is_none() -> None:
+    environ = {"OTEL_TRACES_SAMPLER_ARG": "", "OTEL_EXPORTER_OTLP_ENDPOINT": " "}
+    assert environment.prepare(environ) == []
+    assert environ["OTEL_TRACES_SAMPLER_ARG"] == "{{ cookiecutter.sampler_ratio }}"
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" not in environ
+
+
 def test_a_wrong_header_is_left_out_and_never_shown() -> None:
-    environ = {"OTEL_EXPORTER_OTLP_HEADERS": "a=b,secret"}
+    environ = {"OTEL_EXPORTER_OTLP_HEADERS": 'a=b,secret,c="secret"'}
     (fault,) = environment.prepare(environ)
     assert environ["OTEL_EXPORTER_OTLP_HEADERS"] == "a=b"
     assert "secret" not in str(fault)

@@ -10,6 +10,7 @@ import contextlib
 import importlib.metadata
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -44,6 +45,8 @@ SAMPLERS = {
 }
 PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 PORTS = {"http/protobuf": 4318, "grpc": 4317}
+# What the SDK takes of OTEL_EXPORTER_OTLP_HEADERS; it logs the rest as it is, secrets and all.
+_HEADER = re.compile(r"\s*[!#-'*+.0-9A-Z^-z|~-]+\s*=[ !#-+\--:<-\[\]-~]*")
 SIGNALS = ("TRACES", "METRICS", "LOGS")
 OTLP = ("OTEL_EXPORTER_OTLP_", *(f"OTEL_EXPORTER_OTLP_{signal}_" for signal in SIGNALS))
 
@@ -69,6 +72,8 @@ class Fault:
 
 def prepare(environ: MutableMapping[str, str]) -> list[Fault]:
     """Correct the wrong OTEL_* values in `environ`, fill in the missing ones, and return what was wrong."""
+    for variable in [name for name, value in environ.items() if name.startswith("OTEL_") and not value.strip()]:
+        del environ[variable]  # empty is the same as not set, says the specification
     faults = [fault for check in _CHECKS for fault in check(environ)]
     for fault in faults:
         if fault.used is None:
@@ -91,7 +96,9 @@ def summary(environ: Mapping[str, str]) -> str:
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return "OpenTelemetry is switched off by OTEL_SDK_DISABLED"
     exporters = ", ".join(f"{signal.lower()} to {environ[f'OTEL_{signal}_EXPORTER']}" for signal in SIGNALS)
-    sampler = f"{environ['OTEL_TRACES_SAMPLER']} {environ.get('OTEL_TRACES_SAMPLER_ARG', '')}".strip()
+    sampler = environ["OTEL_TRACES_SAMPLER"]
+    if sampler.endswith("ratio"):
+        sampler += f" {environ['OTEL_TRACES_SAMPLER_ARG']}"
     name = environ.get("OTEL_SERVICE_NAME", SERVICE_NAME)
     otlp = f"otlp is {environ['OTEL_EXPORTER_OTLP_PROTOCOL']} to {endpoint('TRACES', environ)}"
     return f"OpenTelemetry of {name}: {exporters}; {otlp}; sampler {sampler}"
@@ -145,14 +152,11 @@ def _check_sampler(environ: MutableMapping[str, str]) -> list[Fault]:
 def _check_exporters(environ: MutableMapping[str, str]) -> list[Fault]:
     faults = []
     for signal in SIGNALS:
-        variable = f"OTEL_{signal}_EXPORTER"
-        for name in environ.get(variable, "").split(","):
-            if name.strip() not in ("", "otlp", "none") and not _is_installed(
-                f"{signal.lower()}_exporter", name.strip()
-            ):
-                allowed = "otlp, console, none, or the name of an installed exporter"
-                faults.append(Fault(variable, environ[variable], allowed, DEFAULTS[variable]))
-                break
+        variable, kind = f"OTEL_{signal}_EXPORTER", f"{signal.lower()}_exporter"
+        names = [name.strip() for name in environ.get(variable, "none").split(",")]
+        if names != ["none"] and not all(name == "otlp" or _is_installed(kind, name) for name in names):
+            allowed = "otlp, console or the name of another installed exporter, with commas between several; or none"
+            faults.append(Fault(variable, environ[variable], allowed, DEFAULTS[variable]))
     return faults
 
 
@@ -185,27 +189,39 @@ def _check_otlp(environ: MutableMapping[str, str]) -> list[Fault]:
     for prefix in OTLP:
         endpoint = environ.get(f"{prefix}ENDPOINT", "")
         if endpoint and not endpoint.lower().startswith(("http://", "https://")):
-            allowed = "a URL with its scheme; https:// turns TLS on"
-            faults.append(Fault(f"{prefix}ENDPOINT", endpoint, allowed, f"http://{endpoint}", secret="@" in endpoint))
+            allowed = "a URL that begins with http:// or https://, which turns TLS on"
+            used = f"http://{endpoint.rpartition('://')[2]}"
+            faults.append(Fault(f"{prefix}ENDPOINT", endpoint, allowed, used, secret="@" in endpoint))
         pairs = environ.get(f"{prefix}HEADERS", "").split(",")
-        good = [pair for pair in pairs if not pair.strip() or "=" in pair.strip()[1:]]
+        good = [pair for pair in pairs if not pair.strip() or _HEADER.fullmatch(pair)]
         if len(good) < len(pairs):
             allowed = "key=value pairs with commas between them, values URL-encoded"
             faults.append(Fault(f"{prefix}HEADERS", ",".join(pairs), allowed, ",".join(good), secret=True))
-        compression = environ.get(f"{prefix}COMPRESSION")
-        if compression is not None and compression not in ("gzip", "deflate"):
-            # "none" is legal and the default, but the gRPC exporter refuses the word.
-            if compression == "none":
-                del environ[f"{prefix}COMPRESSION"]
-            else:
-                faults.append(Fault(f"{prefix}COMPRESSION", compression, "gzip or none", None))
+        compression = environ.get(f"{prefix}COMPRESSION", "none").strip().lower()
+        if compression == "none":
+            environ.pop(f"{prefix}COMPRESSION", None)  # legal and the default, but the gRPC exporter refuses the word
+        elif compression not in ("gzip", "deflate") or (compression == "deflate" and _is_grpc(prefix, environ)):
+            allowed = "gzip, none or, over HTTP, deflate"
+            faults.append(Fault(f"{prefix}COMPRESSION", compression, allowed, None))
     return faults
+
+
+def _is_grpc(prefix: str, environ: Mapping[str, str]) -> bool:
+    general = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", DEFAULTS["OTEL_EXPORTER_OTLP_PROTOCOL"])
+    return environ.get(f"{prefix}PROTOCOL", general).strip() == "grpc"
+
+
+def _check_id_generator(environ: MutableMapping[str, str]) -> list[Fault]:
+    name = environ.get("OTEL_PYTHON_ID_GENERATOR", "random")
+    if _is_installed("id_generator", name.strip()):
+        return []
+    return [Fault("OTEL_PYTHON_ID_GENERATOR", name, "random, or the name of an installed generator", None)]
 
 
 def _check_words(environ: MutableMapping[str, str]) -> list[Fault]:
     words = {
         "OTEL_SDK_DISABLED": ("true", "false"),
-        "OTEL_EXPORTER_OTLP_INSECURE": ("true", "false"),
+        **{f"{prefix}INSECURE": ("true", "false") for prefix in OTLP},
         "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": ("true", "false"),
         "OTEL_METRICS_EXEMPLAR_FILTER": ("trace_based", "always_on", "always_off"),
         "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": ("cumulative", "delta", "lowmemory"),
@@ -269,6 +285,7 @@ _CHECKS = (
     _check_protocols,
     _check_propagators,
     _check_otlp,
+    _check_id_generator,
     _check_words,
     _check_numbers,
 )

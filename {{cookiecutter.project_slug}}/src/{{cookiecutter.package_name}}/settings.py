@@ -65,6 +65,13 @@ PAYMENT_TIMEOUT = read("PAYMENT_TIMEOUT", "5", above_zero(float), "seconds, a nu
 PAYMENT_LIMIT = read("PAYMENT_LIMIT", "1000.00", above_zero(Decimal), "an amount above 0 such as 1000.00")
 MAX_BODY_BYTES = read("MAX_BODY_BYTES", "65536", above_zero(int), "bytes, a whole number above 0")
 
+HOST = read("HOST", "127.0.0.1", str, "an address of this machine")
+PORT = read("PORT", "8000", int, "a port number")
+WEB_CONCURRENCY = read("WEB_CONCURRENCY", "1", above_zero(int), "a number of processes above 0")
+# % if cookiecutter.framework != "fastapi"
+THREADS = read("THREADS", "8", above_zero(int), "a number of threads above 0")
+# % endif
+# %%
 LOG_LEVEL = read("LOG_LEVEL", "INFO", one_of("DEBUG", "INFO", "WARNING", "ERROR"), "DEBUG, INFO, WARNING or ERROR")
 LOG_FORMAT = read("LOG_FORMAT", "json", one_of("json", "text"), "json or text")
 LOG_ACCESS = read("LOG_ACCESS", "false", one_of("true", "false"), "true or false") == "true"

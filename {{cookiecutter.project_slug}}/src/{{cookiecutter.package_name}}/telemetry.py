@@ -11,6 +11,7 @@ import functools
 import logging
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 # %%
 from opentelemetry import _logs, metrics, trace
 
-from . import environment, logs
+from . import environment, logs, propagation
 
 # % if cookiecutter.framework == "fastapi"
 if TYPE_CHECKING:
@@ -62,13 +63,16 @@ def configure() -> None:
         for name in ("on_start", "on_end"):
             setattr(SynchronousMultiSpanProcessor, name, _harmless(getattr(SynchronousMultiSpanProcessor, name)))
         OpenTelemetryConfigurator().configure()  # type: ignore[no-untyped-call]
+        propagation.install()
+        summary = environment.summary(os.environ)
     except Exception:
-        logger.exception("OpenTelemetry could not be configured; the service runs without a part of its telemetry")
+        logger.exception("OpenTelemetry could not be configured")
+        summary = "The service runs without a part of its telemetry"
     atexit.register(shutdown)
     logs.export()
     for fault in FAULTS:
         logger.error("%s", fault)
-    logger.info("%s", environment.summary(os.environ))
+    logger.info("%s", summary)
 
 
 def _harmless(function: Callable[P, None]) -> Callable[P, None]:
@@ -90,7 +94,9 @@ def _harmless(function: Callable[P, None]) -> Callable[P, None]:
 
 # % if cookiecutter.framework == "fastapi"
 def instrument(app: FastAPI) -> None:
-    """Instrument `app`, its HTTP client and its database. What opentelemetry-instrument has done is not done again."""
+    """Instrument `app`, its HTTP client and its database, unless opentelemetry-instrument has."""
+    if _is_zero_code():
+        return
     from opentelemetry.instrumentation import asgi
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
     from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
@@ -100,9 +106,8 @@ def instrument(app: FastAPI) -> None:
     # The middleware keeps a body's size on itself, where concurrent requests overwrite it: no size is better.
     for name in ("create_http_server_request_body_size", "create_http_server_response_body_size"):
         setattr(asgi, name, lambda meter: None)
-    if not getattr(app, "_is_instrumented_by_opentelemetry", False):
-        # A span for each ASGI message says nothing that the SERVER span does not.
-        FastAPIInstrumentor.instrument_app(app, server_request_hook=_tidy, exclude_spans=["receive", "send"])
+    # A span for each ASGI message says nothing that the SERVER span does not.
+    FastAPIInstrumentor.instrument_app(app, server_request_hook=_tidy, exclude_spans=["receive", "send"])
     _once(HTTPXClientInstrumentor(), request_hook=_tidy, async_request_hook=_tidy_async)
     _once(SQLAlchemyInstrumentor())
     _once(SystemMetricsInstrumentor())
@@ -114,26 +119,27 @@ async def _tidy_async(span: trace.Span, request: Any) -> None:
 
 # % elif cookiecutter.framework == "flask"
 def instrument(app: Flask) -> None:
-    """Instrument `app`, its HTTP client and its database. What opentelemetry-instrument has done is not done again."""
+    """Instrument `app`, its HTTP client and its database, unless opentelemetry-instrument has."""
+    if _is_zero_code():
+        return
     from opentelemetry.instrumentation.flask import FlaskInstrumentor
     from opentelemetry.instrumentation.requests import RequestsInstrumentor
     from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
     from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
     from opentelemetry.util.http import get_excluded_urls
 
-    if not getattr(app, "_is_instrumented_by_opentelemetry", False):
-        bare = app.wsgi_app
-        # The comment for SQL statements is built for each request, used or not.
-        FlaskInstrumentor.instrument_app(app, response_hook=_on_response, enable_commenter=False)  # type: ignore[no-untyped-call]
-        measured = app.wsgi_app
-        excluded = get_excluded_urls("FLASK")
+    bare = app.wsgi_app
+    # The comment for SQL statements is built for each request, used or not.
+    FlaskInstrumentor.instrument_app(app, response_hook=_on_response, enable_commenter=False)  # type: ignore[no-untyped-call]
+    measured = app.wsgi_app
+    excluded = get_excluded_urls("FLASK")
 
-        # The instrumentation leaves the excluded URLs untraced, but counts them in http.server.active_requests.
-        def wsgi_app(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-            path = environ.get("PATH_INFO", "")
-            return (bare if excluded.url_disabled(f"http://localhost{path}") else measured)(environ, start_response)
+    # The instrumentation leaves the excluded URLs untraced, but counts them in http.server.active_requests.
+    def wsgi_app(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+        path = environ.get("PATH_INFO", "")
+        return (bare if excluded.url_disabled(f"http://localhost{path}") else measured)(environ, start_response)
 
-        app.wsgi_app = wsgi_app  # type: ignore[method-assign]
+    app.wsgi_app = wsgi_app  # type: ignore[method-assign]
     _once(RequestsInstrumentor(), request_hook=_tidy)
     _once(SQLAlchemyInstrumentor())
     _once(SystemMetricsInstrumentor())
@@ -152,11 +158,13 @@ def _on_response(span: trace.Span, status: str, headers: list[tuple[str, str]]) 
 
 # % else
 def instrument() -> None:
-    """Instrument Django, its HTTP client and its database. What opentelemetry-instrument has done is not done again.
+    """Instrument Django, its HTTP client and its database, unless opentelemetry-instrument has.
 
     Call it once DJANGO_SETTINGS_MODULE is set, and before get_wsgi_application() or get_asgi_application():
     the instrumentation puts its middleware into the settings.
     """
+    if _is_zero_code():
+        return
     from opentelemetry.instrumentation.django import DjangoInstrumentor
     from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
     from opentelemetry.instrumentation.requests import RequestsInstrumentor
@@ -171,6 +179,10 @@ def instrument() -> None:
 
 
 # % endif
+def _is_zero_code() -> bool:
+    return "opentelemetry.instrumentation.auto_instrumentation" in sys.modules
+
+
 def _once(instrumentor: Any, **options: Any) -> None:
     if not instrumentor.is_instrumented_by_opentelemetry:
         instrumentor.instrument(**options)

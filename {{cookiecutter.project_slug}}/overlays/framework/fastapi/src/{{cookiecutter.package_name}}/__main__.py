@@ -6,7 +6,7 @@ import os
 
 import uvicorn
 
-from . import logs
+from . import logs, settings
 
 
 def main() -> None:
@@ -15,9 +15,9 @@ def main() -> None:
     uvicorn.run(
         "{{cookiecutter.package_name}}.app:create_app",
         factory=True,
-        host=os.environ.get("HOST", "127.0.0.1"),
-        port=int(os.environ.get("PORT", "8000")),
-        workers=int(os.environ.get("WEB_CONCURRENCY", "1")),
+        host=settings.HOST,
+        port=settings.PORT,
+        workers=settings.WEB_CONCURRENCY,
         log_config=None,  # uvicorn's lines take the same way as all others
         timeout_graceful_shutdown=20,  # seconds; what is still queued then gets five more
         access_log=False,  # LOG_ACCESS writes a line that carries the ids of the trace

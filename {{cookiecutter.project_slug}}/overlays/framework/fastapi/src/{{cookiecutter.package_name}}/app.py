@@ -32,7 +32,7 @@ def create_app() -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
         # FastAPI's own telemetry gives way to the instrumentation, here and in what is mounted below.
-        telemetry={"exclude": lambda scope: True},
+        telemetry={"auto_configure": False, "exclude": lambda scope: True},
     )
     app.include_router(router)
     app.exception_handler(problems.Problem)(on_problem)

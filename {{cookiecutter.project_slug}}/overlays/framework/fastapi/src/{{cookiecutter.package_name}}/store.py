@@ -36,6 +36,7 @@ def connect() -> None:
     _engine = sqlalchemy_asyncio.create_async_engine(
         url.set(drivername=f"{url.get_backend_name()}+{driver}"),
         connect_args={"timeout": 30} if driver == "aiosqlite" else {},  # seconds that a writer waits for another
+        hide_parameters=True,  # or the values of a failed statement stand in the log
         pool_pre_ping=driver == "asyncpg",
     )
 
