@@ -51,12 +51,12 @@ class Link:
 
 @dataclass(frozen=True)
 class Span:
-    """Times are in nanoseconds since 1970, ids in hexadecimal; `parent_id` is empty for the root of a trace, `state` its tracestate."""
+    """Times are in nanoseconds since 1970, ids in hexadecimal; `parent_id` is empty for the root of a trace."""
 
     trace_id: str
     span_id: str
     parent_id: str
-    state: str
+    trace_state: str
     name: str
     kind: str
     start: int
@@ -273,7 +273,7 @@ def _spans(request: trace_service.ExportTraceServiceRequest) -> Iterator[Span]:
                     trace_id=span.trace_id.hex(),
                     span_id=span.span_id.hex(),
                     parent_id=span.parent_span_id.hex(),
-                    state=span.trace_state,
+                    trace_state=span.trace_state,
                     name=span.name,
                     kind=trace.Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_"),
                     start=span.start_time_unix_nano,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections.abc import Mapping
@@ -10,7 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Lock, Thread
+from threading import Condition, Event, Lock, Thread
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Self
 
@@ -83,11 +85,11 @@ class TroubledReceiver(Receiver):
     """Begins in the given trouble; `turn` changes it. What it refused is counted in `refused`, by signal."""
 
     def __init__(self, trouble: Trouble | None = None) -> None:
-        super().__init__()
-        # The ports are kept, the servers are made again whenever they open.
-        self._http.server_close()
-        self._grpc.stop(grace=None).wait()
-        self._held = [_Port(port, listens=False) for port in self._ports.values()]
+        # Instead of what Receiver does: the ports are kept, the servers are made again whenever they open.
+        self._arrival = Condition()
+        self.clear()
+        self._held = [_Port(0), _Port(0)]
+        self._ports = dict(zip((HTTP, GRPC), (held.port for held in self._held), strict=True))
         self.trouble = trouble or ok()
         self.refused = dict.fromkeys((signal.name for signal in SIGNALS.values()), 0)
         self._connections: set[socket.socket] = set()
@@ -204,9 +206,12 @@ def _service(receiver: TroubledReceiver, signal: Signal) -> grpc.GenericRpcHandl
         if trouble := receiver._refuse(signal):
             code = CODES.get(trouble.status or HTTPStatus.SERVICE_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE)
             if trouble.retry_after is not None:
+                retry = RetryInfo(retry_delay=Duration(seconds=trouble.retry_after))
                 status = Status(code=code.value[0])
-                status.details.add().Pack(RetryInfo(retry_delay=Duration(seconds=trouble.retry_after)))
-                context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+                status.details.add().Pack(retry)
+                # Where the specification puts it, and where the exporter for Python looks for it.
+                details = ("grpc-status-details-bin", status.SerializeToString())
+                context.set_trailing_metadata((details, ("google.rpc.retryinfo-bin", retry.SerializeToString())))
             context.abort(code, trouble.name)
         headers: Mapping[str, str] = {str(name): str(value) for name, value in context.invocation_metadata()}
         return receiver._accept(GRPC, signal, headers, request)
@@ -218,13 +223,27 @@ def _service(receiver: TroubledReceiver, signal: Signal) -> grpc.GenericRpcHandl
 class _Port:
     """Keeps a port from being given to somebody else: closed, or open to break every connection."""
 
-    def __init__(self, port: int, *, listens: bool) -> None:
+    def __init__(self, port: int, *, listens: bool = False) -> None:
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.1", port))
+        deadline = monotonic() + 10
+        while not self._bind(port):  # a gRPC server that has stopped closes its port a moment later
+            if monotonic() > deadline:
+                raise TimeoutError(f"port {port} does not become free")
+            sleep(0.005)
+        self.port: int = self._socket.getsockname()[1]
         if listens:
             self._socket.listen()
             Thread(target=self._reset, daemon=True).start()
+
+    def _bind(self, port: int) -> bool:
+        try:
+            self._socket.bind(("127.0.0.1", port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+        return True
 
     def _reset(self) -> None:
         while True:

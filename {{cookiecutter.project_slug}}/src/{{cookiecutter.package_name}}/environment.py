@@ -28,8 +28,8 @@ DEFAULTS = {
     "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database",
     # Anchored: these are searched for anywhere in the URL, and "health" alone would also hide /api/orders?q=health.
     "OTEL_PYTHON_EXCLUDED_URLS": r"^https?://[^/?]+/(health|ready)(\?.*)?$",
-    # The host belongs to whoever runs the host, and process.runtime.* is deprecated.
-    "OTEL_PYTHON_SYSTEM_METRICS_EXCLUDED_METRICS": "system.*,process.runtime.*",
+    # The host belongs to whoever runs the host, and the other names are deprecated.
+    "OTEL_PYTHON_SYSTEM_METRICS_EXCLUDED_METRICS": "system.*,process.runtime.*,process.open_file_descriptor.count",
     # A queue for some seconds of load, emptied often: big batches hold the interpreter while they are encoded.
     "OTEL_BSP_MAX_QUEUE_SIZE": "8192",
     "OTEL_BSP_SCHEDULE_DELAY": "1000",

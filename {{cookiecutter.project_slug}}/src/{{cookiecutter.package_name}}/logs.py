@@ -23,6 +23,7 @@ def configure() -> None:
         root.addHandler(_Console())
     # % if cookiecutter.framework == "fastapi"
     logging.getLogger("uvicorn.error").addFilter(_without_colour)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each call, with the values of its query
     # % elif cookiecutter.framework == "django"
     logging.getLogger("django.request").setLevel(logging.CRITICAL)  # says again what the outcome's own line says
     # % endif

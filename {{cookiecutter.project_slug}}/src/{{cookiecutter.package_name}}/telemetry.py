@@ -11,6 +11,10 @@ import functools
 import logging
 import os
 import re
+import signal
+# % if cookiecutter.framework == "flask"
+import subprocess
+# % endif
 import sys
 import threading
 import time
@@ -23,7 +27,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 # %%
 from opentelemetry import _logs, metrics, trace
 
-from . import environment, logs, propagation
+from . import environment, logs
 
 # % if cookiecutter.framework == "fastapi"
 if TYPE_CHECKING:
@@ -50,6 +54,10 @@ def configure() -> None:
     Somebody else is opentelemetry-instrument, a Kubernetes operator or a test: what they have set up stays as it is.
     """
     logs.configure()
+    # % if cookiecutter.framework == "flask"
+    if _only_watches():
+        return
+    # % endif
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         logs.export()
         logger.info("OpenTelemetry was configured before the service started; its set-up is left as it is")
@@ -58,6 +66,8 @@ def configure() -> None:
         # Imported here because they read OTEL_* when they are imported, and some refuse wrong values then.
         from opentelemetry.distro import OpenTelemetryConfigurator
         from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor
+
+        from . import propagation
 
         # A span processor that raises would do so in the middle of a request.
         for name in ("on_start", "on_end"):
@@ -68,13 +78,34 @@ def configure() -> None:
     except Exception:
         logger.exception("OpenTelemetry could not be configured")
         summary = "The service runs without a part of its telemetry"
-    atexit.register(shutdown)
+    atexit.register(_at_exit)
+    # A server for development leaves SIGTERM to the system, which ends the process without its atexit functions.
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     logs.export()
     for fault in FAULTS:
         logger.error("%s", fault)
     logger.info("%s", summary)
 
 
+# % if cookiecutter.framework == "flask"
+def _only_watches() -> bool:
+    """Say whether this is the process of `flask run` that watches the files: its child serves, and exports."""
+    import click
+    from flask.helpers import get_debug_flag
+
+    context = click.get_current_context(silent=True)
+    if context is None or context.info_name != "run" or os.environ.get("WERKZEUG_RUN_MAIN") == "true":
+        return False
+    reload = context.params.get("reload")
+    if not (get_debug_flag() if reload is None else reload):
+        return False
+    # When it is asked to end, it kills the child; asked to end as well, the child exports what it has.
+    subprocess.Popen.kill = subprocess.Popen.terminate  # type: ignore[method-assign]
+    return True
+
+
+# % endif
 def _harmless(function: Callable[P, None]) -> Callable[P, None]:
     """Telemetry may fail, the request may not: log what `function` raises, the first time, and go on."""
     failed = False
@@ -109,7 +140,8 @@ def instrument(app: FastAPI) -> None:
     # A span for each ASGI message says nothing that the SERVER span does not.
     FastAPIInstrumentor.instrument_app(app, server_request_hook=_tidy, exclude_spans=["receive", "send"])
     _once(HTTPXClientInstrumentor(), request_hook=_tidy, async_request_hook=_tidy_async)
-    _once(SQLAlchemyInstrumentor())
+    # Of its only metric the sum goes below zero, and the name is deprecated.
+    _once(SQLAlchemyInstrumentor(), meter_provider=metrics.NoOpMeterProvider())
     _once(SystemMetricsInstrumentor())
 
 
@@ -128,6 +160,7 @@ def instrument(app: Flask) -> None:
     from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
     from opentelemetry.util.http import get_excluded_urls
 
+    app.before_request(_find_route)
     bare = app.wsgi_app
     # The comment for SQL statements is built for each request, used or not.
     FlaskInstrumentor.instrument_app(app, response_hook=_on_response, enable_commenter=False)  # type: ignore[no-untyped-call]
@@ -141,8 +174,22 @@ def instrument(app: Flask) -> None:
 
     app.wsgi_app = wsgi_app  # type: ignore[method-assign]
     _once(RequestsInstrumentor(), request_hook=_tidy)
-    _once(SQLAlchemyInstrumentor())
+    # Of its only metric the sum goes below zero, and the name is deprecated.
+    _once(SQLAlchemyInstrumentor(), meter_provider=metrics.NoOpMeterProvider())
     _once(SystemMetricsInstrumentor())
+
+
+@_harmless
+def _find_route() -> None:
+    """Give a request with a wrong method the route of its path; Flask leaves it without one."""
+    from flask import current_app, request
+    from werkzeug.exceptions import MethodNotAllowed
+
+    error = request.routing_exception
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        adapter = current_app.create_url_adapter(request)
+        if adapter is not None:
+            request.url_rule = adapter.match(method=next(iter(error.valid_methods)), return_rule=True)[0]
 
 
 @_harmless
@@ -198,6 +245,11 @@ def _tidy(span: trace.Span, request: Any) -> None:
             span.set_attribute(name, path + mark + re.sub("=[^&#]*", "=REDACTED", query))
     if (address := attributes.get("server.address")) and ":" in address:
         span.set_attribute("server.address", re.sub(r":\d+$", "", address))
+
+
+def _at_exit() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would cut this short
+    shutdown()
 
 
 def shutdown(timeout: float = 5.0) -> None:

@@ -1,0 +1,38 @@
+"""Servers of the generated services, run in every way that the template supports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.processes.postgres import Missing, Postgres
+from tests.processes.servers import Kind, Server
+
+EXTRAS = {"fastapi": ("grpc",), "flask": ("grpc",), "django": ("grpc", "asgi")}
+"""One environment for each framework: with both exporters installed, the protocol is a matter of a variable."""
+
+
+@pytest.fixture
+def serve(installed: Callable[..., tuple[Path, Path]], tmp_path: Path) -> Callable[[Kind, Mapping[str, str]], Server]:
+    """A server that is not started yet: `with serve(kind, environ) as server`."""
+
+    def serve(kind: Kind, environ: Mapping[str, str]) -> Server:
+        project, python = installed(*EXTRAS[kind.framework], framework=kind.framework)
+        return Server(kind, project, python, tmp_path, environ)
+
+    return serve
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server. Without one the tests are skipped, which in CI would be a hole that nobody sees."""
+    try:
+        with Postgres() as server:
+            yield server
+    except Missing as reason:
+        if "CI" in os.environ:
+            pytest.fail(str(reason))
+        pytest.skip(str(reason))

@@ -1,0 +1,122 @@
+"""A real PostgreSQL server, from the binaries of this machine, for as long as a test needs it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.service import free_port
+
+USER = "shopkeeper"
+PASSWORD = "hunter2-of-the-database"
+
+
+class Missing(Exception):  # noqa: N818 - it is no error where no server is needed
+    """Why no server can be run here."""
+
+
+class Postgres:
+    """Runs between `__enter__` and `__exit__`, on loopback only, with its data in a temporary folder."""
+
+    def __init__(self) -> None:
+        self._binaries = find_binaries()
+        self._run_as: dict[str, Any] = {}
+        self.port = free_port()
+
+    def __enter__(self) -> Self:
+        self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        try:
+            if os.geteuid() == 0:
+                # PostgreSQL refuses to run as root.
+                user = find_user()
+                self._run_as = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+                os.chown(self._folder, user.pw_uid, user.pw_gid)
+            password = self._folder / "password"
+            password.write_text(PASSWORD)
+            password.chmod(0o644)  # the folder is closed to everybody else
+            options = ["--auth=scram-sha-256", f"--pwfile={password}", "--encoding=UTF8", "--locale=C", "--no-sync"]
+            self._run("initdb", "--pgdata=data", f"--username={USER}", *options)
+            self.start()
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.stop()
+        finally:
+            self._remove()
+
+    def start(self) -> None:
+        """Returns when the server takes connections."""
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+        self._run("pg_ctl", "start", "--wait", "--pgdata=data", "--log=log", f"--options={options}")
+
+    def stop(self) -> None:
+        """Ends the server and its connections at once; without effect when it does not run."""
+        if (self._folder / "data" / "postmaster.pid").exists():
+            self._run("pg_ctl", "stop", "--wait", "--pgdata=data", "--mode=fast")
+
+    def create(self, database: str) -> str:
+        """Returns the URL of a new database."""
+        self.query("postgres", f'CREATE DATABASE "{database}"')
+        return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
+
+    def query(self, database: str, statement: str) -> list[list[str]]:
+        """The rows, as text."""
+        where = ["--host=127.0.0.1", f"--port={self.port}", f"--username={USER}", f"--dbname={database}"]
+        output = self._run("psql", *where, "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "-c", statement)
+        return [line.split("|") for line in output.splitlines()]
+
+    def _run(self, program: str, *arguments: str) -> str:
+        # Into a file: the server inherits the output of pg_ctl, and would hold a pipe open.
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+            done = subprocess.run(
+                [self._binaries / program, *arguments],
+                cwd=self._folder,
+                env={"PATH": os.environ["PATH"], "LC_ALL": "C", "PGPASSWORD": PASSWORD},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=60,
+                check=False,
+                **self._run_as,
+            )
+            output.seek(0)
+            printed = output.read()
+        if done.returncode:
+            raise RuntimeError(f"{program} ended with {done.returncode}:\n{printed}")
+        return printed
+
+    def _remove(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def find_binaries() -> Path:
+    """The folder of the newest server. Debian has them outside of PATH."""
+    versions = sorted(Path("/usr/lib/postgresql").glob("[0-9]*/bin"), key=lambda path: float(path.parent.name))
+    on_path = shutil.which("initdb")
+    folders = [*versions[::-1], *([Path(on_path).resolve().parent] if on_path else [])]
+    for folder in folders:
+        if all((folder / program).exists() for program in ("initdb", "pg_ctl", "postgres", "psql")):
+            return folder
+    raise Missing("There is no PostgreSQL server on this machine; Debian's package `postgresql` has one.")
+
+
+def find_user(names: Sequence[str] = ("postgres", "nobody")) -> pwd.struct_passwd:
+    for name in names:
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise Missing(f"PostgreSQL does not run as root, and this machine has none of the users {', '.join(names)}.")

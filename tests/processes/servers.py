@@ -1,0 +1,175 @@
+"""The ways in which a generated service is run, load for it, and what must have arrived once it has ended."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+from tests.otlp import HTTP, Point, Receiver, trees
+from tests.service import Response, Service
+
+ORDER = {"items": [{"sku": "A-1", "price": "19.99", "quantity": 2}]}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way to run the service of `framework`. In `command`, BIN is the folder of its Python."""
+
+    name: str
+    framework: str
+    command: str = ""
+    """Without one it is what `make run` does; `make TARGET` stands for what that target runs last."""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    workers: int = 1
+    exit_codes: tuple[int, ...] = (0,)
+    """Of the process that was started, after SIGTERM."""
+    whole_group: bool = False
+    """SIGTERM goes to all processes of the group, as a terminal sends it, and the last of them is waited for."""
+
+    def with_workers(self, workers: int) -> Kind:
+        environ = {**self.environ, "WEB_CONCURRENCY": str(workers)}
+        # uvicorn ends by the signal that stopped it; the process that looks after its workers returns.
+        exit_codes = (0,) if self.framework == "fastapi" else self.exit_codes
+        return Kind(f"{self.name}, {workers} workers", self.framework, self.command, environ, workers, exit_codes)
+
+
+UVICORN = Kind("uvicorn", "fastapi", exit_codes=(-signal.SIGTERM, 128 + signal.SIGTERM))
+FLASK = Kind("gunicorn flask", "flask")
+DJANGO = Kind("gunicorn django", "django")
+MAIN = (UVICORN, FLASK, DJANGO)
+
+DJANGO_ASGI = Kind(
+    "uvicorn django",
+    "django",
+    "BIN/uvicorn order_service.asgi:application --port $PORT --no-access-log",
+    exit_codes=UVICORN.exit_codes,
+)
+
+
+class Server(Service):
+    """A service that is run in the way of `kind`."""
+
+    def __init__(self, kind: Kind, project: Path, python: Path, folder: Path, environ: Mapping[str, str]) -> None:
+        super().__init__(project, python, folder, {**kind.environ, **environ})
+        self.kind = kind
+        self.seconds_to_exit = 0.0
+
+    @property
+    def command(self) -> list[str]:
+        if not self.kind.command:
+            return super().command
+        command = self.kind.command
+        if command.startswith("make "):
+            dry = subprocess.run(
+                ["make", "--dry-run", command.removeprefix("make ")],
+                cwd=self.project,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            *_, command = dry.stdout.replace("\\\n", " ").strip().splitlines()
+            return ["sh", "-c", f"exec env {command}"]
+        return shlex.split(command.replace("BIN", str(self.python.parent)).replace("$PORT", str(self.port)))
+
+    def order(self, number: int = 0) -> Response:
+        return self.request("POST", "/api/orders", ORDER)
+
+    def stop(self, timeout: float = 15) -> int:
+        start = monotonic()
+        if self.kind.whole_group and self._readers:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            for reader in self._readers:
+                reader.join(timeout)  # the end of the output is the end of the last process
+        code = super().stop(timeout)
+        self.seconds_to_exit = self.seconds_to_exit or monotonic() - start
+        return code
+
+    def workers(self) -> list[int]:
+        """The processes that serve, when the first one only looks after them."""
+        pid = self.process.pid
+        children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return [child for child in children if b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+    @contextmanager
+    def only(self, worker: int) -> Iterator[None]:
+        """Lets one of the workers serve, for a moment, and holds the others."""
+        others = [pid for pid in self.workers() if pid != worker]
+        for pid in others:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in others:
+                os.kill(pid, signal.SIGCONT)
+
+
+def send(call: Callable[[int], Response], requests: int, clients: int = 6) -> list[Response]:
+    with ThreadPoolExecutor(clients) as pool:
+        return list(pool.map(call, range(requests)))
+
+
+def last_points(points: Iterable[Point], name: str) -> list[Point]:
+    """The last of each series: an instance's numbers are cumulative."""
+    series = {}
+    for point in points:
+        if point.name == name:
+            series[point.resource["service.instance.id"], frozenset(map(str, point.attributes.items()))] = point
+    return list(series.values())
+
+
+def total(points: Iterable[Point], name: str, **attributes: object) -> float:
+    """Of the last points with these attributes: the sum over all instances; of a histogram, how many it counted."""
+    return sum(
+        point.count if point.value is None else point.value
+        for point in last_points(points, name)
+        if attributes.items() <= {key.replace(".", "_"): value for key, value in point.attributes.items()}.items()
+    )
+
+
+def assert_complete(receiver: Receiver, orders: int, instances: int | None = 1) -> None:
+    """All that `orders` confirmed orders have to leave behind is here, and is here once."""
+    spans = receiver.spans
+    assert len({span.span_id for span in spans}) == len(spans)
+    kinds = Counter(span.kind for span in spans)
+    names = Counter(span.name for span in spans)
+    assert kinds["SERVER"] == names["POST /api/orders"] == orders, dict(kinds)
+    for name in ("create_order", "validate_order", "calculate_total", "process_payment"):
+        assert names[name] == orders, name
+    assert names["send order.created"] == names["process order.created"] == orders
+    for statement in ("INSERT", "UPDATE"):
+        found = [span for span in spans if span.kind == "CLIENT" and re.match(rf"{statement}\b", span.name)]
+        assert len(found) == orders, statement
+    # A parent that did not arrive would make a root of its children.
+    assert {root.span.kind for root in trees(spans)} == {"SERVER", "CONSUMER"}
+    producers = {span.span_id for span in spans if span.kind == "PRODUCER"}
+    assert producers == {link.span_id for span in spans if span.kind == "CONSUMER" for link in span.links}
+
+    bodies = Counter(str(record.body) for record in receiver.logs)
+    assert bodies["order created"] == bodies["order confirmed to the customer"] == orders
+    ids = {span.span_id for span in spans}
+    assert {record.span_id for record in receiver.logs if record.body == "order created"} <= ids
+
+    assert total(receiver.points, "http.server.request.duration") == orders
+    assert total(receiver.points, "orders.created") == orders
+    assert total(receiver.points, "orders.value") == orders
+
+    served = {str(span.resource["service.instance.id"]) for span in spans}
+    if instances is not None:
+        assert len(served) == instances
+    assert {str(point.resource["service.instance.id"]) for point in receiver.points} >= served
+    assert not [span.name for span in spans if "/v1/" in str(span.attributes.get("url.full"))]
+    assert not [record for record in receiver.logs if record.scope.name.startswith("opentelemetry")]
+
+
+def environ(receiver: Receiver, protocol: str = HTTP, **variables: str) -> dict[str, str]:
+    return {**receiver.environ(protocol), **variables}

@@ -1,0 +1,187 @@
+"""The services with PostgreSQL: what the spans say of it, and what becomes of requests while it is away."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.contract.conftest import FRAMEWORKS
+from tests.contract.normal import is_database
+from tests.otlp import LogRecord, Node, Point, Receiver, Span, trees
+from tests.processes.conftest import EXTRAS
+from tests.processes.postgres import PASSWORD, USER, Postgres
+from tests.processes.servers import ORDER
+from tests.service import Response, Service
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("postgresql")]
+
+AWAY = 5
+"""Requests of each kind while the database is away."""
+
+
+@dataclass
+class Outage:
+    """A service before, while and after its database was away."""
+
+    framework: str
+    before: dict[str, Response]
+    away: list[tuple[str, Response, float]]
+    ready: list[int]
+    after: dict[str, Response]
+    rows: list[list[str]]
+    service: Service
+    receiver: Receiver
+
+    @property
+    def spans(self) -> list[Span]:
+        return self.receiver.spans
+
+    def trace(self, response: Response) -> Node:
+        """Of an order that was made."""
+        order_id = response.json()["id"]
+        (root,) = (
+            root
+            for root in trees(self.spans)
+            if any(span.name == "create_order" and span.attributes["order.id"] == order_id for span in root.walk())
+        )
+        return root
+
+
+@pytest.fixture(scope="module", params=FRAMEWORKS)
+def outage(
+    request: pytest.FixtureRequest,
+    postgres: Postgres,
+    installed: Callable[..., tuple[Path, Path]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Outage:
+    framework = request.param
+    project, python = installed(*EXTRAS[framework], framework=framework)
+    with Receiver() as receiver:
+        environ = receiver.environ() | {"DATABASE_URL": postgres.create(framework)}
+        with Service(project, python, tmp_path_factory.mktemp("outage"), environ) as service:
+            before = visit(service)
+            postgres.stop()
+            away = []
+            for _ in range(AWAY):
+                for method, path, body in (
+                    ("POST", "/api/orders", ORDER),
+                    ("GET", before["order"].headers["Location"], None),
+                    ("GET", "/ready", None),
+                    ("GET", "/health", None),
+                ):
+                    start = time.monotonic()
+                    answer = service.request(method, path, body)
+                    away.append((f"{method} {path}", answer, time.monotonic() - start))
+            postgres.start()
+            ready = [service.request("GET", "/ready").status]
+            deadline = time.monotonic() + 10
+            while ready[-1] != 200 and time.monotonic() < deadline:
+                ready.append(service.request("GET", "/ready").status)
+            after = visit(service)
+            after["order of before"] = service.request("GET", before["order"].headers["Location"])
+    rows = postgres.query(framework, "SELECT id, status FROM orders")
+    return Outage(framework, before, away, ready, after, rows, service, receiver)
+
+
+def visit(service: Service) -> dict[str, Response]:
+    expensive = {"items": [{"sku": "A-1", "price": "600", "quantity": 2}]}
+    order = service.request("POST", "/api/orders", ORDER)
+    return {
+        "order": order,
+        "declined": service.request("POST", "/api/orders", expensive),
+        "known": service.request("GET", order.headers["Location"]),
+        "list": service.request("GET", "/api/orders?limit=5"),
+        "ready": service.request("GET", "/ready"),
+    }
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_orders(outage: Outage, when: str) -> None:
+    """After the outage it is the same process: nobody has started it anew."""
+    answers: dict[str, Response] = getattr(outage, when)
+    statuses = {name: answer.status for name, answer in answers.items() if name != "order of before"}
+    assert statuses == {"order": 201, "declined": 402, "known": 200, "list": 200, "ready": 200}
+    assert answers["known"].json() == answers["order"].json()
+    assert answers["list"].json()["orders"][1] == answers["order"].json()
+
+
+def test_rows(outage: Outage) -> None:
+    assert outage.after["order of before"].json() == outage.before["order"].json()
+    made = {outage.before["order"].json()["id"], outage.after["order"].json()["id"]}
+    assert {order_id for order_id, status in outage.rows if status == "confirmed"} == made
+    assert sorted(status for _, status in outage.rows) == ["confirmed"] * 2 + ["declined"] * 2
+
+
+def test_what_is_answered_while_it_is_away(outage: Outage) -> None:
+    assert len(outage.away) == 4 * AWAY
+    for name, answer, seconds in outage.away:
+        assert seconds < 5, name
+        if name == "GET /health":
+            assert answer.status == 200
+            continue
+        assert answer.status == (503 if name == "GET /ready" else 500), name
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        problem = answer.json()
+        assert problem["status"] == answer.status
+        assert PASSWORD not in str(problem)
+        assert "connect" not in str(problem)
+    assert outage.ready[-1] == 200
+    assert set(outage.ready) <= {200, 503}
+
+
+def test_each_failure_is_a_trace_with_its_cause(outage: Outage) -> None:
+    traces = {root.span.trace_id: root for root in trees(outage.spans) if root.span.kind == "SERVER"}
+    failed = [answer.json()["trace_id"] for _, answer, _ in outage.away if answer.status == 500]
+    assert len(set(failed)) == 2 * AWAY
+    for trace_id in failed:
+        root = traces[trace_id]
+        assert (root.span.status, root.span.attributes["error.type"]) == ("ERROR", "500")
+        if root.span.name == "POST /api/orders":
+            (create_order,) = (child for child in root.children if child.span.name == "create_order")
+            assert create_order.span.status == "ERROR"
+            assert [event.name for event in create_order.span.events] == ["exception"]
+        (line,) = (
+            line
+            for line in map(json.loads, outage.service.stdout)
+            if line.get("trace_id") == trace_id and line["level"] == "ERROR"
+        )
+        assert line["message"] == "request failed"
+        assert line["exception"]
+
+
+def test_database_spans(outage: Outage) -> None:
+    root = outage.trace(outage.after["order"])
+    spans = [span for span in root.walk() if is_database(span)]
+    (create_order,) = (child for child in root.children if child.span.name == "create_order")
+    assert {span.parent_id for span in spans} == {create_order.span.span_id}
+    assert {span.attributes["db.system.name"] for span in spans} == {"postgresql"}
+    assert {span.attributes["db.namespace"] for span in spans} == {outage.framework}
+    statements = [str(span.attributes.get("db.query.text", "")).split(" ")[0] for span in spans]
+    assert statements.count("INSERT") == statements.count("UPDATE") == 1
+    assert {span.status for span in spans} == {"UNSET"}
+    assert {span.attributes["db.system.name"] for span in outage.spans if is_database(span)} == {"postgresql"}
+
+
+def test_no_span_is_an_orphan(outage: Outage) -> None:
+    """Also not those of a connection that was found dead, or made anew, nor of /ready."""
+    roots = trees(outage.spans)
+    assert {root.span.kind for root in roots} == {"SERVER", "CONSUMER"}
+    assert {root.span.parent_id for root in roots} == {""}
+    assert not [root.span.name for root in roots if "ready" in root.span.name or "health" in root.span.name]
+
+
+def test_no_credentials(outage: Outage) -> None:
+    receiver = outage.receiver
+    received: list[Span | Point | LogRecord] = [*receiver.spans, *receiver.points, *receiver.logs]
+    assert received
+    assert PASSWORD not in repr(received)
+    assert PASSWORD not in outage.service.printed()
+    assert not [span for span in receiver.spans if USER in repr(span.attributes)]
+    # Nor what stands in a row: the instrumentations show a statement without its values.
+    order_id = outage.before["order"].json()["id"]
+    assert not [span for span in receiver.spans if order_id in str(span.attributes.get("db.query.text"))]

@@ -1,0 +1,132 @@
+"""SIGTERM at once after the last answer: everything arrives, in time, whatever the collector does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from tests.otlp import GRPC, HTTP, Receiver
+from tests.processes.servers import DJANGO, DJANGO_ASGI, FLASK, MAIN, Kind, Server, assert_complete, send
+from tests.trouble import Trouble, TroubledReceiver, hang, refuse, unavailable
+
+pytestmark = pytest.mark.slow
+
+Serve = Callable[[Kind, Mapping[str, str]], Server]
+
+ORDERS = 60
+HEALTHY = 2.0
+"""Seconds from SIGTERM to the exit; the deadline of telemetry.shutdown() is no part of it."""
+UNHEALTHY = 7.0
+
+RECYCLING = {"GUNICORN_CMD_ARGS": "--max-requests 20"}
+DEVELOPMENT = (
+    Kind("uvicorn with reload", "fastapi", environ={"RELOAD": "1"}, exit_codes=(0,), whole_group=True),
+    Kind(
+        "flask run",
+        "flask",
+        "BIN/flask --app order_service.app run --reload --port $PORT",
+        whole_group=True,
+    ),
+    Kind("flask run, no reload", "flask", "BIN/flask --app order_service.app run --port $PORT", exit_codes=(143,)),
+    Kind("runserver", "django", "BIN/python manage.py runserver $PORT", whole_group=True),
+    Kind("runserver, no reload", "django", "BIN/python manage.py runserver --noreload $PORT", exit_codes=(143,)),
+    Kind("gunicorn flask, reload", "flask", environ={"GUNICORN_CMD_ARGS": "--reload"}),
+)
+ZERO_CODE = tuple(
+    Kind(f"zero-code {kind.framework}", kind.framework, "make run-zero-code", exit_codes=kind.exit_codes)
+    for kind in MAIN
+)
+
+
+def each(*kinds: Kind) -> pytest.MarkDecorator:
+    """Tests of a framework share its environment, so they run in the same worker."""
+    cells = [pytest.param(kind, id=kind.name, marks=pytest.mark.xdist_group(kind.framework)) for kind in kinds]
+    return pytest.mark.parametrize("kind", cells)
+
+
+def protocols() -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("protocol", [HTTP, GRPC])
+
+
+def assert_stopped(server: Server, within: float) -> None:
+    code = server.stop()
+    last = "\n".join([*server.stdout[-5:], *server.stderr[-20:]])
+    assert code in server.kind.exit_codes, last
+    assert server.seconds_to_exit <= within, last
+
+
+@protocols()
+@each(*MAIN, DJANGO_ASGI)
+def test_one_worker(kind: Kind, protocol: str, serve: Serve) -> None:
+    with Receiver() as receiver:
+        with serve(kind, receiver.environ(protocol)) as server:
+            answers = send(server.order, ORDERS)
+            assert_stopped(server, HEALTHY)
+        assert {answer.status for answer in answers} == {201}
+        assert_complete(receiver, ORDERS)
+        assert {delivery.protocol for delivery in receiver.deliveries} == {protocol}
+
+
+@protocols()
+@each(*(kind.with_workers(3) for kind in MAIN))
+def test_three_workers(kind: Kind, protocol: str, serve: Serve) -> None:
+    with Receiver() as receiver:
+        with serve(kind, receiver.environ(protocol)) as server:
+            workers = server.workers()
+            assert len(workers) == 3
+            answers = []
+            for worker in workers:
+                with server.only(worker):
+                    answers += send(server.order, ORDERS // 4)
+            answers += send(server.order, ORDERS // 4)
+            assert_stopped(server, HEALTHY)
+        assert {answer.status for answer in answers} == {201}
+        assert_complete(receiver, ORDERS, instances=3)
+
+
+@each(*(Kind(f"{kind.name}, recycled", kind.framework, environ=RECYCLING) for kind in (FLASK, DJANGO)))
+def test_recycled_workers(kind: Kind, serve: Serve) -> None:
+    with Receiver() as receiver:
+        with serve(kind, receiver.environ()) as server:
+            answers = send(server.order, ORDERS)
+            assert_stopped(server, HEALTHY)
+        assert {answer.status for answer in answers} == {201}
+        assert_complete(receiver, ORDERS, instances=None)
+        assert len({span.resource["service.instance.id"] for span in receiver.spans}) > 1
+
+
+@each(*DEVELOPMENT)
+def test_development_server(kind: Kind, serve: Serve) -> None:
+    with Receiver() as receiver:
+        with serve(kind, receiver.environ()) as server:
+            answers = send(server.order, ORDERS)
+            assert_stopped(server, HEALTHY)
+        assert {answer.status for answer in answers} == {201}
+        assert_complete(receiver, ORDERS)
+        # The process that watches the files exports nothing.
+        assert len({point.resource["service.instance.id"] for point in receiver.points}) == 1
+
+
+@each(*ZERO_CODE)
+def test_zero_code(kind: Kind, serve: Serve) -> None:
+    with Receiver() as receiver:
+        with serve(kind, receiver.environ()) as server:
+            answers = send(server.order, ORDERS)
+            assert_stopped(server, HEALTHY)
+        assert {answer.status for answer in answers} == {201}
+        assert_complete(receiver, ORDERS)
+
+
+@pytest.mark.parametrize("trouble", [refuse, hang, unavailable], ids=lambda trouble: trouble.__name__)
+@protocols()
+@each(*MAIN)
+def test_bad_collector(kind: Kind, protocol: str, trouble: Callable[[], Trouble], serve: Serve) -> None:
+    with (
+        TroubledReceiver(trouble()) as receiver,
+        serve(kind, receiver.environ(protocol)) as server,
+    ):
+        answers = send(server.order, ORDERS)
+        assert_stopped(server, UNHEALTHY)
+        assert {answer.status for answer in answers} == {201}
+        assert not receiver.deliveries
