@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import signal
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Semaphore, Thread
+from typing import Self
 
 import pytest
 
@@ -130,3 +136,55 @@ def test_bad_collector(kind: Kind, protocol: str, trouble: Callable[[], Trouble]
         assert_stopped(server, UNHEALTHY)
         assert {answer.status for answer in answers} == {201}
         assert not receiver.deliveries
+
+
+class Payments:
+    """A payment service that takes its time: it approves when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked, self.approve = Semaphore(0), Event()
+        payments = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["content-length"]))
+                payments.asked.release()
+                payments.approve.wait(30)
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b'{"approved": true, "transaction_id": "00000000-0000-4000-8000-000000000000"}')
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+
+    def __enter__(self) -> Self:
+        Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.approve.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@each(*MAIN, DJANGO_ASGI)
+def test_requests_in_flight(kind: Kind, serve: Serve) -> None:
+    orders = 6
+    with Receiver() as receiver, Payments() as payments, ThreadPoolExecutor(orders) as pool:
+        environ = receiver.environ() | {"PAYMENT_URL": payments.url, "PAYMENT_TIMEOUT": "30"}
+        with serve(kind, environ) as server:
+            answers = [pool.submit(server.order, number) for number in range(orders)]
+            for _ in answers:
+                assert payments.asked.acquire(timeout=30)
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for(
+                lambda service: re.search("Handling signal: term|Shutting down", service.printed()) is not None
+            )
+            payments.approve.set()
+            assert [answer.result().status for answer in answers] == [201] * orders
+            assert server.process.wait(HEALTHY) in kind.exit_codes
+        assert_complete(receiver, orders)
+        assert len([span for span in receiver.spans if span.kind == "CLIENT" and span.name == "POST"]) == orders

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from typing import Any
 
@@ -95,6 +96,23 @@ def test_a_message_that_fails_stops_nothing(
     client.request("POST", "/api/orders", json={"items": [ITEM]})
     assert emitted.log("order confirmed to the customer")
     assert emitted.log("message failed")
+
+
+def test_the_response_does_not_wait_for_the_message(
+    client: Client, emitted: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = threading.Event()
+    process = messages._process
+
+    def wait_and_process(message: messages.Message) -> None:
+        assert answered.wait(10)
+        process(message)
+
+    monkeypatch.setattr(messages, "_process", wait_and_process)
+    assert client.request("POST", "/api/orders", json={"items": [ITEM]}).status_code == 201
+    answered.set()
+    consumer, server = emitted.span("process order.created"), emitted.span("POST /api/orders")
+    assert (consumer.start_time or 0) > (server.end_time or 0)
 
 
 def test_the_payment_service_continues_the_trace(

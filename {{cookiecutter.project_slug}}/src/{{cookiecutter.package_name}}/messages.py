@@ -6,6 +6,7 @@ extract() stay where they are: they are what no instrumentation does for a trans
 
 from __future__ import annotations
 
+import atexit
 import logging
 import queue
 import threading
@@ -36,7 +37,11 @@ _worker: threading.Thread | None = None
 
 
 def publish(message_type: str, order_id: UUID) -> None:
-    """Queue a message. Never blocks; with a full queue the message is given up, and that is logged."""
+    """Queue a message. Never blocks; with a full queue the message is given up, and that is logged.
+
+    The request waits for nothing that is done with it: a thread of its own works it off, from now on, maybe before
+    the response is sent. So publish last, once what the message tells of is in the database.
+    """
     attributes = {"order.id": str(order_id)}
     with tracer.start_as_current_span(f"send {message_type}", kind=SpanKind.PRODUCER, attributes=attributes):
         message = Message(message_type, order_id, headers={})
@@ -65,6 +70,7 @@ def _ensure_worker() -> None:
         if _worker is None or not _worker.is_alive():
             _worker = threading.Thread(target=_work, name="messages", daemon=True)
             _worker.start()
+            atexit.register(drain)  # for servers that have no other place for it; before the telemetry goes
 
 
 def _work() -> None:

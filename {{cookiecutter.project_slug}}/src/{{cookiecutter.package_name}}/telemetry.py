@@ -93,9 +93,10 @@ def _only_watches() -> bool:
     """Say whether this is the process of `flask run` that watches the files: its child serves, and exports."""
     import click
     from flask.helpers import get_debug_flag
+    from werkzeug.serving import is_running_from_reloader
 
     context = click.get_current_context(silent=True)
-    if context is None or context.info_name != "run" or os.environ.get("WERKZEUG_RUN_MAIN") == "true":
+    if context is None or context.info_name != "run" or is_running_from_reloader():
         return False
     reload = context.params.get("reload")
     if not (get_debug_flag() if reload is None else reload):
