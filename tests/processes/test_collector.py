@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -16,7 +15,7 @@ from time import perf_counter
 import pytest
 
 from tests.otlp import GRPC, HTTP, Receiver
-from tests.processes.servers import DJANGO, FLASK, MAIN, UVICORN, Kind, Server, total
+from tests.processes.servers import DJANGO, FLASK, MAIN, UVICORN, Kind, Server, last_points, total
 from tests.trouble import Trouble, TroubledReceiver, hang, ok, refuse, unavailable
 
 pytestmark = pytest.mark.slow
@@ -32,11 +31,18 @@ SLICES, SLICE = 5, 400
 SLACK = 0.005
 """Seconds. At a p99 of some 20 ms a single turn of the scheduler is more than the 20 % in question."""
 
-QUEUE = 500
-BACKLOG = 600
-"""Requests that fill both queues."""
+BATCH, QUEUE = 100, 400
+SMALL = {
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": str(BATCH),
+    "OTEL_BSP_MAX_QUEUE_SIZE": str(QUEUE),
+    "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": str(BATCH),
+    "OTEL_BLRP_MAX_QUEUE_SIZE": str(QUEUE),
+}
+"""While the collector is in trouble such queues are full, and every request has telemetry to give up."""
+ROUNDS, ROUND = 8, 400
+"""The first round fills both queues."""
 GROWTH = 3_000_000
-"""Bytes for as many requests again; a record takes some 2 KB, so keeping them would take 5 MB and more."""
+"""Bytes, over three rounds: a span or log record takes some 2 KB, so keeping those would take three times as much."""
 
 
 def load(server: Server, requests: int) -> list[float]:
@@ -68,9 +74,7 @@ def p99(seconds: list[float]) -> float:
 def test_requests_do_not_notice(kind: Kind, serve: Serve) -> None:
     troubles: tuple[Callable[[], Trouble], ...] = (ok, refuse, hang, unavailable)
     measured: dict[str, list[float]] = {trouble.__name__: [] for trouble in troubles}
-    # Small queues: while the collector is in trouble they are full, and every request has telemetry to give up.
-    environ = {"OTEL_BSP_MAX_QUEUE_SIZE": str(QUEUE), "OTEL_BLRP_MAX_QUEUE_SIZE": str(QUEUE)}
-    with TroubledReceiver() as receiver, serve(kind, receiver.environ() | environ) as server:
+    with TroubledReceiver() as receiver, serve(kind, receiver.environ() | SMALL) as server:
         load(server, SLICE)
         for _ in range(SLICES):
             for trouble in troubles:
@@ -97,51 +101,69 @@ def test_requests_do_not_notice(kind: Kind, serve: Serve) -> None:
         for group in [pytest.mark.xdist_group(kind.framework)]
     ],
 )
-def test_the_collector_comes_back(
-    kind: Kind, protocol: str, trouble: Callable[[], Trouble], serve: Serve, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_collector_comes_back(kind: Kind, protocol: str, trouble: Callable[[], Trouble], serve: Serve) -> None:
     environ = {
-        "OTEL_BSP_MAX_QUEUE_SIZE": str(QUEUE),
-        "OTEL_BLRP_MAX_QUEUE_SIZE": str(QUEUE),
+        **SMALL,
         "OTEL_METRIC_EXPORT_INTERVAL": "1000",
         "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
         "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": "true",
     }
     with TroubledReceiver(trouble()) as receiver:
         with serve(kind, receiver.environ(protocol) | environ) as server:
-            memory = []
-            for _ in range(4):
-                load(server, BACKLOG)
+            memory, made = [], ROUNDS * ROUND
+            for _ in range(ROUNDS):
+                load(server, ROUND)
                 memory.append(resident(server))
-            server.wait_for(lambda service: set(trouble_lines(service.stdout)) == {"traces", "metrics", "logs"}, 30)
+            wait_for_trouble(server)
             assert not receiver.deliveries
             receiver.turn(ok())
-            receiver.wait_for(lambda receiver: {"spans", "points", "logs"} <= arrived(receiver), 30)
+            # Every span was dropped from the queue, or handed to the exporter with what was still queued. The SDK looks
+            # at the queue and puts into it without a lock in between, so its counts are right to a few.
+            receiver.wait_for(lambda receiver: accounted(receiver, "span") >= 0.99 * SPANS * made, 30)
+            receiver.wait_for(lambda receiver: accounted(receiver, "log") >= 0.99 * made, 30)
             server.stop()
+        assert max(memory[6:]) - max(memory[3:5]) <= GROWTH, memory
 
-        lines = trouble_lines(server.stdout)
-        assert Counter(lines) == {"traces": 1, "metrics": 1, "logs": 1}, server.stdout[-20:]
-        assert server.kind.framework in str(kind)
-        for line in server.stdout:
-            if "are not delivered to" in line:
-                assert f"are not delivered to {receiver.endpoint(protocol)}: " in line
-                assert "Is a collector listening there? OTEL_EXPORTER_OTLP_ENDPOINT names another one" in line
+        lines = [line for line in server.stdout if " are not delivered to " in line]
+        assert sorted(signals(lines)) == ["logs", "metrics", "traces"], lines
+        for line in lines:
+            assert f" are not delivered to {receiver.endpoint(protocol)}: " in line
+            assert "Is a collector listening there? OTEL_EXPORTER_OTLP_ENDPOINT names another one" in line
 
-        # Of the first plateau the interpreter and the allocator still take a part.
-        with capsys.disabled():
-            print("memory", [f"{rss / 1e6:.1f}" for rss in memory])
-        assert memory[3] - memory[1] <= GROWTH, memory
+        assert dropped(receiver, "span") > made
+        # The lines that the service writes when it starts and stops are records, too.
+        assert accounted(receiver, "span") <= 1.01 * SPANS * made
+        assert accounted(receiver, "log") <= 1.01 * made + 20
+        for item, arrived in ("span", receiver.spans), ("log", receiver.logs):
+            assert arrived
+            # What the exporter gave up waiting for may have arrived all the same. Of batches that were answered with
+            # an HTTP status SDK 1.45.1 says in this metric that they were exported.
+            if (protocol, trouble) != (HTTP, unavailable):
+                assert len(arrived) >= exported(receiver, item)
+        # Nothing about OTLP goes to OTLP.
+        assert not [span.name for span in receiver.spans if span.kind == "CLIENT"]
+        scopes = {record.scope.name.partition(".")[0] for record in receiver.logs}
+        assert scopes <= {"order_service", "uvicorn", "gunicorn"}
 
-        created = 4 * (BACKLOG // CLIENTS) * CLIENTS
-        for name, count, signal in (("span", SPANS * created, receiver.spans), ("log", created, receiver.logs)):
-            dropped = total(receiver.points, f"otel.sdk.processor.{name}.processed", error_type="queue_full")
-            exported = f"otel.sdk.exporter.{name}.exported"
-            failed = total(receiver.points, exported) - total(receiver.points, exported, error_type=None)
-            with capsys.disabled():
-                print(name, "made", count, "arrived", len(signal), "dropped", dropped, "failed", failed)
-            assert len(signal) >= QUEUE
-            assert dropped > 0
-        assert_nothing_about_the_export(receiver)
+
+def dropped(receiver: Receiver, item: str) -> float:
+    return total(receiver.points, f"otel.sdk.processor.{item}.processed", error_type="queue_full")
+
+
+def exported(receiver: Receiver, item: str) -> float:
+    points = last_points(receiver.points, f"otel.sdk.exporter.{item}.exported")
+    return sum(point.value or 0 for point in points if "error.type" not in point.attributes)
+
+
+def accounted(receiver: Receiver, item: str) -> float:
+    return dropped(receiver, item) + total(receiver.points, f"otel.sdk.exporter.{item}.exported")
+
+
+def wait_for_trouble(server: Server) -> None:
+    try:
+        server.wait_for(lambda service: {"logs", "metrics", "traces"} <= set(signals(service.stdout)), 30)
+    except TimeoutError:
+        pytest.fail(f"only of {signals(server.stdout)} the console says that they are not delivered")
 
 
 def resident(server: Server) -> int:
@@ -151,15 +173,6 @@ def resident(server: Server) -> int:
     return 1024 * int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0])
 
 
-def trouble_lines(lines: list[str]) -> list[str]:
+def signals(lines: list[str]) -> list[str]:
     """The signals that the console says are not delivered, a line each."""
     return [found[1] for line in lines if (found := re.search(r'"message": "(\w+) are not delivered to', line))]
-
-
-def arrived(receiver: Receiver) -> set[str]:
-    return {name for name in ("spans", "points", "logs") if getattr(receiver, name)}
-
-
-def assert_nothing_about_the_export(receiver: Receiver) -> None:
-    assert not [span.name for span in receiver.spans if span.kind == "CLIENT"]
-    assert {record.body for record in receiver.logs} <= {"order refused"}, {str(r.body) for r in receiver.logs}

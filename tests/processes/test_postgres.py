@@ -33,6 +33,7 @@ class Outage:
     away: list[tuple[str, Response, float]]
     ready: list[int]
     after: dict[str, Response]
+    unnoticed: Response
     rows: list[list[str]]
     service: Service
     receiver: Receiver
@@ -84,8 +85,12 @@ def outage(
                 ready.append(service.request("GET", "/ready").status)
             after = visit(service)
             after["order of before"] = service.request("GET", before["order"].headers["Location"])
+            # Started anew between two requests: the connections of the pool are dead, and nobody has noticed.
+            postgres.stop()
+            postgres.start()
+            unnoticed = service.request("GET", "/api/orders")
     rows = postgres.query(framework, "SELECT id, status FROM orders")
-    return Outage(framework, before, away, ready, after, rows, service, receiver)
+    return Outage(framework, before, away, ready, after, unnoticed, rows, service, receiver)
 
 
 def visit(service: Service) -> dict[str, Response]:
@@ -108,6 +113,11 @@ def test_orders(outage: Outage, when: str) -> None:
     assert statuses == {"order": 201, "declined": 402, "known": 200, "list": 200, "ready": 200}
     assert answers["known"].json() == answers["order"].json()
     assert answers["list"].json()["orders"][1] == answers["order"].json()
+
+
+def test_a_restart_between_two_requests_fails_none(outage: Outage) -> None:
+    assert outage.unnoticed.status == 200
+    assert len(outage.unnoticed.json()["orders"]) == 4
 
 
 def test_rows(outage: Outage) -> None:

@@ -38,6 +38,8 @@ def export() -> None:
     instrumentor = LoggingInstrumentor()
     if not instrumentor.is_instrumented_by_opentelemetry:
         instrumentor.instrument()
+    # The SDK's own filter lets the first signal in trouble speak, and takes the others for its echo.
+    logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter").filters.clear()
     for handler in logging.getLogger().handlers:
         if isinstance(handler, LoggingHandler):
             # What the SDK and the libraries it uses say about the export would be exported, and so on.

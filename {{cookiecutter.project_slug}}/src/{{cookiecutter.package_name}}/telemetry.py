@@ -70,7 +70,7 @@ def configure() -> None:
         from . import propagation
 
         # A span processor that raises would do so in the middle of a request.
-        for name in ("on_start", "on_end"):
+        for name in ("on_start", "_on_ending", "on_end"):
             setattr(SynchronousMultiSpanProcessor, name, _harmless(getattr(SynchronousMultiSpanProcessor, name)))
         OpenTelemetryConfigurator().configure()  # type: ignore[no-untyped-call]
         propagation.install()
