@@ -28,6 +28,7 @@ SPANS = 3
 
 SLICES, SLICE = 5, 400
 """2,000 requests for each kind of collector, in turns, so that what else the machine does hits all of them."""
+ATTEMPTS = 3
 SLACK = 0.005
 """Seconds. At a p99 of some 20 ms a single turn of the scheduler is more than the 20 % in question."""
 
@@ -76,14 +77,18 @@ def test_requests_do_not_notice(kind: Kind, serve: Serve) -> None:
     measured: dict[str, list[float]] = {trouble.__name__: [] for trouble in troubles}
     with TroubledReceiver() as receiver, serve(kind, receiver.environ() | SMALL) as server:
         load(server, SLICE)
-        for _ in range(SLICES):
-            for trouble in troubles:
-                receiver.turn(trouble())
-                measured[trouble.__name__].append(p99(load(server, SLICE)))
+        # Where something waits for the collector, it does so each time; a busy machine calms down.
+        for _ in range(ATTEMPTS):
+            for _ in range(SLICES):
+                for trouble in troubles:
+                    receiver.turn(trouble())
+                    measured[trouble.__name__].append(p99(load(server, SLICE)))
+            figures = {name: median(slices) for name, slices in measured.items()}
+            if max(figures.values()) <= 1.2 * figures["ok"] + SLACK:
+                break
+        else:
+            pytest.fail(f"median p99 in seconds {figures}, of {measured}")
         receiver.turn(ok())
-    figures = {name: median(slices) for name, slices in measured.items()}
-    print({name: f"{1000 * figure:.1f} ms" for name, figure in figures.items()})
-    assert max(figures.values()) <= 1.2 * figures["ok"] + SLACK, measured
 
 
 @pytest.mark.parametrize(
