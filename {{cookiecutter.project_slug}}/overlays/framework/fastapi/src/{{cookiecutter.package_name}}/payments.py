@@ -24,27 +24,9 @@ tracer = trace.get_tracer(__name__)
 _client: httpx.AsyncClient | None = None
 
 
-class PaymentUnavailable(Exception):
-    """The payment service gave no answer, or none that can be understood."""
-
-
-class PaymentRequest(BaseModel):
-    """What is asked of the payment service."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    order_id: UUID
-    amount: Money
-
-
-class Payment(BaseModel):
-    """What the payment service decided."""
-
-    approved: bool
-    transaction_id: UUID | None = None
-    reason: str | None = None
-
-
+# % include "payment_models.py"
+# %%
+# %%
 # % if cookiecutter.decorator_style == "native"
 @tracer.start_as_current_span("process_payment")
 # % elif cookiecutter.decorator_style == "paired"
@@ -97,21 +79,4 @@ def client() -> httpx.AsyncClient:
     return _client
 
 
-# % if cookiecutter.decorator_style == "native"
-@tracer.start_as_current_span("authorize_payment")
-# % else
-@traced
-# % endif
-def authorize_payment(request: PaymentRequest) -> Payment:
-    """Answer the payment request of another service."""
-    payment = decide(request.amount)
-    span = trace.get_current_span()
-    span.set_attributes({"payment.amount": float(request.amount), "payment.success": payment.approved})
-    return payment
-
-
-def decide(amount: Decimal) -> Payment:
-    """Approve what is within PAYMENT_LIMIT."""
-    if amount > settings.PAYMENT_LIMIT:
-        return Payment(approved=False, reason="limit")
-    return Payment(approved=True, transaction_id=uuid4())
+# % include "payment_rules.py"
