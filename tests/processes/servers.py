@@ -71,8 +71,9 @@ class Server(Service):
         command = self.kind.command
         if command.startswith("make "):
             dry = subprocess.run(
-                ["make", "--dry-run", command.removeprefix("make ")],
+                ["make", "--dry-run", "--no-print-directory", command.removeprefix("make ")],
                 cwd=self.project,
+                env=self.environ,  # not what an outer make may have put into that of the tests
                 capture_output=True,
                 text=True,
                 check=True,
