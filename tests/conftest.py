@@ -1,11 +1,13 @@
 """Fixtures that generate projects, with nothing left outside pytest's temporary folders."""
 
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -17,6 +19,15 @@ from cookiecutter.utils import create_env_with_context  # type: ignore[import-un
 from tests.environments import sync
 
 REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def own_tempdir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for temporary files: cookiecutter leaves the hooks that it rendered there."""
+    folder = tmp_path_factory.mktemp("temporary")
+    previous, tempfile.tempdir = tempfile.tempdir, str(folder)
+    yield folder
+    tempfile.tempdir = previous
 
 
 @pytest.fixture(scope="session")
@@ -41,9 +52,15 @@ def bake(tmp_path_factory: pytest.TempPathFactory, config_file: Path) -> Callabl
         key = tuple(sorted(answers.items()))
         if key not in projects:
             output = tmp_path_factory.mktemp("bake")
-            project = cookiecutter(
-                str(REPO), no_input=True, extra_context=answers, output_dir=str(output), config_file=str(config_file)
-            )
+            # Next to the project is where cookiecutter then leaves the hooks that it rendered.
+            with patch("tempfile.tempdir", str(output)):
+                project = cookiecutter(
+                    str(REPO),
+                    no_input=True,
+                    extra_context=answers,
+                    output_dir=str(output),
+                    config_file=str(config_file),
+                )
             projects[key] = Path(project)
         project = projects[key]
         return Path(shutil.copytree(project, tmp_path_factory.mktemp("fresh") / project.name)) if fresh else project

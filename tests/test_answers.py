@@ -29,6 +29,8 @@ from jinja2 import FileSystemLoader
 
 from tests.conftest import REPO
 
+pytestmark = pytest.mark.usefixtures("own_tempdir")
+
 PROMPTS: dict[str, Any] = {
     prompt: default
     for prompt, default in json.loads((REPO / "cookiecutter.json").read_text(encoding="utf-8")).items()
@@ -86,6 +88,7 @@ def run_cookiecutter(home: Path, *arguments: str, answers: str = "") -> subproce
     """Run the real command in `home`, which is also its home folder, and answer its questions with the lines given."""
     environ = {key: value for key, value in os.environ.items() if key != "COOKIECUTTER_CONFIG"}
     environ |= {"HOME": str(home), "USERPROFILE": str(home), "PWD": str(home), "PYTHONIOENCODING": "utf-8"}
+    environ["TMPDIR"] = str(home.parent)  # where cookiecutter leaves the hooks that it rendered
     command = [sys.executable, "-m", "cookiecutter", *arguments]
     return subprocess.run(
         command, cwd=home, env=environ, input=answers, capture_output=True, encoding="utf-8", timeout=60, check=False

@@ -3,6 +3,7 @@
 import ast
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -87,7 +88,8 @@ def test_generation_is_deterministic(bake: Bake, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "cookiecutter", "--no-input", str(REPO), "--output-dir", str(tmp_path)]
     config = tmp_path / "config.yaml"
     config.write_text(f"replay_dir: {tmp_path}\ncookiecutters_dir: {tmp_path}\n", encoding="utf-8")
-    subprocess.run([*command, "--config-file", str(config)], check=True)
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    subprocess.run([*command, "--config-file", str(config)], env=environ, check=True)
     first, second = bake(), tmp_path / "order-service"
     assert [path.relative_to(first) for path in files(first)] == [path.relative_to(second) for path in files(second)]
     for path in files(first):

@@ -5,8 +5,10 @@ Run it with `make demo`. Everything happens in a temporary folder and on loopbac
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,6 +68,8 @@ def step(title: str) -> Iterator[None]:
 def bake(folder: Path) -> Path:
     config = folder / "cookiecutter.yaml"
     config.write_text(yaml.safe_dump({"cookiecutters_dir": f"{folder}/templates", "replay_dir": f"{folder}/replay"}))
+    # cookiecutter leaves the hooks there that it rendered, and uv a lock.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
     return Path(cookiecutter(str(REPO), no_input=True, output_dir=str(folder), config_file=str(config)))
 
 
