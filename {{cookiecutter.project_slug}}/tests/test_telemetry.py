@@ -14,7 +14,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
-from {{ cookiecutter.package_name }} import logs, messages, settings, store
+from {{ cookiecutter.package_name }} import logs, messages, settings, store, telemetry
 
 from .conftest import Client, Telemetry, ids
 from .test_orders import ITEM, UNKNOWN, payment_service
@@ -75,6 +75,28 @@ def test_the_server_span_has_the_stable_names(client: Client, emitted: Telemetry
     assert expected.items() <= found.items()
     assert "secret" not in str(found)
     assert not {"http.method", "http.status_code", "http.url", "http.target"} & found.keys()
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("token=secret", "token=REDACTED"),
+        ("token=secret&next=/a?b=secret", "token=REDACTED&next=REDACTED"),
+        ("a=secret=secret&b&c=", "a=REDACTED&b&c=REDACTED"),
+    ],
+)
+def test_no_value_of_a_query_is_recorded(
+    client: Client, emitted: Telemetry, monkeypatch: pytest.MonkeyPatch, query: str, shown: str
+) -> None:
+    body = json.dumps({"approved": True, "transaction_id": UNKNOWN}).encode()
+    with payment_service(200, body) as (url, _):
+        monkeypatch.setattr(settings, "PAYMENT_URL", f"{url};v=1?{query}")
+        client.request("POST", "/api/orders", json={"items": [ITEM]})
+    assert (emitted.span("POST").attributes or {})["url.full"] == f"{url};v=1?{shown}"
+    span = trace.get_tracer("test").start_span("server", attributes={"url.query": query, "url.path": "/a=b"})
+    telemetry._tidy(span, None)
+    span.end()
+    assert dict(emitted.span("server").attributes or {}) == {"url.query": shown, "url.path": "/a=b"}
 
 
 def test_the_message_has_a_trace_of_its_own_and_a_link(client: Client, emitted: Telemetry) -> None:

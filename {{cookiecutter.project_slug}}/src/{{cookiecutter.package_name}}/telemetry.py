@@ -240,12 +240,17 @@ def _once(instrumentor: Any, **options: Any) -> None:
 def _tidy(span: trace.Span, request: Any) -> None:
     """Take the values of query parameters out of the span, and the port out of its server.address."""
     attributes = getattr(span, "attributes", None) or {}
-    for name in ("url.query", "url.full"):
-        if (value := attributes.get(name)) and "=" in value:
-            path, mark, query = value.rpartition("?")
-            span.set_attribute(name, path + mark + re.sub("=[^&#]*", "=REDACTED", query))
+    if query := attributes.get("url.query"):
+        span.set_attribute("url.query", _without_values(query))
+    url, mark, query = attributes.get("url.full", "").partition("?")  # a further one belongs to a value
+    if query:
+        span.set_attribute("url.full", url + mark + _without_values(query))
     if (address := attributes.get("server.address")) and ":" in address:
         span.set_attribute("server.address", re.sub(r":\d+$", "", address))
+
+
+def _without_values(query: str) -> str:
+    return re.sub("=[^&#]*", "=REDACTED", query)
 
 
 def _at_exit() -> None:
