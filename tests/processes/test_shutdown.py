@@ -91,37 +91,34 @@ def test_three_workers(kind: Kind, protocol: str, serve: Serve) -> None:
         assert_complete(receiver, ORDERS, instances=3)
 
 
-@each(*(Kind(f"{kind.name}, recycled", kind.framework, environ=RECYCLING) for kind in (FLASK, DJANGO)))
-def test_recycled_workers(kind: Kind, serve: Serve) -> None:
+def serve_orders(kind: Kind, serve: Serve) -> Receiver:
+    """Takes ORDERS orders, is stopped at once, and gives what has arrived by then."""
     with Receiver() as receiver:
         with serve(kind, receiver.environ()) as server:
             answers = send(server.order, ORDERS)
             assert_stopped(server, HEALTHY)
         assert {answer.status for answer in answers} == {201}
-        assert_complete(receiver, ORDERS, instances=None)
-        assert len({span.resource["service.instance.id"] for span in receiver.spans}) > 1
+    return receiver
+
+
+@each(*(Kind(f"{kind.name}, recycled", kind.framework, environ=RECYCLING) for kind in (FLASK, DJANGO)))
+def test_recycled_workers(kind: Kind, serve: Serve) -> None:
+    receiver = serve_orders(kind, serve)
+    assert_complete(receiver, ORDERS, instances=None)
+    assert len({span.resource["service.instance.id"] for span in receiver.spans}) > 1
 
 
 @each(*DEVELOPMENT)
 def test_development_server(kind: Kind, serve: Serve) -> None:
-    with Receiver() as receiver:
-        with serve(kind, receiver.environ()) as server:
-            answers = send(server.order, ORDERS)
-            assert_stopped(server, HEALTHY)
-        assert {answer.status for answer in answers} == {201}
-        assert_complete(receiver, ORDERS)
-        # The process that watches the files exports nothing.
-        assert len({point.resource["service.instance.id"] for point in receiver.points}) == 1
+    receiver = serve_orders(kind, serve)
+    assert_complete(receiver, ORDERS)
+    # The process that watches the files exports nothing.
+    assert len({point.resource["service.instance.id"] for point in receiver.points}) == 1
 
 
 @each(*ZERO_CODE)
 def test_zero_code(kind: Kind, serve: Serve) -> None:
-    with Receiver() as receiver:
-        with serve(kind, receiver.environ()) as server:
-            answers = send(server.order, ORDERS)
-            assert_stopped(server, HEALTHY)
-        assert {answer.status for answer in answers} == {201}
-        assert_complete(receiver, ORDERS)
+    assert_complete(serve_orders(kind, serve), ORDERS)
 
 
 @pytest.mark.parametrize("trouble", [refuse, hang, unavailable], ids=lambda trouble: trouble.__name__)
