@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from opentelemetry import trace
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry import context, trace
+from opentelemetry.sdk.trace import TracerProvider, sampling
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
 
 # % if cookiecutter.decorator_style == "paired"
 from {{ cookiecutter.package_name }}.tracing import async_traced, traced
@@ -313,6 +314,68 @@ def test_an_abandoned_async_generator_leaves_no_noise(emitted: Telemetry, caplog
         asyncio.run(abandon())
     assert emitted.span("count_later").end_time
     assert not caplog.records
+
+
+@pytest.mark.parametrize("caller", [None, TraceFlags.DEFAULT, TraceFlags.SAMPLED], ids=["none", "unsampled", "sampled"])
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        sampling.ALWAYS_ON,
+        sampling.ALWAYS_OFF,
+        sampling.TraceIdRatioBased(0.5),
+        sampling.DEFAULT_ON,
+        sampling.DEFAULT_OFF,
+        sampling.ParentBasedTraceIdRatio(0.5),
+        sampling.ParentBased(sampling.ALWAYS_OFF, remote_parent_not_sampled=sampling.ALWAYS_ON),
+    ],
+    ids=lambda sampler: sampler.get_description(),
+)
+def test_calls_are_sampled_as_the_sampler_says(
+    sampler: sampling.Sampler, caller: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracer = TracerProvider(sampler=sampler, shutdown_on_exit=False).get_tracer("test")
+    with monkeypatch.context() as patch:
+        patch.setattr(trace, "get_tracer", lambda name: tracer)
+
+        @traced
+        def call() -> bool:
+            return trace.get_current_span().is_recording()
+
+    for number in range(1, 33):
+        parent = context.Context()
+        if caller is not None:
+            trace_id = number * (2**64 // 33)  # the ratio looks at its lower half
+            span = NonRecordingSpan(SpanContext(trace_id, 1, is_remote=True, trace_flags=TraceFlags(caller)))
+            parent = trace.set_span_in_context(span, parent)
+            token = context.attach(parent)
+            assert call() is tracer.start_span("the SDK's own").is_recording()
+            context.detach(token)
+        with tracer.start_as_current_span("here", context=parent):
+            assert call() is tracer.start_span("the SDK's own").is_recording()
+
+
+def test_a_trace_that_is_not_sampled_costs_no_span(emitted: Telemetry) -> None:
+    unsampled = NonRecordingSpan(SpanContext(1, 1, is_remote=False))
+    with trace.use_span(unsampled):
+
+        @traced(args=("number",), ignore=(NotFound,))
+        def current(number: int) -> trace.Span:
+            return trace.get_current_span()
+
+        assert current(1) is unsampled
+        assert add(1) == 2
+        assert asyncio.run(add_later(1)) == 2
+        assert list(count(2)) == [0, 1]
+        assert asyncio.run(collect(count_later(2))) == [0, 1]
+    assert {span.name for span in emitted.spans()} == {"inside"}
+
+
+def test_work_that_outlives_its_parent_is_recorded(emitted: Telemetry) -> None:
+    parent = tracer.start_span("over")
+    parent.end()
+    with trace.use_span(parent):
+        add(1)
+    assert emitted.span("add").parent == parent.get_span_context()
 
 
 def test_misuse_is_a_type_error() -> None:
