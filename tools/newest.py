@@ -197,7 +197,9 @@ def write(moves: Iterable[Move], path: Path) -> None:
 
 def test(moves: Iterable[Move], copy: Path, arguments: list[str]) -> int:
     """Run the suites that install and start generated services, in a copy of the template with the chosen versions."""
-    shutil.copytree(REPO, copy, ignore=shutil.ignore_patterns(".git", ".venv", ".hypothesis", ".*_cache", "__pycache__"))
+    shutil.copytree(
+        REPO, copy, ignore=shutil.ignore_patterns(".git", ".venv", ".hypothesis", ".*_cache", "__pycache__")
+    )
     write(moves, copy / "cookiecutter.json")
     command = [sys.executable, "-m", "pytest", "-n", "2", "-p", "no:cacheprovider", *SUITES, *arguments]
     return subprocess.run(command, cwd=copy, check=False).returncode
