@@ -22,6 +22,7 @@ BIN = Path(sys.executable).parent
 OWN = "the template"
 # More than any job needs; which one may publish has a test of its own.
 NEEDED = {"contents": "read", "packages": "write"}
+GITHUB_CONTEXT = {"github.event_name", "github.ref", "github.token", "github.workflow"}
 YAMLLINT = """
 extends: default
 rules:
@@ -74,6 +75,10 @@ def test_actions_are_pinned(project: Path) -> None:
 
 def test_permissions_are_least(project: Path) -> None:
     assert permission_faults(project) == ""
+
+
+def test_references_exist(project: Path) -> None:
+    assert reference_faults(project) == ""
 
 
 def test_commands_exist(project: Path) -> None:
@@ -237,6 +242,19 @@ def permission_faults(project: Path) -> str:
     return found
 
 
+def reference_faults(project: Path) -> str:
+    """What expressions and `needs` name: GitHub takes a wrong name for an empty text and says nothing."""
+    found = ""
+    for name, workflow in workflows(project).items():
+        for job_name, job in workflow["jobs"].items():
+            matrix = {f"matrix.{key}" for key in job.get("strategy", {}).get("matrix", {})}
+            named = set(re.findall(r"\b(?:matrix|github)\.[\w-]+", yaml.safe_dump({**workflow, "jobs": job})))
+            found += "".join(f"{name}, job {job_name}: no {each}\n" for each in sorted(named - matrix - GITHUB_CONTEXT))
+            if not set([job["needs"]] if "needs" in job else []) <= set(workflow["jobs"]):
+                found += f"{name}, job {job_name}: no job {job['needs']}\n"
+    return found
+
+
 def command_faults(project: Path) -> str:
     """What the steps call is there: targets of the Makefile, modules of the package, files of the project."""
     targets = set(re.findall(r"^([a-z-]+):", (project / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
@@ -321,6 +339,9 @@ PIN = "actions/checkout@08c6903cd8c0fde910a37f88322edcfb5dd907a8 # v5.0.0"
             ),
             ("no permissions", permission_faults, "weekly.yml", "permissions: {}\n", "", "has permissions"),
             ("no time limit", permission_faults, "ci.yml", "    timeout-minutes: 15\n", "", "no time limit"),
+            ("no such context", reference_faults, "ci.yml", "github.event_name", "github.event", "no github.event"),
+            ("no such axis", reference_faults, "ci.yml", "matrix.python-version", "matrix.python", "no matrix.python"),
+            ("no such job", reference_faults, "ci.yml", "needs: check", "needs: checks", "no job checks"),
             ("no such target", command_faults, "ci.yml", "make lint", "make lints", "no target lints"),
             ("no such module", command_faults, "ci.yml", ".doctor", ".surgeon", "no module order_service.surgeon"),
         )
