@@ -84,6 +84,7 @@ def test_a_clash_ends_with_one_clear_error(
     def clash(moves: list[Move]) -> None:
         raise UnresolvableError("a needs b<2, and b is pinned to 2")
 
+    monkeypatch.setattr(newest, "find_moves", lambda folder: [])
     monkeypatch.setattr(newest, "choose", clash)
     monkeypatch.setattr(sys, "argv", ["newest"])
     assert newest.main() == 1

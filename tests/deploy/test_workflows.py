@@ -19,7 +19,6 @@ Bake = Callable[..., Path]
 Workflow = dict[str, Any]
 
 BIN = Path(sys.executable).parent
-OWN = "the template"
 # More than any job needs; which one may publish has a test of its own.
 NEEDED = {"contents": "read", "packages": "write"}
 GITHUB_CONTEXT = {"github.event_name", "github.ref", "github.token", "github.workflow"}
@@ -33,9 +32,17 @@ rules:
 """
 
 
-@pytest.fixture(params=[OWN, *CHOICES["framework"]])
+@pytest.fixture(
+    params=[
+        pytest.param(None, id="the template"),
+        # Every answer that these files read.
+        pytest.param({"framework": "fastapi"}, id="fastapi"),
+        pytest.param({"framework": "flask", "python_version": "3.11"}, id="flask-3.11"),
+        pytest.param({"framework": "django"}, id="django"),
+    ]
+)
 def project(request: pytest.FixtureRequest, bake: Bake) -> Path:
-    return REPO if request.param == OWN else bake(framework=request.param)
+    return REPO if request.param is None else bake(**request.param)
 
 
 @pytest.fixture
