@@ -103,6 +103,16 @@ def test_the_actions_are_the_same_everywhere(bake: Bake) -> None:
     assert {action: commits for action, commits in pins.items() if len(commits) > 1} == {}
 
 
+def test_dependabot_can_read_the_generated_workflows_too() -> None:
+    settings = yaml.safe_load((REPO / ".github/dependabot.yml").read_text(encoding="utf-8"))
+    (actions,) = (each for each in settings["updates"] if each["package-ecosystem"] == "github-actions")
+    _, pattern = actions["directories"]
+    (folder,) = REPO.glob(pattern.removeprefix("/"))
+    # It reads them as they stand there.
+    names = {path.name for path in folder.iterdir() if yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]}
+    assert names == {"ci.yml", "weekly.yml"}
+
+
 def test_without_workflows_there_is_nothing_for_github(bake: Bake) -> None:
     project = bake(github_actions="no")
     assert not (project / ".github").exists()
