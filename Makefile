@@ -1,5 +1,5 @@
 # Needs python3 (3.11 or later), git and make; everything else goes into .venv.
-.PHONY: demo test test-fast lint format clean
+.PHONY: demo test test-fast lint format newest clean
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -20,6 +20,10 @@ lint: $(VENV)/ready
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The newest versions that go together, and the services' suites with them; nothing here changes. ARGS=--write takes them.
+newest: $(VENV)/ready
+	$(BIN)/python -m tools.newest $(ARGS)
 
 $(VENV)/ready: pyproject.toml
 	python3 -m venv $(VENV)

@@ -46,7 +46,7 @@ OF_ANSWER = {
     """,
     ("decorator_style", "traced"): TRACING,
     ("decorator_style", "paired"): TRACING,
-    ("github_actions", "yes"): ".github/workflows/ci.yml",
+    ("github_actions", "yes"): ".github/dependabot.yml .github/workflows/ci.yml .github/workflows/weekly.yml",
 }
 
 
