@@ -28,7 +28,6 @@ def find_kustomize() -> list[str]:
 
 def render(folder: Path) -> list[Object]:
     """RuntimeError, with what kustomize printed, if it fails."""
-    # A proxy of an SDK may come first on PATH, and wants a home and a moment.
     done = subprocess.run([*find_kustomize(), str(folder)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{folder} cannot be rendered:\n{done.stderr}")

@@ -238,7 +238,13 @@ def _check_network(objects: Sequence[Object], project: Project) -> Iterator[str]
     if any(port == "all" for port, _, _ in out):
         yield "the NetworkPolicy lets out to every port"
     url = urlsplit(the(objects, "ConfigMap")["data"]["OTEL_EXPORTER_OTLP_ENDPOINT"])
-    wanted = {"DNS": [(53, "UDP"), (53, "TCP")], "the collector": [(url.port, "TCP")], "PostgreSQL": [(5432, "TCP")]}
+    (container,) = the(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    wanted = {
+        "DNS": [(53, "UDP"), (53, "TCP")],
+        "the collector": [(url.port, "TCP")],
+        "PostgreSQL": [(5432, "TCP")],
+        "payments": [(container["ports"][0]["containerPort"], "TCP")],
+    }
     for name, ports in wanted.items():
         if not set(ports) <= {(port, protocol) for port, protocol, _ in out}:
             yield f"the NetworkPolicy does not let out to {name}"
