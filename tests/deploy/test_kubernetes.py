@@ -11,7 +11,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -341,22 +342,7 @@ def test_the_service_finds_no_fault(
     assert [fault.variable for fault in module.prepare(wrong)] == ["OTEL_TRACES_SAMPLER_ARG"]
 
 
-class Migrated(Service):
-    """A service whose tables the Job has made."""
-
-    def migrate(self) -> None:
-        pass
-
-
-def migrate(service: Service, command: list[str]) -> None:
-    """Runs the Job, and once more as after a pod that failed late."""
-    environ = {name: service.environ[name] for name in ("PATH", "HOME", "DATABASE_URL")}
-    for _ in range(2):
-        subprocess.run(command, cwd=service.project, env=environ, check=True, capture_output=True)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
+as_pods = pytest.mark.parametrize(
     ("framework", "protocol", "overlay"),
     [
         pytest.param("fastapi", HTTP, "production", marks=pytest.mark.xdist_group("manifests, fastapi")),
@@ -364,32 +350,66 @@ def migrate(service: Service, command: list[str]) -> None:
         pytest.param("django", HTTP, "development", marks=pytest.mark.xdist_group("manifests, django")),
     ],
 )
-def test_a_service_runs_as_the_pod_would(
+
+
+@pytest.fixture
+def pod(
     framework: str,
     protocol: str,
     overlay: str,
     rendered: Rendered,
     installed: Callable[..., tuple[Path, Path]],
     tmp_path: Path,
-) -> None:
-    """The containers' environment and commands; only addresses are this machine's, and the database is SQLite."""
+) -> Callable[[Receiver, Mapping[str, str]], Service]:
+    """A service with the environment of its container, and further variables, whose tables the Job has made.
+
+    Only addresses are this machine's, and the database is SQLite.
+    """
     _, objects = rendered(overlay, framework=framework, otlp_protocol=protocol)
     project, python = installed(*EXTRAS[framework], framework=framework)
-    (container,) = the(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
-    started = environment(container, objects, POD, SECRET)
+    started = environment(server(objects), objects, POD, SECRET)
     own = {name: value for name, value in started.items() if name not in ("HOST", "PORT", "DATABASE_URL")}
     (job,) = the(objects, "Job")["spec"]["template"]["spec"]["containers"]
     assert set(environment(job, objects, POD, SECRET)) == {"DATABASE_URL"}
-    with Receiver() as receiver:
+
+    def pod(receiver: Receiver, further: Mapping[str, str]) -> Service:
         endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint(protocol)}
-        service = Migrated(project, python, tmp_path, {**own, **endpoint})
-        migrate(service, job["command"])
-        with service:
-            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-                assert service.request("GET", container[probe]["httpGet"]["path"]).status == 200
-            assert service.request("POST", "/api/orders", ORDER).status == 201
-    lines = [json.loads(line) for line in service.stdout]
-    assert not [line for line in lines if line["level"] in ("WARNING", "ERROR")]
+        service = Migrated(project, python, tmp_path, {**own, **endpoint, **further})
+        environ = {name: service.environ[name] for name in ("PATH", "HOME", "DATABASE_URL")}
+        for _ in range(2):  # once more, as after a pod that failed late
+            subprocess.run(job["command"], cwd=project, env=environ, check=True, capture_output=True)
+        return service
+
+    return pod
+
+
+class Migrated(Service):
+    """A service that finds its tables."""
+
+    def migrate(self) -> None:
+        pass
+
+
+def server(objects: list[Object]) -> Object:
+    (container,) = the(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    return dict(container)
+
+
+@pytest.mark.slow
+@as_pods
+def test_a_service_runs_as_the_pod_would(
+    framework: str,
+    protocol: str,
+    overlay: str,
+    rendered: Rendered,
+    pod: Callable[[Receiver, Mapping[str, str]], Service],
+) -> None:
+    _, objects = rendered(overlay, framework=framework, otlp_protocol=protocol)
+    with Receiver() as receiver, pod(receiver, {}) as service:
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            assert service.request("GET", server(objects)[probe]["httpGet"]["path"]).status == 200
+        assert service.request("POST", "/api/orders", ORDER).status == 201
+    assert not [line for line in map(json.loads, service.stdout) if line["level"] in ("WARNING", "ERROR")]
     (span,) = [span for span in receiver.spans if span.kind == "SERVER"]
     assert span.name == "POST /api/orders"
     expected = {
@@ -403,6 +423,33 @@ def test_a_service_runs_as_the_pod_would(
         assert expected.items() <= sent.resource.items()
     # Switched on by the ConfigMap.
     assert "otel.sdk.span.started" in {point.name for point in receiver.points}
+
+
+@pytest.mark.slow
+@as_pods
+def test_the_operator_may_take_over(
+    overlay: str, bake: Bake, framework: str, pod: Callable[[Receiver, Mapping[str, str]], Service]
+) -> None:
+    """What the operator does to a pod: its packages come first, and set OpenTelemetry up before the service starts."""
+    makefile = (bake(framework=framework) / "Makefile").read_text(encoding="utf-8")
+    recipe = makefile.partition("\nrun-zero-code:")[2].partition("opentelemetry-instrument")[0].replace("$$", "$")
+    # As README.md says. The protocol stays that of the ConfigMap.
+    further = dict(re.findall(r"(OTEL_\w+)='?([^\s']+)", recipe))
+    del further["OTEL_EXPORTER_OTLP_PROTOCOL"]
+    with Receiver() as receiver:
+        service = pod(receiver, further)
+        (injected,) = service.project.glob(
+            ".venv/lib/*/site-packages/opentelemetry/instrumentation/auto_instrumentation"
+        )
+        service.environ["PYTHONPATH"] = str(injected)
+        with service:
+            assert service.request("GET", "/ready").status == 200
+            assert service.request("POST", "/api/orders", ORDER).status == 201
+    assert "was configured before the service started" in service.printed()
+    names = Counter(span.name for span in receiver.spans if span.kind in ("SERVER", "CONSUMER"))
+    assert names == {"POST /api/orders": 1, "process order.created": 1}
+    for span in receiver.spans:
+        assert {**IDENTITY, "deployment.environment.name": overlay}.items() <= span.resource.items()
 
 
 def test_every_document_has_one_object(bake: Bake) -> None:
