@@ -46,6 +46,17 @@ OF_ANSWER = {
     """,
     ("decorator_style", "traced"): TRACING,
     ("decorator_style", "paired"): TRACING,
+    ("kubernetes", "yes"): """
+        deploy/kubernetes/README.md deploy/kubernetes/base/deployment.yaml deploy/kubernetes/base/kustomization.yaml
+        deploy/kubernetes/base/migration.yaml deploy/kubernetes/base/networkpolicy.yaml
+        deploy/kubernetes/base/service.yaml deploy/kubernetes/base/serviceaccount.yaml
+        deploy/kubernetes/overlays/development/kustomization.yaml
+        deploy/kubernetes/overlays/development/resources.yaml
+        deploy/kubernetes/overlays/production/horizontalpodautoscaler.yaml
+        deploy/kubernetes/overlays/production/kustomization.yaml
+        deploy/kubernetes/overlays/production/poddisruptionbudget.yaml
+        deploy/kubernetes/overlays/production/resources.yaml
+    """,
     ("github_actions", "yes"): ".github/dependabot.yml .github/workflows/ci.yml .github/workflows/weekly.yml",
 }
 

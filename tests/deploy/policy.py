@@ -1,0 +1,334 @@
+"""What the manifests of a service have to keep to, beyond the schemas of Kubernetes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.deploy.manifests import Object, containers, environment, of_kind, pods, texts, the
+
+POD = {
+    "metadata.name": "order-service-7d4b9c6f5-x2x9p",
+    "metadata.uid": "0f7d6a0e-5d7e-4f0c-9d57-3a6d0c1c2b11",
+    "metadata.namespace": "shop",
+    "spec.nodeName": "node-1.example",
+    "status.hostIP": "192.0.2.7",
+}
+"""The Downward API of a pod that might be."""
+SECRET = {"DATABASE_URL": "postgresql://user:password@database/orders", "SECRET_KEY": "k" * 48}
+"""What has to be in the Secret; the headers may be."""
+IDENTITY = {
+    "k8s.pod.name": POD["metadata.name"],
+    "k8s.pod.uid": POD["metadata.uid"],
+    "k8s.namespace.name": POD["metadata.namespace"],
+    "k8s.node.name": POD["spec.nodeName"],
+    "k8s.container.name": "server",
+}
+"""What its telemetry says of it."""
+
+_CREDENTIAL = re.compile(r"://[^/\s]*:[^/\s]*@|bearer|basic ", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"PASSWORD|TOKEN|SECRET|CREDENTIAL|HEADERS|DATABASE_URL|API_KEY")
+_LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
+_DNS_LABEL = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_UNITS = {"m": 0.001, "": 1, "Mi": 2**20, "Gi": 2**30}
+
+
+@dataclass(frozen=True)
+class Project:
+    """What the generated project itself says."""
+
+    folder: Path
+
+    @property
+    def stop(self) -> float:
+        """Seconds from SIGTERM to the end: the server's deadline, then that of the messages and of the flush."""
+        server = self._find(r"^ *(?:timeout_graceful_shutdown=|graceful_timeout = )(\d+)")
+        messages = self._find(r"^def drain\(timeout: float = ([\d.]+)")
+        return server + messages + self._find(r"^def shutdown\(timeout: float = ([\d.]+)")
+
+    @property
+    def routes(self) -> set[str]:
+        return {f"/{route}" for route in re.findall(r'(?:@\w+\.get\(|\bpath\()"/?([a-z]+)"', self._source())}
+
+    @property
+    def variables(self) -> set[str]:
+        """Those that docs/telemetry.md has, and that have an effect."""
+        text = (self.folder / "docs/telemetry.md").read_text(encoding="utf-8")
+        sections = re.split(r"^## ", text, flags=re.MULTILINE)
+        tables = [part for part in sections if part.startswith(("OpenTelemetry's variables", "The service's own"))]
+        rows = re.findall(r"^\| (`[A-Z].*?) \|", "\n".join(tables), re.MULTILINE)
+        return {name for row in rows for name in re.findall(r"`([A-Z][A-Z0-9_]+)`", row)}
+
+    def _find(self, pattern: str) -> float:
+        (value,) = re.findall(pattern, self._source(), re.MULTILINE)
+        return float(value)
+
+    def _source(self) -> str:
+        files = sorted([*self.folder.glob("src/*/*.py"), *self.folder.glob("*.py")])
+        return "\n".join(path.read_text(encoding="utf-8") for path in files)
+
+
+def faults(objects: Sequence[Object], project: Project) -> list[str]:
+    """What is wrong, in the order of the checks; a fault may make others that follow from it."""
+    return [fault for check in _CHECKS for fault in check(objects, project)]
+
+
+def _check_images(objects: Sequence[Object], project: Project) -> Iterator[str]:
+    images = {container["image"] for container in containers(objects)}
+    for image in images:
+        if not re.search(r"(@sha256:[0-9a-f]{64}|:(?!latest$)[\w.-]+)$", image):
+            yield f"{image} names no release"
+    if len(images) > 1:
+        yield f"Deployment and Job have different images: {sorted(images)}"
+
+
+def _check_secrets(objects: Sequence[Object], project: Project) -> Iterator[str]:
+    for item in objects:
+        if item["kind"] == "Secret":
+            yield "a Secret stands in the repository"
+        yield from (f"{path} is a credential" for path, text in texts(item) if _CREDENTIAL.search(text))
+    values = {name for item in of_kind(objects, "ConfigMap") for name in item["data"]}
+    values |= {
+        variable["name"]
+        for container in containers(objects)
+        for variable in container.get("env", [])
+        if "secretKeyRef" not in variable.get("valueFrom", {})
+    }
+    yield from (f"{name} has to come from the Secret" for name in sorted(values) if _SECRET_NAME.search(name))
+    slug = the(objects, "Service")["metadata"]["name"]
+    for container in containers(objects):
+        for variable in container.get("env", []):
+            source = variable.get("valueFrom", {}).get("secretKeyRef", {"name": slug})
+            if source["name"] != slug:
+                yield f"{variable['name']} comes from the Secret {source['name']}, which README.md does not make"
+
+
+def _check_resources(objects: Sequence[Object], project: Project) -> Iterator[str]:
+    for container in containers(objects):
+        resources = container.get("resources", {})
+        for name in ("cpu", "memory", "ephemeral-storage"):
+            request, limit = (resources.get(kind, {}).get(name) for kind in ("requests", "limits"))
+            if request is None or limit is None:
+                yield f"{container['name']} has no request or no limit of {name}"
+            elif _amount(request) > _amount(limit):
+                yield f"{container['name']} requests more {name} than its limit"
+    for pod in pods(objects):
+        for volume in pod["spec"].get("volumes", []):
+            if "sizeLimit" not in volume.get("emptyDir", {}):
+                yield f"volume {volume['name']} is no emptyDir with a size limit"
+
+
+def _check_security(objects: Sequence[Object], project: Project) -> Iterator[str]:
+    pod_wanted = {"runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001}
+    wanted = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    for pod in pods(objects):
+        context = pod["spec"].get("securityContext", {})
+        if not pod_wanted.items() <= context.items():
+            yield f"the pod's user is not {pod_wanted}"
+        if context.get("seccompProfile") != {"type": "RuntimeDefault"}:
+            yield "seccomp is not RuntimeDefault"
+        for name in ("hostNetwork", "hostPID", "hostIPC"):
+            if pod["spec"].get(name):
+                yield f"{name} is on"
+        if pod["spec"].get("automountServiceAccountToken") is not False:
+            yield "the pod gets a token of the cluster"
+        if pod["spec"].get("enableServiceLinks") is not False:
+            yield "the pod gets the variables of other Services"
+        account = pod["spec"].get("serviceAccountName")
+        if account not in [item["metadata"]["name"] for item in of_kind(objects, "ServiceAccount")]:
+            yield f"there is no ServiceAccount {account}"
+    for container in containers(objects):
+        if not wanted.items() <= container.get("securityContext", {}).items():
+            yield f"the security context of {container['name']} is not {wanted}"
+        if "/tmp" not in [mount["mountPath"] for mount in container.get("volumeMounts", [])]:
+            yield f"{container['name']} cannot write to /tmp"
+
+
+def _check_probes(objects: Sequence[Object], project: Project) -> Iterator[str]:
+    (container,) = the(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    ports = [port["name"] for port in container["ports"]]
+    for name, path in (("startupProbe", "/health"), ("livenessProbe", "/health"), ("readinessProbe", "/ready")):
+        probe = container.get(name, {}).get("httpGet", {})
+        if probe.get("path") != path or path not in project.routes:
+            yield f"{name} does not ask for {path}"
+        if probe.get("port") not in ports:
+            yield f"{name} asks at port {probe.get('port')}, which the container does not have"
+
+
+def _check_ports(objects: Sequence[Object], project: Project) -> Iterator[str]:
+    (container,) = the(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    given = {variable["name"]: variable.get("value") for variable in container["env"]}
+    if given.get("PORT") != str(ports.get("http")) or given.get("HOST") != "0.0.0.0":
+        yield "the service does not listen at the container's port"
+    for port in the(objects, "Service")["spec"]["ports"]:
+        if port["targetPort"] not in ports:
+            yield f"the Service sends to port {port['targetPort']}, which the container does not have"
+    for rule in the(objects, "NetworkPolicy")["spec"]["ingress"]:
+        yield from (
+            f"the NetworkPolicy opens port {port['port']}, which the container does not have"
+            for port in rule["ports"]
+            if port["port"] not in ports
+        )
+
+
+def _check_selectors(objects: Sequence[Object], project: Project) -> Iterator[str]:
+    deployment, job = the(objects, "Deployment"), the(objects, "Job")
+    server, migration = (item["spec"]["template"]["metadata"]["labels"] for item in (deployment, job))
+    selectors = {
+        "Deployment": deployment["spec"]["selector"]["matchLabels"],
+        "Service": the(objects, "Service")["spec"]["selector"],
+        **{item["kind"]: item["spec"]["selector"]["matchLabels"] for item in of_kind(objects, "PodDisruptionBudget")},
+        **{
+            f"topology {constraint['topologyKey']}": constraint["labelSelector"]["matchLabels"]
+            for constraint in deployment["spec"]["template"]["spec"].get("topologySpreadConstraints", [])
+        },
+    }
+    if len([name for name in selectors if name.startswith("topology ")]) < 2:
+        yield "pods are not spread over zones and nodes"
+    for name, selector in selectors.items():
+        if not selector.items() <= server.items():
+            yield f"the selector of {name} does not match the pods"
+        if selector.items() <= migration.items():
+            yield f"the selector of {name} matches the pods of the Job"
+    policy = the(objects, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"]
+    if not policy.items() <= server.items() & migration.items():
+        yield "the selector of NetworkPolicy does not match all pods"
+
+
+def _check_scaling(objects: Sequence[Object], project: Project) -> Iterator[str]:
+    deployment = the(objects, "Deployment")
+    for scaler in of_kind(objects, "HorizontalPodAutoscaler"):
+        target = scaler["spec"]["scaleTargetRef"]
+        if (target["kind"], target["name"]) != (deployment["kind"], deployment["metadata"]["name"]):
+            yield f"the HorizontalPodAutoscaler scales {target['name']}, which is not here"
+        if "replicas" in deployment["spec"]:
+            yield "each apply would take back what the HorizontalPodAutoscaler did"
+        if scaler["spec"]["minReplicas"] < 2:
+            yield "one pod alone is not available while it moves"
+        if not of_kind(objects, "PodDisruptionBudget"):
+            yield "there is no PodDisruptionBudget"
+    if deployment["spec"]["strategy"]["rollingUpdate"].get("maxUnavailable") != 0:
+        yield "a rollout takes pods away before others are there"
+
+
+def _check_stop(objects: Sequence[Object], project: Project) -> Iterator[str]:
+    pod = the(objects, "Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    wait = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+    if wait < 1:
+        yield "no preStop: requests are still sent to a pod that stops"
+    grace = pod.get("terminationGracePeriodSeconds", 30)
+    if grace <= wait + project.stop:
+        yield f"killed after {grace} s, while preStop and stop take up to {wait + project.stop} s"
+
+
+def _check_network(objects: Sequence[Object], project: Project) -> Iterator[str]:
+    policy = the(objects, "NetworkPolicy")["spec"]
+    if set(policy["policyTypes"]) != {"Ingress", "Egress"}:
+        yield "the NetworkPolicy leaves one direction open"
+    out = {
+        (port["port"], port.get("protocol", "TCP"), bool(rule.get("to")))
+        for rule in policy.get("egress", [])
+        for port in rule.get("ports", [{"port": "all"}])
+    }
+    if any(port == "all" for port, _, _ in out):
+        yield "the NetworkPolicy lets out to every port"
+    url = urlsplit(the(objects, "ConfigMap")["data"]["OTEL_EXPORTER_OTLP_ENDPOINT"])
+    (container,) = the(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    wanted = {
+        "DNS": [(53, "UDP"), (53, "TCP")],
+        "the collector": [(url.port, "TCP")],
+        "PostgreSQL": [(5432, "TCP")],
+        "payments": [(container["ports"][0]["containerPort"], "TCP")],
+    }
+    for name, ports in wanted.items():
+        if not set(ports) <= {(port, protocol) for port, protocol, _ in out}:
+            yield f"the NetworkPolicy does not let out to {name}"
+    namespaces = re.findall(r"'kubernetes.io/metadata.name': '([^']+)'", str(policy["egress"]))
+    if str(url.hostname).split(".")[1] not in namespaces:
+        yield f"the NetworkPolicy does not let out to the namespace of {url.hostname}"
+
+
+def _check_settings(objects: Sequence[Object], project: Project) -> Iterator[str]:
+    config = the(objects, "ConfigMap")
+    unknown = set(config["data"]) - project.variables - {"DEPLOYMENT_ENVIRONMENT"}
+    yield from (f"docs/telemetry.md does not know {name}" for name in sorted(unknown))
+    port = {"http/protobuf": 4318, "grpc": 4317}.get(config["data"]["OTEL_EXPORTER_OTLP_PROTOCOL"])
+    if urlsplit(config["data"]["OTEL_EXPORTER_OTLP_ENDPOINT"]).port != port:
+        yield "protocol and port of the endpoint are not of one kind"
+    if config["data"].get("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED") != "true":
+        yield "spans that are dropped leave no sign"
+    for container in containers(objects):
+        try:
+            started = environment(container, objects, POD, SECRET)
+        except LookupError as error:
+            yield f"{container['name']}: {error}"
+            continue
+        if container["name"] == "server":
+            yield from _check_identity(started, config["data"].get("DEPLOYMENT_ENVIRONMENT", ""))
+
+
+def _check_identity(started: Mapping[str, str], name: str) -> Iterator[str]:
+    pairs = [pair.partition("=") for pair in started.get("OTEL_RESOURCE_ATTRIBUTES", "").split(",")]
+    attributes = {key: value for key, _, value in pairs}
+    expected = {**IDENTITY, "deployment.environment.name": name}
+    if attributes != expected:
+        wrong = sorted(key for key in attributes.keys() | expected if attributes.get(key) != expected.get(key))
+        yield f"the resource is wrong in {', '.join(wrong)}"
+
+
+def _check_job(objects: Sequence[Object], project: Project) -> Iterator[str]:
+    spec = the(objects, "Job")["spec"]
+    if "ttlSecondsAfterFinished" not in spec or "activeDeadlineSeconds" not in spec:
+        yield "the Job stays, or runs, for ever"
+    (container,) = spec["template"]["spec"]["containers"]
+    (package,) = (path.parent.name for path in project.folder.glob("src/*/__init__.py"))
+    has_manage = (project.folder / "manage.py").exists()
+    expected = ["manage.py", "migrate", "--no-input"] if has_manage else ["-m", f"{package}.store"]
+    if container["command"] != ["python", *expected]:
+        yield f"the Job does not run python {' '.join(expected)}"
+
+
+def _check_names(objects: Sequence[Object], project: Project) -> Iterator[str]:
+    for item in objects:
+        metadata, kind = item["metadata"], item["kind"]
+        if "namespace" in metadata:
+            yield f"{kind} is bound to the namespace {metadata['namespace']}"
+        if kind in ("Service", "Job", "Deployment") and not _DNS_LABEL.fullmatch(metadata["name"]):
+            yield f"{metadata['name']} is no name for a {kind}"
+        if "app.kubernetes.io/name" not in metadata.get("labels", {}):
+            yield f"{kind} has no label app.kubernetes.io/name"
+    labels = [metadata.get("labels", {}) for metadata in (item["metadata"] for item in [*objects, *pods(objects)])]
+    values = {value for part in labels for value in part.values()}
+    yield from (f"{value!r} is no value of a label" for value in sorted(values) if not _LABEL.fullmatch(value))
+    for pod in pods(objects):
+        if "instrumentation.opentelemetry.io/inject-python" not in pod["metadata"].get("annotations", {}):
+            yield "a namespace's annotation would let the operator in"
+
+
+def _amount(quantity: str) -> float:
+    found = re.fullmatch(r"([\d.]+)(m|Mi|Gi|)", quantity)
+    if not found:
+        raise ValueError(quantity)
+    return float(found[1]) * _UNITS[found[2]]
+
+
+_CHECKS: tuple[Callable[[Sequence[Object], Project], Iterator[str]], ...] = (
+    _check_images,
+    _check_secrets,
+    _check_resources,
+    _check_security,
+    _check_probes,
+    _check_ports,
+    _check_selectors,
+    _check_scaling,
+    _check_stop,
+    _check_network,
+    _check_settings,
+    _check_job,
+    _check_names,
+)

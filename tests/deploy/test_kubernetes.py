@@ -1,0 +1,457 @@
+"""The Kubernetes manifests: rendered, held against the schemas and the policy, and a service run by them."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import importlib.util
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
+import yaml
+
+from tests.deploy.manifests import Missing, Object, containers, environment, find_kustomize, of_kind, render, the
+from tests.deploy.policy import IDENTITY, POD, SECRET, Project, faults
+from tests.otlp import GRPC, HTTP, Receiver
+from tests.processes.conftest import EXTRAS
+from tests.processes.servers import ORDER
+from tests.service import Service
+
+Bake = Callable[..., Path]
+
+FRAMEWORKS = ("fastapi", "flask", "django")
+OVERLAYS = ("development", "production")
+CELLS = list(itertools.product(FRAMEWORKS, (HTTP, GRPC), OVERLAYS))
+VERSIONS = ("1.30", kubernetes_validate.latest_version())
+"""Of Kubernetes: the oldest that the manifests' README promises, and the newest that the package knows."""
+LONG = "a" * 54 + "-" + "b" * 8
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kustomize() -> None:
+    """Without it the tests are skipped, which in CI would be a hole that nobody sees."""
+    try:
+        find_kustomize()
+    except Missing as reason:
+        if "CI" in os.environ:
+            pytest.fail(str(reason))
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="module")
+def rendered(bake: Bake) -> Callable[..., tuple[Project, list[Object]]]:
+    """The project of the given answers, and the objects of an overlay of it."""
+
+    @functools.cache
+    def rendered(overlay: str, **answers: str) -> tuple[Project, list[Object]]:
+        project = bake(**answers)
+        return Project(project), render(project / "deploy/kubernetes/overlays" / overlay)
+
+    return rendered
+
+
+Rendered = Callable[..., tuple[Project, list[Object]]]
+
+
+@functools.cache
+def validate(item: str, version: str) -> None:
+    """ValidationError for what that version of Kubernetes does not know. Most objects are the same in many cells."""
+    kubernetes_validate.validate(json.loads(item), version, strict=True)
+
+
+@pytest.mark.parametrize(("framework", "protocol", "overlay"), CELLS)
+def test_the_schemas_are_kept(framework: str, protocol: str, overlay: str, rendered: Rendered) -> None:
+    _, objects = rendered(overlay, framework=framework, otlp_protocol=protocol)
+    for item, version in itertools.product(objects, VERSIONS):
+        validate(json.dumps(item), version)
+
+
+@pytest.mark.parametrize(("framework", "protocol", "overlay"), CELLS)
+def test_the_policy_is_kept(framework: str, protocol: str, overlay: str, rendered: Rendered) -> None:
+    project, objects = rendered(overlay, framework=framework, otlp_protocol=protocol)
+    assert faults(objects, project) == []
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_what_an_overlay_decides(overlay: str, rendered: Rendered) -> None:
+    _, objects = rendered(overlay, sampler_ratio="0.25")
+    data = the(objects, "ConfigMap")["data"]
+    found = (
+        the(objects, "Deployment")["spec"].get("replicas"),
+        len(of_kind(objects, "HorizontalPodAutoscaler", "PodDisruptionBudget")),
+        data["DEPLOYMENT_ENVIRONMENT"],
+        data["OTEL_TRACES_SAMPLER_ARG"],
+        data.get("LOG_LEVEL"),
+    )
+    expected = {
+        "development": (1, 0, "development", "1.0", "DEBUG"),
+        "production": (None, 2, "production", "0.25", None),
+    }
+    assert found == expected[overlay]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("slug", ["a", LONG, "a" * 63], ids=["shortest", "hyphen at the cut", "longest"])
+def test_names_of_every_length(slug: str, overlay: str, rendered: Rendered) -> None:
+    project, objects = rendered(overlay, project_slug=slug)
+    assert faults(objects, project) == []
+    assert {item["metadata"]["name"] for item in of_kind(objects, "Deployment", "Service")} == {slug}
+    job = the(objects, "Job")["metadata"]["name"]
+    assert re.fullmatch(r"a[ab]*-migrate", job)
+    assert len(job) <= 63
+
+
+@pytest.mark.parametrize("namespace", ["Shop_A.1", "true", "1.0", "x" * 63], ids=str)
+def test_the_namespace_of_services_is_a_label(namespace: str, rendered: Rendered) -> None:
+    project, objects = rendered("production", service_namespace=namespace)
+    assert faults(objects, project) == []
+    assert {item["metadata"]["labels"]["app.kubernetes.io/part-of"] for item in objects} == {namespace}
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_readme_says_what_is_true(framework: str, rendered: Rendered) -> None:
+    project, objects = rendered("production", framework=framework)
+    readme = (project.folder / "deploy/kubernetes/README.md").read_text(encoding="utf-8")
+    assert f"Kubernetes {VERSIONS[0]} or later" in readme
+    sources = [variable.get("valueFrom", {}) for each in containers(objects) for variable in each.get("env", [])]
+    keys = {source["secretKeyRef"]["key"] for source in sources if "secretKeyRef" in source}
+    assert set(re.findall(r"--from-literal=([A-Z_]+)=", readme)) == keys
+    (selector,) = re.findall(r"delete job -l (\S+)", readme)
+    labels = dict(pair.split("=") for pair in selector.split(","))
+    assert labels.items() <= the(objects, "Job")["metadata"]["labels"].items()
+    for link in re.findall(r"\]\(([^)]+)\)", readme):
+        path, _, heading = link.partition("#")
+        text = (project.folder / "deploy/kubernetes" / path).resolve().read_text(encoding="utf-8")
+        assert heading in [line.lstrip("# ").lower().replace(" ", "-") for line in text.splitlines() if "# " in line]
+
+
+def test_without_kubernetes_there_are_no_manifests(bake: Bake) -> None:
+    assert not (bake(kubernetes="no") / "deploy" / "kubernetes").exists()
+
+
+def yamllint(folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "yamllint", "--strict", "-d", "default", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("protocol", [HTTP, GRPC])
+def test_yamllint_has_no_remark(framework: str, protocol: str, bake: Bake) -> None:
+    assert yamllint(bake(framework=framework, otlp_protocol=protocol) / "deploy" / "kubernetes") == ""
+
+
+def test_the_agent_of_the_node_is_a_matter_of_comments(bake: Bake) -> None:
+    """The lines that deployment.yaml offers work as they stand."""
+    project = bake(fresh=True)
+    path = project / "deploy/kubernetes/base/deployment.yaml"
+    text, lines = re.subn(
+        r"^( +)# (- name: HOST_IP|  valueFrom:|    fieldRef:|      fieldPath:.*|- name: OTEL_.*|  value: http.*)$",
+        r"\1\2",
+        path.read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
+    )
+    assert lines == 6
+    path.write_text(text, encoding="utf-8")
+    objects = render(project / "deploy/kubernetes/overlays/production")
+    started = environment(containers([the(objects, "Deployment")])[0], objects, POD, SECRET)
+    assert started["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://192.0.2.7:4318"
+    assert faults(objects, Project(project)) == []
+
+
+# The checkers themselves: each fault is planted into what is right, and has to be found.
+GONE = object()
+SERVER = "Deployment spec.template.spec"
+FAULTS: list[tuple[str, object, str]] = [
+    (f"{SERVER}.containers.0.image", "ghcr.io/o/order-service:latest", "names no release"),
+    (f"{SERVER}.containers.0.image", "ghcr.io/o/order-service", "names no release"),
+    ("Job spec.template.spec.containers.0.image", "ghcr.io/o/order-service:0.0.9", "different images"),
+    ("ServiceAccount kind", "Secret", "a Secret stands"),
+    (f"{SERVER}.containers.0.env.2", {"name": "DATABASE_URL", "value": "postgresql://host/d"}, "come from the Secret"),
+    ("ConfigMap data.PAYMENT_URL", "http://user:hunter2@payments/api/payments", "is a credential"),
+    ("ConfigMap data.OTEL_EXPORTER_OTLP_HEADERS", "x-token=abc", "come from the Secret"),
+    (f"{SERVER}.containers.0.env.2.valueFrom.secretKeyRef.name", "another", "README.md does not make"),
+    (f"{SERVER}.containers.0.resources.limits.memory", GONE, "no limit of memory"),
+    ("Job spec.template.spec.containers.0.resources", GONE, "no limit of cpu"),
+    (f"{SERVER}.containers.0.resources.requests.memory", "2Gi", "more memory than its limit"),
+    (f"{SERVER}.volumes.0.emptyDir.sizeLimit", GONE, "size limit"),
+    (f"{SERVER}.volumes.0", {"name": "tmp", "hostPath": {"path": "/tmp"}}, "size limit"),
+    (f"{SERVER}.securityContext.runAsNonRoot", GONE, "user is not"),
+    (f"{SERVER}.securityContext.runAsUser", 0, "user is not"),
+    (f"{SERVER}.securityContext.seccompProfile", GONE, "seccomp"),
+    (f"{SERVER}.containers.0.securityContext.readOnlyRootFilesystem", False, "security context of server"),
+    ("Job spec.template.spec.containers.0.securityContext.capabilities", GONE, "security context of migrate"),
+    (f"{SERVER}.containers.0.volumeMounts", GONE, "cannot write to /tmp"),
+    (f"{SERVER}.hostNetwork", True, "hostNetwork is on"),
+    (f"{SERVER}.automountServiceAccountToken", GONE, "token of the cluster"),
+    (f"{SERVER}.enableServiceLinks", GONE, "variables of other Services"),
+    (f"{SERVER}.serviceAccountName", "default", "no ServiceAccount default"),
+    (f"{SERVER}.containers.0.livenessProbe.httpGet.path", "/ready", "livenessProbe does not ask for /health"),
+    (f"{SERVER}.containers.0.startupProbe", GONE, "startupProbe does not ask"),
+    (f"{SERVER}.containers.0.readinessProbe.httpGet.port", "metrics", "asks at port metrics"),
+    (f"{SERVER}.containers.0.env.1.value", "8080", "does not listen"),
+    ("Service spec.ports.0.targetPort", "web", "sends to port web"),
+    ("NetworkPolicy spec.ingress.0.ports.0.port", 9000, "opens port 9000"),
+    ("Service spec.selector", {"app.kubernetes.io/name": "order-service"}, "Service matches the pods of the Job"),
+    ("PodDisruptionBudget spec.selector.matchLabels", {"app": "orders"}, "PodDisruptionBudget does not match"),
+    (f"{SERVER}.topologySpreadConstraints.0.labelSelector.matchLabels", {"app": "x"}, "zone does not match"),
+    (f"{SERVER}.topologySpreadConstraints", GONE, "not spread"),
+    ("NetworkPolicy spec.podSelector.matchLabels", {"app": "orders"}, "NetworkPolicy does not match"),
+    ("HorizontalPodAutoscaler spec.scaleTargetRef.name", "orders", "which is not here"),
+    ("HorizontalPodAutoscaler spec.minReplicas", 1, "one pod alone"),
+    ("Deployment spec.replicas", 2, "take back"),
+    ("PodDisruptionBudget kind", "Other", "no PodDisruptionBudget"),
+    ("Deployment spec.strategy.rollingUpdate.maxUnavailable", 1, "takes pods away"),
+    (f"{SERVER}.containers.0.lifecycle", GONE, "no preStop"),
+    (f"{SERVER}.terminationGracePeriodSeconds", GONE, "killed after 30 s"),
+    (f"{SERVER}.terminationGracePeriodSeconds", 35, "killed after 35 s"),
+    ("NetworkPolicy spec.policyTypes", ["Ingress"], "one direction open"),
+    ("NetworkPolicy spec.egress.0.ports.0.protocol", "TCP", "out to DNS"),
+    ("NetworkPolicy spec.egress.1", GONE, "out to PostgreSQL"),
+    ("NetworkPolicy spec.egress.2.ports.1", GONE, "out to the collector"),
+    ("NetworkPolicy spec.egress.3.ports.0.port", 80, "out to payments"),
+    (
+        "NetworkPolicy spec.egress.2.to.0.namespaceSelector.matchLabels",
+        {"team": "x"},
+        "the namespace of otel-collector",
+    ),
+    ("NetworkPolicy spec.egress.1", {}, "every port"),
+    ("ConfigMap data.OTEL_TRACE_SAMPLER_ARG", "0.1", "does not know OTEL_TRACE_SAMPLER_ARG"),
+    ("ConfigMap data.OTEL_SERVICE_VERSION", "1.0", "does not know OTEL_SERVICE_VERSION"),
+    ("ConfigMap data.OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "not of one kind"),
+    ("ConfigMap data.OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", GONE, "no sign"),
+    ("ConfigMap data.DEPLOYMENT_ENVIRONMENT", GONE, "no key DEPLOYMENT_ENVIRONMENT"),
+    ("ConfigMap metadata.name", "other", "no ConfigMap order-service-"),
+    (f"{SERVER}.containers.0.env.4", GONE, "not defined above it"),
+    (f"{SERVER}.containers.0.env.9", {"name": "OTEL_RESOURCE_ATTRIBUTES", "value": "a=b"}, "resource is wrong"),
+    (f"{SERVER}.containers.0.env.5.valueFrom.fieldRef.fieldPath", "metadata.uid", "wrong in k8s.pod.name"),
+    ("Job spec.ttlSecondsAfterFinished", GONE, "for ever"),
+    ("Job spec.template.spec.containers.0.command", ["python", "-m", "order_service"], "does not run"),
+    ("Job metadata.name", "m" * 64, "no name for a Job"),
+    ("Service metadata.labels", {"app.kubernetes.io/part-of": "the shop"}, "'the shop' is no value of a label"),
+    ("ConfigMap metadata.labels", {}, "ConfigMap has no label"),
+    ("Service metadata.namespace", "shop", "bound to the namespace"),
+    ("Job spec.template.metadata.annotations", GONE, "operator in"),
+]
+
+
+def planted(objects: list[Object], where: str, value: object) -> list[Object]:
+    kind, _, path = where.partition(" ")
+    changed = copy.deepcopy(objects)
+    node: Any = the(changed, kind)
+    *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    for parent in parents:
+        node = node[parent]
+    if value is GONE:
+        del node[last]
+    else:
+        node[last] = value
+    return changed
+
+
+@pytest.mark.parametrize(("where", "value", "found"), FAULTS, ids=[f"{where}, {found}" for where, _, found in FAULTS])
+def test_the_policy_finds(where: str, value: object, found: str, rendered: Rendered) -> None:
+    project, objects = rendered("production", framework="flask")
+    result = faults(planted(objects, where, value), project)
+    assert any(found in fault for fault in result), result
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (f"{SERVER}.containers.0.livenesProbe", {"httpGet": {"path": "/health", "port": 8000}}),
+        (f"{SERVER}.terminationGracePeriodSeconds", "45 s"),
+        (f"{SERVER}.containers.0.env.1.value", 8000),
+        (f"{SERVER}.securityContext.readOnlyRootFilesystem", True),
+        ("Service spec.ports.0.port", GONE),
+        ("ConfigMap data.OTEL_TRACES_SAMPLER_ARG", 0.5),
+        ("NetworkPolicy spec.egres", []),
+        ("PodDisruptionBudget spec.maxUnavailabel", 1),
+        ("HorizontalPodAutoscaler spec.maxReplicas", GONE),
+        ("Job spec.ttlSeconds", 1),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_schemas_find(where: str, value: object, version: str, rendered: Rendered) -> None:
+    _, objects = rendered("production", framework="flask")
+    broken = planted(objects, where, value)
+    with pytest.raises(kubernetes_validate.ValidationError):
+        validate(json.dumps(the(broken, where.partition(" ")[0])), version)
+
+
+def test_yamllint_finds(bake: Bake) -> None:
+    folder = bake(fresh=True) / "deploy" / "kubernetes"
+    path = folder / "base" / "service.yaml"
+    path.write_text(path.read_text(encoding="utf-8") + "spec: {}\n", encoding="utf-8")
+    assert "duplication of key" in yamllint(folder)
+
+
+def test_kustomize_finds_a_name_that_nobody_has(bake: Bake) -> None:
+    folder = bake(fresh=True) / "deploy/kubernetes/overlays/production"
+    path = folder / "resources.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("order-service", "orders"), encoding="utf-8")
+    with pytest.raises(RuntimeError, match="no matches"):
+        render(folder)
+
+
+# What the container starts with, taken by the service itself.
+def load_environment(project: Path) -> ModuleType:
+    (path,) = project.glob("src/*/environment.py")
+    spec = importlib.util.spec_from_file_location(f"environment_of_{project.parent.name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look themselves up
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.modules[spec.name]
+    return module
+
+
+@pytest.mark.parametrize(("framework", "protocol", "overlay"), CELLS)
+def test_the_service_finds_no_fault(
+    framework: str, protocol: str, overlay: str, rendered: Rendered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, objects = rendered(overlay, framework=framework, otlp_protocol=protocol)
+    module = load_environment(project.folder)
+    # No SDK is installed where the tests run; the service itself finds its own below.
+    monkeypatch.setattr(module, "_is_installed", lambda kind, name: True)
+    secret = {**SECRET, "OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Bearer%20TOKEN"}
+    (container,) = the(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    started = environment(container, objects, POD, secret)
+    assert module.prepare(started) == []
+    assert started["OTEL_EXPORTER_OTLP_PROTOCOL"] == protocol
+    wrong = {**started, "OTEL_TRACES_SAMPLER_ARG": "half"}
+    assert [fault.variable for fault in module.prepare(wrong)] == ["OTEL_TRACES_SAMPLER_ARG"]
+
+
+as_pods = pytest.mark.parametrize(
+    ("framework", "protocol", "overlay"),
+    [
+        pytest.param("fastapi", HTTP, "production", marks=pytest.mark.xdist_group("manifests, fastapi")),
+        pytest.param("flask", GRPC, "production", marks=pytest.mark.xdist_group("manifests, flask")),
+        pytest.param("django", HTTP, "development", marks=pytest.mark.xdist_group("manifests, django")),
+    ],
+)
+
+
+@pytest.fixture
+def pod(
+    framework: str,
+    protocol: str,
+    overlay: str,
+    rendered: Rendered,
+    installed: Callable[..., tuple[Path, Path]],
+    tmp_path: Path,
+) -> Callable[[Receiver, Mapping[str, str]], Service]:
+    """A service with the environment of its container, and further variables, whose tables the Job has made.
+
+    Only addresses are this machine's, and the database is SQLite.
+    """
+    _, objects = rendered(overlay, framework=framework, otlp_protocol=protocol)
+    project, python = installed(*EXTRAS[framework], framework=framework)
+    started = environment(server(objects), objects, POD, SECRET)
+    own = {name: value for name, value in started.items() if name not in ("HOST", "PORT", "DATABASE_URL")}
+    (job,) = the(objects, "Job")["spec"]["template"]["spec"]["containers"]
+    assert set(environment(job, objects, POD, SECRET)) == {"DATABASE_URL"}
+
+    def pod(receiver: Receiver, further: Mapping[str, str]) -> Service:
+        endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint(protocol)}
+        service = Migrated(project, python, tmp_path, {**own, **endpoint, **further})
+        environ = {name: service.environ[name] for name in ("PATH", "HOME", "DATABASE_URL")}
+        for _ in range(2):  # once more, as after a pod that failed late
+            subprocess.run(job["command"], cwd=project, env=environ, check=True, capture_output=True)
+        return service
+
+    return pod
+
+
+class Migrated(Service):
+    """A service that finds its tables."""
+
+    def migrate(self) -> None:
+        pass
+
+
+def server(objects: list[Object]) -> Object:
+    (container,) = the(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    return dict(container)
+
+
+@pytest.mark.slow
+@as_pods
+def test_a_service_runs_as_the_pod_would(
+    framework: str,
+    protocol: str,
+    overlay: str,
+    rendered: Rendered,
+    pod: Callable[[Receiver, Mapping[str, str]], Service],
+) -> None:
+    _, objects = rendered(overlay, framework=framework, otlp_protocol=protocol)
+    with Receiver() as receiver, pod(receiver, {}) as service:
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            assert service.request("GET", server(objects)[probe]["httpGet"]["path"]).status == 200
+        assert service.request("POST", "/api/orders", ORDER).status == 201
+    assert not [line for line in map(json.loads, service.stdout) if line["level"] in ("WARNING", "ERROR")]
+    (span,) = [span for span in receiver.spans if span.kind == "SERVER"]
+    assert span.name == "POST /api/orders"
+    expected = {
+        **IDENTITY,
+        "deployment.environment.name": overlay,
+        "service.name": "order-service",
+        "service.namespace": "default",
+        "service.version": "0.1.0",
+    }
+    for sent in (span, receiver.points[-1], receiver.logs[-1]):
+        assert expected.items() <= sent.resource.items()
+    # Switched on by the ConfigMap.
+    assert "otel.sdk.span.started" in {point.name for point in receiver.points}
+
+
+@pytest.mark.slow
+@as_pods
+def test_the_operator_may_take_over(
+    overlay: str, bake: Bake, framework: str, pod: Callable[[Receiver, Mapping[str, str]], Service]
+) -> None:
+    """What the operator does to a pod: its packages come first, and set OpenTelemetry up before the service starts."""
+    makefile = (bake(framework=framework) / "Makefile").read_text(encoding="utf-8")
+    recipe = makefile.partition("\nrun-zero-code:")[2].partition("opentelemetry-instrument")[0].replace("$$", "$")
+    # As README.md says. The protocol stays that of the ConfigMap.
+    further = dict(re.findall(r"(OTEL_\w+)='?([^\s']+)", recipe))
+    del further["OTEL_EXPORTER_OTLP_PROTOCOL"]
+    with Receiver() as receiver:
+        service = pod(receiver, further)
+        (injected,) = service.project.glob(
+            ".venv/lib/*/site-packages/opentelemetry/instrumentation/auto_instrumentation"
+        )
+        service.environ["PYTHONPATH"] = str(injected)
+        with service:
+            assert service.request("GET", "/ready").status == 200
+            assert service.request("POST", "/api/orders", ORDER).status == 201
+    assert "was configured before the service started" in service.printed()
+    names = Counter(span.name for span in receiver.spans if span.kind in ("SERVER", "CONSUMER"))
+    assert names == {"POST /api/orders": 1, "process order.created": 1}
+    for span in receiver.spans:
+        assert {**IDENTITY, "deployment.environment.name": overlay}.items() <= span.resource.items()
+
+
+def test_every_document_has_one_object(bake: Bake) -> None:
+    for path in (bake() / "deploy" / "kubernetes").rglob("*.yaml"):
+        assert yaml.safe_load(path.read_text(encoding="utf-8"))["kind"], path
