@@ -162,7 +162,8 @@ def test_versions_stand_in_one_place(bake: Bake) -> None:
             assert exact, f"{requirement} is not pinned"
             pinned.add(version)
     for file in ("compose.yaml", "deploy/collector/README.md"):
-        pinned |= set(re.findall(r"\b[a-z-]+:(\d[\w.-]+)\b", (bake() / file).read_text(encoding="utf-8")))
+        images = re.findall(r"(?:image: \S+|-contrib):(\d[\w.-]*\w)", (bake() / file).read_text(encoding="utf-8"))
+        pinned |= set(images)
     assert pinned == set(PROMPTS["_versions"].values())
 
 
