@@ -294,8 +294,9 @@ def test_make_up_writes_what_is_missing_and_nothing_else(framework: str, bake: B
     assert all(re.fullmatch("[0-9a-f]{48}", first[name] or "") for name in required)
     assert make("up") == first
     make("down")
-    up = "compose up --build --detach --wait"
-    assert (tmp_path / "asked").read_text(encoding="utf-8").splitlines() == [up, up, "compose down"]
+    asked = (tmp_path / "asked").read_text(encoding="utf-8").splitlines()
+    up = ["compose up --build --detach --wait", "compose port service 8000", "compose port telemetry 3000"]
+    assert asked == [*up, *up, "compose down"]
 
 
 # What the file says, run without an engine.
