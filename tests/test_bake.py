@@ -34,6 +34,8 @@ COMMON = """
     src/order_service/store.py src/order_service/telemetry.py
     tests/__init__.py tests/conftest.py tests/test_docs.py tests/test_environment.py tests/test_orders.py
     tests/test_process.py tests/test_propagation.py tests/test_telemetry.py
+    compose.yaml deploy/collector/README.md deploy/collector/agent.yaml deploy/collector/gateway.yaml
+    deploy/grafana/provisioning/dashboards.yaml deploy/prometheus/prometheus.yaml
 """
 TRACING = "src/order_service/tracing.py tests/test_tracing.py"
 OF_ANSWER = {
@@ -170,6 +172,9 @@ def test_versions_stand_in_one_place(bake: Bake) -> None:
             _, exact, version = requirement.partition("==")
             assert exact, f"{requirement} is not pinned"
             pinned.add(version)
+    for file in ("compose.yaml", "deploy/collector/README.md"):
+        images = re.findall(r"(?:image: \S+|-contrib):(\d[\w.-]*\w)", (bake() / file).read_text(encoding="utf-8"))
+        pinned |= set(images)
     assert pinned == set(PROMPTS["_versions"].values())
 
 

@@ -1,0 +1,424 @@
+"""compose.yaml: by its schema, by what it promises, and by running what it says as plain processes."""
+
+from __future__ import annotations
+
+import copy
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dotenv import dotenv_values
+
+from tests.contract.conftest import FRAMEWORKS
+from tests.otlp import GRPC, HTTP, Node, Receiver, trees
+from tests.processes.conftest import EXTRAS, postgres  # noqa: F401 - a fixture
+from tests.processes.postgres import Postgres
+from tests.processes.servers import ORDER
+from tests.service import Response, Service, free_port
+
+Compose = dict[str, Any]
+Bake = Callable[..., Path]
+
+PROTOCOLS = (HTTP, GRPC)
+OURS = ("service", "payments", "migrate")
+VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_]+)(?::(?P<kind>[-?])(?P<rest>[^}]*))?\}")
+SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL|API_KEY", re.IGNORECASE)
+
+
+@pytest.fixture(params=PROTOCOLS, ids=["http", "grpc"])
+def protocol(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=FRAMEWORKS)
+def framework(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def project(bake: Bake, framework: str, protocol: str) -> Path:
+    return bake(framework=framework, otlp_protocol=protocol)
+
+
+def load(project: Path) -> Compose:
+    """As compose reads it: anchors and merge keys resolved, `x-` fields gone, variables left as they stand."""
+    document = yaml.safe_load((project / "compose.yaml").read_text(encoding="utf-8"))
+    return {key: value for key, value in document.items() if not key.startswith("x-")}
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
+
+
+def test_schema(project: Path) -> None:
+    done = run("check_jsonschema", "--builtin-schema", "vendor.compose-spec", project / "compose.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_schema_finds_a_mistake(bake: Bake, tmp_path: Path) -> None:
+    document = load(bake())
+    document["services"]["service"]["depend_on"] = document["services"]["service"].pop("depends_on")
+    planted = tmp_path / "compose.yaml"
+    planted.write_text(yaml.safe_dump(document), encoding="utf-8")
+    done = run("check_jsonschema", "--builtin-schema", "vendor.compose-spec", planted)
+    assert done.returncode == 1
+    assert "depend_on" in done.stdout + done.stderr
+
+
+def yaml_files(project: Path) -> list[Path]:
+    folders = ("deploy/collector", "deploy/grafana/provisioning")
+    found = [path for folder in folders for path in (project / folder).rglob("*.yaml")]
+    return [project / "compose.yaml", project / "deploy/prometheus/prometheus.yaml", *found]
+
+
+def test_yamllint(project: Path) -> None:
+    done = run("yamllint", "--strict", *yaml_files(project))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_yamllint_finds_a_mistake(bake: Bake, tmp_path: Path) -> None:
+    planted = tmp_path / "compose.yaml"
+    text = (bake() / "compose.yaml").read_text(encoding="utf-8")
+    planted.write_text(f"{text}volumes: {{}}\n", encoding="utf-8")
+    done = run("yamllint", "--strict", planted)
+    assert done.returncode == 1
+    assert "key-duplicates" in done.stdout
+
+
+def faults(document: Compose, project: Path) -> list[str]:
+    """What is not as it was promised, one line each."""
+    services: dict[str, Compose] = document["services"]
+    return [
+        *(fault for name, service in services.items() for fault in faults_of_service(name, service, project)),
+        *faults_of_order(services),
+        *faults_of_secrets(services),
+    ]
+
+
+def faults_of_service(name: str, service: Compose, project: Path) -> list[str]:
+    found = []
+    if ("image" in service) == ("build" in service):
+        found.append(f"{name}: neither an image nor a build, or both")
+    if "image" in service and not re.fullmatch(r"[a-z/-]+:\d+\.\d+[\w.-]*", service["image"]):
+        found.append(f"{name}: image {service['image']} is not pinned by its full version")
+    for port in service.get("ports", []):
+        if not re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z_]+:-\d+\}:\d+", port):
+            found.append(f"{name}: port {port} is open to others")
+    for volume in service.get("volumes", []):
+        source, target, *mode = volume.split(":")
+        if source.startswith("."):
+            if mode != ["ro"]:
+                found.append(f"{name}: {source} could be written")
+            if not source.startswith("./") or not (project / source).exists():
+                found.append(f"{name}: {source} is not in the project")
+        if not target.startswith("/"):
+            found.append(f"{name}: {target} is no path")
+    if set(service.get("deploy", {}).get("resources", {}).get("limits", {})) != {"cpus", "memory", "pids"}:
+        found.append(f"{name}: no limits")
+    if service.get("security_opt") != ["no-new-privileges:true"]:
+        found.append(f"{name}: may get new privileges")
+    if "privileged" in service or "network_mode" in service:
+        found.append(f"{name}: is not isolated")
+    check = service.get("healthcheck", {})
+    if "test" not in check and not (name in OURS and check):
+        found.append(f"{name}: nobody knows whether it is healthy")
+    if name in OURS:
+        hardened = {"read_only": True, "tmpfs": ["/tmp"], "cap_drop": ["ALL"], "stop_grace_period": "40s", "build": "."}
+        found += [f"{name}: {key} is not {value}" for key, value in hardened.items() if service.get(key) != value]
+    return found
+
+
+def faults_of_order(services: Mapping[str, Compose]) -> list[str]:
+    """What has to run before what, and that each condition can come true."""
+    wanted = {
+        "service": {
+            "migrate": "service_completed_successfully",
+            "payments": "service_healthy",
+            "telemetry": "service_healthy",
+        },
+        "payments": {"migrate": "service_completed_successfully", "telemetry": "service_healthy"},
+        "migrate": {"database": "service_healthy"},
+        "database": {},
+        "telemetry": {},
+    }
+    found = []
+    for name, service in services.items():
+        conditions = {other: given["condition"] for other, given in service.get("depends_on", {}).items()}
+        if conditions != wanted.get(name):
+            found.append(f"{name}: waits for {conditions}")
+        for other, condition in conditions.items():
+            ends = services.get(other, {}).get("restart") == "no"
+            if ends != (condition == "service_completed_successfully"):
+                found.append(f"{name}: waits for ever for {other}")
+            if condition == "service_healthy" and services[other].get("healthcheck", {}).get("disable"):
+                found.append(f"{name}: waits for {other}, which is never healthy")
+    return found
+
+
+def faults_of_secrets(services: Mapping[str, Compose]) -> list[str]:
+    found = []
+    for name, service in services.items():
+        for key, value in service.get("environment", {}).items():
+            if not isinstance(value, str):
+                found.append(f"{name}: {key} is no text, and YAML decides how it is written")
+            secret = SECRET.search(key) or "@" in str(value)
+            # Of a URL only the password is secret; of anything else, all of it.
+            password = re.sub(r"^\w+://\w+:(.*)@.*$", r"\1", str(value))
+            if secret and not VARIABLE.fullmatch(password):
+                found.append(f"{name}: {key} holds a secret")
+            if secret and ":-" in str(value):
+                found.append(f"{name}: {key} has a default that everybody knows")
+    return found
+
+
+def test_it_is_as_promised(project: Path) -> None:
+    assert faults(load(project), project) == []
+
+
+def plant(document: Compose, path: str, value: object) -> None:
+    """Writes `value` at `path`, or takes away what is there when it is None."""
+    *way, last = path.split("/")
+    for step in way:
+        document = document.setdefault(step, {})
+    if value is None:
+        document.pop(last)
+    else:
+        document[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("database/image", "postgres:latest", "not pinned"),
+        ("database/image", "postgres:18", "not pinned"),
+        ("telemetry/image", "grafana/otel-lgtm", "not pinned"),
+        ("service/ports", ["8000:8000"], "open to others"),
+        ("telemetry/ports", ["0.0.0.0:${GRAFANA_PORT:-3000}:3000"], "open to others"),
+        ("telemetry/volumes", ["./deploy/none.yaml:/otel-lgtm/none.yaml:ro"], "not in the project"),
+        ("telemetry/volumes", ["./deploy/prometheus/prometheus.yaml:/otel-lgtm/prometheus.yaml"], "could be written"),
+        ("service/deploy", None, "no limits"),
+        ("payments/security_opt", None, "new privileges"),
+        ("payments/privileged", True, "not isolated"),
+        ("service/read_only", None, "read_only"),
+        ("service/cap_drop", ["NET_RAW"], "cap_drop"),
+        ("service/stop_grace_period", "10s", "stop_grace_period"),
+        ("database/healthcheck", None, "healthy"),
+        ("service/depends_on/migrate/condition", "service_started", "waits for"),
+        ("migrate/depends_on", None, "waits for"),
+        ("migrate/restart", "always", "for ever"),
+        ("database/environment/POSTGRES_PASSWORD", "orders", "holds a secret"),
+        ("database/environment/POSTGRES_PASSWORD", "${POSTGRES_PASSWORD:-orders}", "everybody knows"),
+        ("service/environment/DATABASE_URL", "postgresql://orders:orders@database/orders", "holds a secret"),
+        ("service/environment/OTEL_METRIC_EXPORT_INTERVAL", 15000, "no text"),
+    ],
+)
+def test_a_planted_fault_is_found(path: str, value: object, message: str, bake: Bake) -> None:
+    document = copy.deepcopy(load(bake()))
+    plant(document, f"services/{path}", value)
+    assert [fault for fault in faults(document, bake()) if message in fault]
+
+
+def test_the_parts_fit_each_other(project: Path) -> None:
+    """What is mounted where, and what the mounted files and the variables say of those places."""
+    telemetry = load(project)["services"]["telemetry"]
+    mounts = dict(volume.split(":")[:2] for volume in telemetry["volumes"])
+    dashboards = mounts["./deploy/grafana/dashboards"]
+    provider = yaml.safe_load((project / "deploy/grafana/provisioning/dashboards.yaml").read_text(encoding="utf-8"))
+    assert [entry["options"]["path"] for entry in provider["providers"]] == [dashboards]
+    assert telemetry["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == f"{dashboards}/service.json"
+    assert (project / "deploy/grafana/dashboards/service.json").is_file()
+    # Where Grafana of this image looks, under another name than that of the image's own file.
+    provisioning = mounts["./deploy/grafana/provisioning/dashboards.yaml"]
+    assert provisioning == "/otel-lgtm/grafana/conf/provisioning/dashboards/service.yaml"
+    assert mounts["./deploy/prometheus/prometheus.yaml"] == "/otel-lgtm/prometheus.yaml"
+    prometheus = yaml.safe_load((project / "deploy/prometheus/prometheus.yaml").read_text(encoding="utf-8"))
+    assert prometheus["rule_files"] == [mounts["./deploy/prometheus/alerts.yaml"]]
+    assert prometheus["otlp"]["translation_strategy"] == "UnderscoreEscapingWithSuffixes"
+
+
+def variables(document: Compose) -> set[str]:
+    return {match["name"] for match in VARIABLE.finditer(yaml.safe_dump(document, width=1000))}
+
+
+def example(text: str) -> dict[str, str | None]:
+    """What an `.env` holds in which every commented line is taken in, read by python-dotenv."""
+    return dotenv_values(stream=StringIO(re.sub(r"^# (?=[A-Z][A-Z0-9_]*=)", "", text, flags=re.MULTILINE)))
+
+
+def test_every_variable_stands_in_the_example(project: Path) -> None:
+    """And everything in the example is known; its defaults are a matter of the project's own tests."""
+    text = (project / ".env.example").read_text(encoding="utf-8")
+    names = example(text).keys()
+    assert dotenv_values(stream=StringIO(text)) == {}  # it shows defaults, and sets none
+    wanted = variables(load(project))
+    assert wanted <= names
+    documented = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", (project / "docs/telemetry.md").read_text(encoding="utf-8")))
+    assert names - documented - wanted == set()
+    assert not [line for line in text.splitlines() if line and not line.startswith("# ")]
+
+
+@pytest.mark.parametrize("line", ["# NOT_KNOWN=1", "# BROKEN LINE=1"])
+def test_the_example_is_really_read(line: str, bake: Bake) -> None:
+    text = (bake() / ".env.example").read_text(encoding="utf-8")
+    assert example(f"{text}{line}\n").keys() - example(text).keys() == ({"NOT_KNOWN"} if "NOT" in line else set())
+
+
+def test_git_ignores_the_secrets(project: Path) -> None:
+    assert ".env" in (project / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_make_up_writes_what_is_missing_and_nothing_else(framework: str, bake: Bake, tmp_path: Path) -> None:
+    """With a `docker` that only notes what it is asked."""
+    project = bake(fresh=True, framework=framework)
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\necho "$@" >> "$(dirname "$0")/asked"\n', encoding="utf-8")
+    docker.chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:/usr/local/bin:/usr/bin:/bin"}
+    (project / ".env").write_text("PORT=8123", encoding="utf-8")
+
+    def make(target: str) -> dict[str, str | None]:
+        subprocess.run(["make", target], cwd=project, env=environ, capture_output=True, check=True)
+        return dotenv_values(project / ".env")
+
+    first = make("up")
+    required = {name for name in variables(load(project)) if name not in ("PORT", "GRAFANA_PORT")}
+    assert first.keys() == {"PORT"} | required
+    assert first["PORT"] == "8123"
+    assert all(re.fullmatch("[0-9a-f]{48}", first[name] or "") for name in required)
+    assert make("up") == first
+    make("down")
+    asked = (tmp_path / "asked").read_text(encoding="utf-8").splitlines()
+    up = ["compose up --build --detach --wait", "compose port service 8000", "compose port telemetry 3000"]
+    assert asked == [*up, *up, "compose down"]
+
+
+# What the file says, run without an engine.
+
+
+def interpolate(value: str, given: Mapping[str, str]) -> str:
+    """As compose does it with `.env`: a variable, its default, or an error that names it."""
+
+    def replace(match: re.Match[str]) -> str:
+        if given.get(match["name"]):
+            return given[match["name"]]
+        if match["kind"] == "?":
+            raise KeyError(match["name"])
+        return match["rest"] or ""
+
+    return VARIABLE.sub(replace, value)
+
+
+class Container(Service):
+    """A copy of the service with exactly the environment of compose.yaml, addresses aside."""
+
+    def migrate(self) -> None:
+        """A service of its own in compose.yaml."""
+
+
+@dataclass
+class Everything:
+    order: Response
+    spans: list[Node]
+    receiver: Receiver
+    rows: list[list[str]]
+
+
+@pytest.fixture(scope="module", params=[(f, p) for f in FRAMEWORKS for p in PROTOCOLS], ids="-".join)
+def everything(
+    request: pytest.FixtureRequest,
+    bake: Bake,
+    installed: Callable[..., tuple[Path, Path]],
+    postgres: Postgres,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Everything:
+    framework, protocol = request.param
+    document = load(bake(framework=framework, otlp_protocol=protocol))["services"]
+    project, python = installed(*EXTRAS[framework], framework=framework)
+    password = {"POSTGRES_PASSWORD": f"known to {framework} only".replace(" ", ""), "SECRET_KEY": "signs nothing"}
+    database = {key: interpolate(value, password) for key, value in document["database"]["environment"].items()}
+    user, name = (f"{database[key]}-{framework}-{protocol[:4]}" for key in ("POSTGRES_USER", "POSTGRES_DB"))
+    postgres.query("postgres", f"CREATE ROLE \"{user}\" LOGIN PASSWORD '{database['POSTGRES_PASSWORD']}'")
+    postgres.query("postgres", f'CREATE DATABASE "{name}" OWNER "{user}"')
+
+    ports = {"service": free_port(), "payments": free_port()}
+    with Receiver() as receiver:
+        addresses = {
+            f"//{database['POSTGRES_USER']}:": f"//{user}:",
+            f"@database:5432/{database['POSTGRES_DB']}": f"@127.0.0.1:{postgres.port}/{name}",
+            "http://payments:8000/": f"http://127.0.0.1:{ports['payments']}/",
+            "http://telemetry:4317": receiver.endpoint(GRPC),
+            "http://telemetry:4318": receiver.endpoint(HTTP),
+            "0.0.0.0": "127.0.0.1",
+        }
+
+        def environ(service: str) -> dict[str, str]:
+            found = {}
+            for key, value in document[service]["environment"].items():
+                found[key] = interpolate(value, password)
+                for there, here in addresses.items():
+                    found[key] = found[key].replace(there, here)
+            return found
+
+        def container(service: str) -> Container:
+            copy = Container(project, python, tmp_path_factory.mktemp(service), environ(service))
+            copy.port = ports[service]
+            copy.environ["PORT"] = str(ports[service])  # 8000 in a container of its own
+            return copy
+
+        migration = container("service")
+        subprocess.run(
+            [migration.python.parent / document["migrate"]["entrypoint"][0], *document["migrate"]["entrypoint"][1:]],
+            cwd=project,
+            env=migration.environ | environ("migrate"),
+            capture_output=True,
+            check=True,
+        )
+        with container("payments"), container("service") as service:
+            assert service.request("GET", "/ready").status == 200
+            order = service.request("POST", "/api/orders", ORDER)
+        rows = postgres.query(name, "SELECT id, status FROM orders")
+        return Everything(order, trees(receiver.spans), receiver, rows)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("postgresql")
+class TestEverything:
+    def test_the_order_is_kept(self, everything: Everything) -> None:
+        assert everything.order.status == 201
+        assert everything.rows == [[everything.order.json()["id"], "confirmed"]]
+
+    def test_one_order_is_one_trace_over_two_services(self, everything: Everything) -> None:
+        (root,) = (node for node in everything.spans if node.span.kind == "SERVER")
+        spans = list(root.walk())
+        assert {span.trace_id for span in spans} == {root.span.trace_id}
+        servers = [(span.resource["service.name"], span.name) for span in spans if span.kind == "SERVER"]
+        assert servers == [
+            ("order-service", "POST /api/orders"),
+            ("order-service-payments", "POST /api/payments"),
+        ]
+        assert {span.attributes.get("db.system.name") for span in spans} == {None, "postgresql"}
+
+    def test_every_signal_arrives_from_both(self, everything: Everything) -> None:
+        receiver, both = everything.receiver, {"order-service", "order-service-payments"}
+        assert {delivery.signal for delivery in receiver.deliveries} == {"traces", "metrics", "logs"}
+        for name in ("http.server.request.duration", "otel.sdk.span.started"):
+            assert {point.resource["service.name"] for point in receiver.points if point.name == name} == both, name
+        created = [record.resource["service.name"] for record in receiver.logs if record.body == "order created"]
+        assert created == ["order-service"]
+
+    def test_by_the_chosen_protocol(self, everything: Everything, request: pytest.FixtureRequest) -> None:
+        wanted = GRPC if request.node.callspec.id.endswith("grpc") else HTTP
+        assert {delivery.protocol for delivery in everything.receiver.deliveries} == {wanted}
+
+
+def test_a_missing_secret_is_named(bake: Bake) -> None:
+    environment = load(bake())["services"]["database"]["environment"]
+    with pytest.raises(KeyError, match="POSTGRES_PASSWORD"):
+        interpolate(environment["POSTGRES_PASSWORD"], {})
