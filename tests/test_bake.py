@@ -27,6 +27,8 @@ CODE = ("framework", "otlp_protocol", "decorator_style")
 
 COMMON = """
     .cookiecutter.json .env.example .gitignore Makefile README.md pyproject.toml docs/telemetry.md
+    deploy/grafana/dashboards/service.json deploy/prometheus/alerts.test.yaml deploy/prometheus/alerts.yaml
+    deploy/prometheus/objectives.test.yaml docs/alerts.md
     src/order_service/__init__.py src/order_service/app.py src/order_service/checkout.py
     src/order_service/environment.py src/order_service/logs.py src/order_service/messages.py
     src/order_service/orders.py src/order_service/payments.py src/order_service/problems.py

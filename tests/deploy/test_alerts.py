@@ -1,0 +1,413 @@
+"""Dashboard and alerts against what a real service emits, and against the tools of Prometheus and Grafana."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models import dashboard as grafana
+from grafana_foundation_sdk.models import units
+
+from tests.contract.contract import METRICS
+from tests.contract.scenario import items
+from tests.deploy.dashboard import BUILT_IN, Dashboard
+from tests.deploy.prometheus import Labels, Query, metric, rules, world
+from tests.otlp import HTTP, Point, Scope
+from tests.service import Service
+from tests.trouble import TroubledReceiver, hang, ok, reject
+
+Bake = Callable[..., Path]
+Installed = Callable[..., tuple[Path, Path]]
+
+FRAMEWORKS = ("fastapi", "flask", "django")
+ENVIRON = {
+    "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": "true",
+    "OTEL_BSP_MAX_QUEUE_SIZE": "16",
+    "OTEL_BLRP_MAX_QUEUE_SIZE": "4",
+    "OTEL_EXPORTER_OTLP_TIMEOUT": "0.5",
+    "OTEL_METRIC_EXPORT_INTERVAL": "200",
+}
+LOSSES = {
+    ("otel.sdk.processor.span.processed", "error.type"),
+    ("otel.sdk.processor.log.processed", "error.type"),
+    ("otel.sdk.exporter.span.exported", "error.type"),
+    ("otel.sdk.exporter.log.exported", "error.type"),
+    ("otel.sdk.exporter.metric_data_point.exported", "error.type"),
+    ("otel.sdk.exporter.operation.duration", "error.type"),
+    ("otel.sdk.exporter.operation.duration", "http.response.status_code"),
+}
+"""What the SDK says of telemetry only once some was lost: metrics, each with the attribute that tells."""
+
+
+@pytest.fixture(params=FRAMEWORKS)
+def project(request: pytest.FixtureRequest, bake: Bake) -> Path:
+    return bake(framework=request.param)
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs Prometheus' own tool. Without it the tests are skipped, which in CI would be a hole that nobody sees."""
+    program = shutil.which("promtool") or ""
+    if not program:
+        reason = "There is no promtool on this machine; Debian's package `prometheus` has it."
+        pytest.fail(reason) if "CI" in os.environ else pytest.skip(reason)
+
+    def promtool(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+
+    return promtool
+
+
+Promtool = Callable[..., subprocess.CompletedProcess[str]]
+
+
+# What exists.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in FRAMEWORKS])
+def test_every_name_is_one_that_the_service_emits(framework: str, installed: Installed, tmp_path: Path) -> None:
+    project, python = installed(framework=framework)
+    points = emitted(project, python, tmp_path)
+    assert faults(project, points) == []
+    # Each metric that is asked for would be missed.
+    text = dashboard(project).text + rules_file(project).read_text(encoding="utf-8")
+    for name in {point.name for point in points if metric(point) in text}:
+        renamed = [replace(point, name=f"{name}.v2") if point.name == name else point for point in points]
+        assert any(fault.startswith("there is no metric") for _, fault in faults(project, renamed)), name
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("flask")
+@pytest.mark.parametrize(
+    ("module", "name", "other", "missed"),
+    [
+        ("orders.py", '"orders.created"', '"orders.placed"', {"orders_created_total"}),
+        (
+            "environment.py",
+            '"http,database"',
+            '"database"',
+            {
+                "http_server_request_duration_seconds_count",
+                "http_server_request_duration_seconds_bucket",
+                "http_client_request_duration_seconds_count",
+                "http_client_request_duration_seconds_bucket",
+            },
+        ),
+    ],
+)
+def test_another_name_in_the_service_is_found(
+    module: str, name: str, other: str, missed: set[str], installed: Installed, tmp_path: Path
+) -> None:
+    original, python = installed(framework="flask")
+    project = tmp_path / original.name
+    shutil.copytree(original, project, ignore=shutil.ignore_patterns(".venv"))
+    path = project / "src/order_service" / module
+    source = path.read_text(encoding="utf-8")
+    assert source.count(name) == 1
+    path.write_text(source.replace(name, other), encoding="utf-8")
+    points = emitted(project, python, tmp_path, PYTHONPATH=str(project / "src"))
+    assert {fault.split()[-1] for _, fault in faults(project, points) if "there is no metric" in fault} == missed
+
+
+def emitted(project: Path, python: Path, folder: Path, **environ: str) -> list[Point]:
+    """The metrics of a service in good days and, after a restart, in bad ones: every outcome, every kind of loss."""
+    with TroubledReceiver() as receiver:
+        service = Service(project, python, folder, receiver.environ(HTTP) | ENVIRON | environ)
+        service.environ["PAYMENT_URL"] = f"{service.url}/api/payments"
+        with service:
+            answers = [
+                service.request("POST", "/api/orders", items("19.99", "0.50")),
+                service.request("POST", "/api/orders", items("600")),
+                service.request("POST", "/api/orders", {"items": []}),
+                service.request("GET", "/api/orders"),
+                service.request("GET", "/nowhere"),
+            ]
+        assert [answer.status for answer in answers] == [201, 402, 422, 200, 404]
+        service.environ["PAYMENT_URL"] = f"{service.url}/nowhere"
+        with service:
+            for trouble in (hang, reject) * 10:
+                receiver.turn(trouble())
+                for _ in range(20):
+                    assert service.request("POST", "/api/orders", items("1")).status == 502
+                receiver.turn(ok())
+                _wait_for_metrics(receiver)
+                if {(point.name, key) for point in receiver.points for key in point.attributes} >= LOSSES:
+                    break
+    return receiver.points
+
+
+def _wait_for_metrics(receiver: TroubledReceiver) -> None:
+    before = len(receiver.deliveries)
+    receiver.wait_for(lambda receiver: any(sent.signal == "metrics" for sent in receiver.deliveries[before:]))
+
+
+def faults(project: Path, points: list[Point]) -> list[tuple[str, str]]:
+    """What is wrong with the rules and the dashboard of a project whose service emitted `points`."""
+    series = world(points)
+    groups = yaml.safe_load(rules_file(project).read_text(encoding="utf-8"))["groups"]
+    return [*rules(groups, series), *dashboard(project).faults(series)]
+
+
+def dashboard(project: Path) -> Dashboard:
+    return Dashboard(project / "deploy/grafana/dashboards/service.json")
+
+
+def rules_file(project: Path) -> Path:
+    return project / "deploy/prometheus/alerts.yaml"
+
+
+# How it is found out.
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "kind", "monotonic", "expected"),
+    [
+        ("http.server.request.duration", "s", "histogram", False, "http_server_request_duration_seconds"),
+        ("orders.created", "{order}", "sum", True, "orders_created_total"),
+        ("total.orders", "", "sum", True, "orders_total"),
+        ("process.disk.io", "By", "sum", True, "process_disk_io_bytes_total"),
+        ("process.cpu.utilization", "1", "gauge", False, "process_cpu_utilization_ratio"),
+        ("process.memory.usage", "By", "sum", False, "process_memory_usage_bytes"),
+        ("wait.seconds", "s", "sum", True, "wait_seconds_total"),
+    ],
+)
+def test_names_in_prometheus(name: str, unit: str, kind: str, monotonic: bool, expected: str) -> None:
+    assert metric(point(name, unit, kind, monotonic=monotonic)) == expected
+
+
+def test_series_in_prometheus() -> None:
+    labels = {"http_route": "/a", "job": "shop/orders", "instance": "1"}
+    assert world([point("duration", "s", "histogram", {"http.route": "/a"}, bounds=(0.25, 1))]) == {
+        "duration_seconds_bucket": [labels | {"le": edge} for edge in ("0.25", "1", "+Inf")],
+        "duration_seconds_sum": [labels],
+        "duration_seconds_count": [labels],
+        "target_info": [{"job": "shop/orders", "instance": "1", "service_version": "2"}],
+    }
+
+
+def point(
+    name: str,
+    unit: str,
+    kind: str,
+    attributes: Labels | None = None,
+    *,
+    monotonic: bool = False,
+    bounds: tuple[float, ...] = (),
+) -> Point:
+    about = {"service.namespace": "shop", "service.name": "orders", "service.instance.id": "1", "service.version": "2"}
+    scope = Scope("test", "")
+    return Point(name, unit, kind, monotonic, attributes or {}, 1, 1, 1, bounds, (), (), 0, 1, about, scope)
+
+
+SERIES: dict[str, list[Labels]] = {
+    "requests_count": [{"job": "a", "route": "/x", "code": "200"}, {"job": "a", "route": "/x", "code": "502"}],
+    "requests_bucket": [{"job": "a", "route": "/x", "code": "200", "le": "0.25"}],
+    "calls_count": [{"job": "a", "server": "b"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("expression", "labels"),
+    [
+        ('sum(rate(requests_count{code=~"5.."}[5m]))', set()),
+        ("sum by (job, route) (rate(requests_count[5m]))", {"job", "route"}),
+        ("histogram_quantile(0.9, sum by (route, le) (rate(requests_bucket[5m])))", {"route"}),
+        ("sum by (job) (requests_count) / sum by (job) (calls_count) > 2", {"job"}),
+        ("sum by (job) (requests_count) unless sum by (job) (calls_count offset 5m)", {"job"}),
+        ("1 - (sum(calls_count) or vector(0)) / 2", set()),
+        ("time() - max by (job) (timestamp(calls_count))", {"job"}),
+        ('absent_over_time(calls_count{job="a"}[1d])', set()),
+    ],
+)
+def test_good_queries(expression: str, labels: set[str]) -> None:
+    query = Query(expression, SERIES)
+    assert (query.faults, query.labels(), bool(query.result)) == ([], labels, True)
+
+
+@pytest.mark.parametrize(
+    ("expression", "fault"),
+    [
+        ("rate(request_count[5m])", "there is no metric request_count"),
+        ('requests_count{method="GET"}', "requests_count has no label method"),
+        ('requests_count{method!="GET"}', "requests_count has no label method"),
+        ('requests_count{code="500"}', 'no requests_count has code="500"'),
+        ('requests_bucket{le="0.3"}', 'no requests_bucket has le="0.3"'),
+        ('requests_count{code!~"..."}', 'no requests_count has code!~"..."'),
+        ("sum by (method) (requests_count)", "no label method in requests_count"),
+        ("requests_count / calls_count", "the sides have no labels in common: "),
+        ("sum by (job) (requests_count) / sum(calls_count)", "the sides have no labels in common: "),
+        ("histogram_quantile(0.9, sum by (route) (requests_bucket))", "needs the label le: "),
+    ],
+)
+def test_bad_queries(expression: str, fault: str) -> None:
+    first, *_ = Query(expression, SERIES).faults
+    assert first.startswith(fault)
+
+
+# What Prometheus says.
+
+
+def test_the_rules_and_their_tests_pass(project: Path, promtool: Promtool) -> None:
+    folder = rules_file(project).parent
+    for arguments in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts.test.yaml", "objectives.test.yaml"]):
+        done = promtool(*arguments, folder=folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rule", "fault"),
+    [
+        ("failed:rate5m / job:http_server_requests:rate5m >", "failed:rate30m / job:http_server_requests:rate30m >"),
+        ("> 14.4 * 0.001", "> 14 * 0.001"),
+        ("> 6 * 0.01\n", "> 6.2 * 0.01\n"),
+        ("* 3600 >= 10", "* 3600 >= 9"),
+        ('"5..", job=~"(.+/)?order-service"}[3d]', '"[45]..", job=~"(.+/)?order-service"}[3d]'),
+        ("sum by (job) (rate(", "sum by (job) (deriv("),
+        ('target_info{job=~"(.+/)?order-service"}[10m]', 'target_info{job=~"(.+/)?order-service"}[1h]'),
+        (" unless otel_sdk_processor_span_processed_total offset 15m", " > 1e9"),
+    ],
+)
+def test_a_fault_in_the_rules_is_found(rule: str, fault: str, bake: Bake, promtool: Promtool, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(rules_file(bake()).parent, tmp_path / "prometheus"))
+    path = folder / "alerts.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert rule in text
+    path.write_text(text.replace(rule, fault), encoding="utf-8")
+    assert promtool("check", "rules", "alerts.yaml", folder=folder).returncode == 0
+    done = promtool("test", "rules", "alerts.test.yaml", "objectives.test.yaml", folder=folder)
+    assert done.returncode == 1
+    assert "FAILED" in done.stdout + done.stderr
+
+
+def test_every_alert_has_its_entry_in_the_runbook(project: Path) -> None:
+    groups = yaml.safe_load(rules_file(project).read_text(encoding="utf-8"))["groups"]
+    names = {
+        rule["alert"]: rule["annotations"]["runbook"] for group in groups for rule in group["rules"] if "alert" in rule
+    }
+    text = (project / "docs/alerts.md").read_text(encoding="utf-8")
+    entries = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+    assert names.keys() == entries.keys() - {"Objectives"}
+    for name, anchor in names.items():
+        assert anchor == f"docs/alerts.md#{name.lower()}"
+        assert re.findall(r"^\*\*(.+?)\*\*: ", entries[name], re.MULTILINE) == [
+            "Means",
+            "First look",
+            "Likely causes",
+            "Cure",
+        ]
+    linked = set(re.findall(r"\]\(#([\w-]+)\)", text))
+    headings = {title.lower().replace(" ", "-") for title in re.findall(r"^##+ (.+)$", text, re.MULTILINE)}
+    assert linked <= headings
+
+
+def test_the_latency_objective_is_a_bucket_s_edge(project: Path) -> None:
+    edges = set(re.findall(r'le="([^"]+)"', rules_file(project).read_text(encoding="utf-8")))
+    assert edges == {"0.25"}
+    assert {float(edge) for edge in edges} < set(METRICS["http.server.request.duration"].bounds)
+
+
+# What Grafana says.
+
+NOT_IN_THE_MODEL = {"definition", "step", "textFormat", "titleFormat"}
+"""What the data source for Prometheus reads of variables and annotations."""
+
+
+def test_grafana_knows_every_setting(project: Path) -> None:
+    register_default_plugins()
+    given = dashboard(project).json
+    understood = json.loads(JSONEncoder().encode(grafana.Dashboard.from_json(given)))
+    assert list(differences(given, understood)) == []
+
+
+def differences(given: Any, understood: Any, path: str = "") -> Iterator[str]:
+    if isinstance(given, dict) and isinstance(understood, dict):
+        for key, value in given.items():
+            if key in understood:
+                yield from differences(value, understood[key], f"{path}.{key}")
+            elif key not in NOT_IN_THE_MODEL:
+                yield f"{path}.{key} is not known"
+    elif isinstance(given, list) and isinstance(understood, list) and len(given) == len(understood):
+        for index, (one, other) in enumerate(zip(given, understood, strict=True)):
+            yield from differences(one, other, f"{path}[{index}]")
+    elif given != understood:
+        yield f"{path}: {given!r} is taken for {understood!r}"
+
+
+def test_the_dashboard_is_well_made(project: Path) -> None:
+    made = dashboard(project)
+    panels = list(made.panels())
+    identities = [panel["id"] for panel in panels]
+    assert len(set(identities)) == len(identities)
+    titles = [panel["title"] for panel in panels if panel["type"] != "row"]
+    assert len(set(titles)) == len(titles)
+    known = {value for name, value in vars(units).items() if isinstance(value, str) and not name.startswith("_")}
+    prometheus = {"type": "prometheus", "uid": "${datasource}"}
+    for panel in panels:
+        if panel["type"] == "row":
+            continue
+        assert panel["description"].endswith("."), panel["title"]
+        if panel["type"] == "text":
+            continue
+        assert panel["fieldConfig"]["defaults"]["unit"] in known
+        references = [target["refId"] for target in panel["targets"]]
+        assert len(set(references)) == len(references)
+        assert [target["datasource"] for target in panel["targets"]] == [prometheus] * len(references)
+        assert all(target["legendFormat"] for target in panel["targets"])
+    assert {variable["query"] for variable in made.variables.values() if variable["type"] == "datasource"} == {
+        "prometheus",
+        "tempo",
+        "loki",
+    }
+
+
+def test_panels_lie_side_by_side(project: Path) -> None:
+    made = dashboard(project)
+    for shown in (made.json["panels"], *(panel["panels"] for panel in made.json["panels"] if panel.get("panels"))):
+        boxes = [panel["gridPos"] for panel in shown]
+        assert all(box["x"] >= 0 and box["x"] + box["w"] <= 24 for box in boxes)
+        for one, other in combinations(boxes, 2):
+            apart = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
+            assert apart or one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"], (one, other)
+
+
+def test_every_variable_exists_and_is_used(project: Path) -> None:
+    made = dashboard(project)
+    used = set(re.findall(r"\$\{?(\w+(?:\.\w+)*)", made.text))
+    assert {name for name in used if not BUILT_IN.fullmatch(name)} == made.variables.keys()
+
+
+def test_links_lead_to_traces_and_logs(project: Path) -> None:
+    links = re.findall(r"/explore\?[^\")]+", dashboard(project).text)
+    assert len(links) >= 5
+    for link in links:
+        query = parse_qs(urlsplit(link).query)
+        pane = json.loads(query["panes"][0])["a"]
+        assert query["schemaVersion"] == ["1"]
+        assert pane["datasource"] in ("${tempo}", "${loki}")
+        (asked,) = pane["queries"]
+        assert "order-service" in asked.get("query", asked.get("expr"))
+
+
+def test_no_two_services_share_a_dashboard(bake: Bake) -> None:
+    slugs = ["orders", "o" * 40, "o" * 41, "o" * 63, "o" * 62 + "p"]
+    made = [dashboard(bake(project_slug=slug, package_name="orders_of_us")).json for slug in slugs]
+    assert [found["title"] for found in made] == slugs
+    identities = [found["uid"] for found in made]
+    assert len(set(identities)) == len(slugs)
+    assert identities[:2] == slugs[:2]
+    assert all(re.fullmatch("[a-z0-9-]{1,40}", identity) for identity in identities)
