@@ -28,6 +28,8 @@ CODE = ("framework", "otlp_protocol", "decorator_style")
 COMMON = """
     .cookiecutter.json .env.example .gitignore Makefile README.md pyproject.toml docs/telemetry.md
     src/order_service/__init__.py src/order_service/app.py src/order_service/checkout.py
+    src/order_service/doctor/__init__.py src/order_service/doctor/__main__.py src/order_service/doctor/delivery.py
+    src/order_service/doctor/packages.py src/order_service/doctor/setup.py src/order_service/doctor/variables.py
     src/order_service/environment.py src/order_service/logs.py src/order_service/messages.py
     src/order_service/orders.py src/order_service/payments.py src/order_service/problems.py
     src/order_service/propagation.py src/order_service/routes.py src/order_service/settings.py
