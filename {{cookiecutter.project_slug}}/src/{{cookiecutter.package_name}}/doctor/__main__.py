@@ -46,7 +46,8 @@ CHECKS = (
 )
 DELIVERY = Check("delivery", "an empty export of each signal was accepted", delivery.check_delivery)
 # Read by the libraries below OpenTelemetry, and worth a look when something goes elsewhere.
-AROUND = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "PYTHONPATH")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+AROUND = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PYTHONPATH", *PROXIES, *(name.lower() for name in PROXIES))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,6 +101,8 @@ def run(check: Check, setup: Setup) -> list[tuple[str, Finding]]:
 def configuration(setup: Setup) -> list[dict[str, str]]:
     """Return each variable that is set or has a default here, with where its value comes from; secrets are masked."""
     known = packages.known_variables() | setup.own.keys() | setup.refused.keys() | set(AROUND)
+    protocol = environment.protocol("TRACES", setup.used)
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://localhost:{environment.PORTS[protocol]}"}
     rows = []
     for name in sorted(known | {name for name in setup.given if name.startswith("OTEL_")}):
         value = setup.given.get(name, "").strip()
@@ -110,7 +113,7 @@ def configuration(setup: Setup) -> list[dict[str, str]]:
         elif any(fault.variable == name for fault in setup.faults):
             value, source = used or "-", "instead of a wrong value"
         elif not value:
-            value, source = used, "default"
+            value, source = used or endpoint.get(name, ""), "default"
         if value:
             # Nobody reads an unknown one, so nobody can say what it holds.
             rows.append({"variable": name, "value": masked(name, value) if name in known else "****", "source": source})

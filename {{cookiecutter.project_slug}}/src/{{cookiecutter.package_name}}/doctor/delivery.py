@@ -87,7 +87,7 @@ def _nothing(signal: str) -> Any:
 
 
 def _over_http(target: Target) -> Answer:
-    """Let the exporter send with a session that keeps the first answer, and ends the exporter's attempts there."""
+    """Let the exporter send with a session that keeps the first answer, and lets it try no more."""
     import requests
 
     session = _session_of_provider(target.signal) or requests.Session()
@@ -98,13 +98,17 @@ def _over_http(target: Target) -> Answer:
             seen.append(_read_response(send(*arguments, **options)))
         except Exception as failure:
             seen.append(_read_failure(failure))
-        raise StopIteration  # no failure that the exporter would try again after
+        raise _Seen
 
     session.request = once  # type: ignore[method-assign]
     exporter = _exporter(target, session=session)
     exporter.export(_nothing(target.signal))
     exporter.shutdown()
     return seen[0]
+
+
+class _Seen(Exception):
+    """Ends the attempts of the exporter, which goes on after failures of a connection only."""
 
 
 def _session_of_provider(signal: str) -> Any:
@@ -162,21 +166,19 @@ def _read_failure(failure: BaseException) -> Answer:
 
 def _causes(failure: BaseException) -> set[str]:
     """Return the names of all exceptions that led to this one."""
-    names, waiting, seen = set(), [failure], set()
+    seen: list[BaseException] = []
+    waiting = [failure]
     while waiting:
         cause = waiting.pop()
-        if id(cause) not in seen:
-            seen.add(id(cause))
-            names.update(kind.__name__ for kind in type(cause).__mro__)
-            inner = (*cause.args, cause.__cause__, cause.__context__, getattr(cause, "reason", None))
-            waiting += [item for item in inner if isinstance(item, BaseException)]
-    return names
+        seen.append(cause)
+        inner = (*cause.args, cause.__cause__, cause.__context__, getattr(cause, "reason", None))
+        waiting += [item for item in inner if isinstance(item, BaseException) and item not in seen]
+    return {kind.__name__ for cause in seen for kind in type(cause).__mro__}
 
 
 def _over_grpc(target: Target) -> Answer:
     """Call the exporter's own stub: `export` would try again, and keep the reason to itself."""
-    import grpc
-
+    grpc: Any = importlib.import_module("grpc")
     exporter = _exporter(target)
     try:
         request = exporter._translate_data(_nothing(target.signal))

@@ -31,6 +31,7 @@ AGENTS = {"ddtrace": "Datadog", "newrelic": "New Relic", "elasticapm": "Elastic 
 AUTO = "opentelemetry.instrumentation.auto_instrumentation"
 
 
+@cache
 def installed() -> dict[str, Distribution]:
     """Return what is installed by its name; of two with one name the one that is imported."""
     found: dict[str, Distribution] = {}
@@ -58,17 +59,18 @@ def check_lockstep(setup: Setup) -> Iterator[Finding]:
     """Hold each OpenTelemetry package against what the others ask of it: they are released together."""
     packages = {name: found for name, found in installed().items() if name.startswith("opentelemetry-")}
     for name, distribution in sorted(packages.items()):
-        for text in distribution.requires or []:
-            wanted = Requirement(text)
+        for wanted in map(Requirement, filter(_is_ours, distribution.requires or [])):
             other = packages.get(canonicalize_name(wanted.name))
-            optional = "extra" in str(wanted.marker or "")
             if other is None:
-                missing = wanted.name.startswith("opentelemetry-") and not optional
-                if missing and (wanted.marker is None or wanted.marker.evaluate()):
+                if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
                     yield error(name, f"{name} {distribution.version} needs {wanted.name}, which is missing", _SYNC)
             elif not wanted.specifier.contains(other.version, prereleases=True):
                 message = f"{name} {distribution.version} needs {wanted.name}{wanted.specifier}, not {other.version}"
                 yield error(wanted.name, message, _SYNC)
+
+
+def _is_ours(requirement: str) -> bool:
+    return requirement.startswith("opentelemetry-")
 
 
 _SYNC = "install what pyproject.toml says: `make install`, or `uv sync`"

@@ -7,7 +7,7 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies, proxy_bypass
 
 from .. import environment
 from .packages import known_variables
@@ -15,8 +15,8 @@ from .setup import Finding, Setup, error, masked, warning
 
 WITHOUT_EFFECT = {
     "OTEL_LOG_LEVEL": ("nobody reads it", "LOG_LEVEL"),
-    "OTEL_BSP_EXPORT_TIMEOUT": ("it is read, then ignored", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"),
-    "OTEL_BLRP_EXPORT_TIMEOUT": ("it is read, then ignored", "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"),
+    "OTEL_BSP_EXPORT_TIMEOUT": ("read, then ignored", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"),
+    "OTEL_BLRP_EXPORT_TIMEOUT": ("read, then ignored", "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"),
     "OTEL_EXPORTER_PROMETHEUS_HOST": ("the Prometheus exporter is not installed", "OTLP to a collector"),
     "OTEL_EXPORTER_PROMETHEUS_PORT": ("the Prometheus exporter is not installed", "OTLP to a collector"),
     "OTEL_EXPORTER_ZIPKIN_ENDPOINT": ("the Zipkin exporter is not installed", "OTLP to a collector"),
@@ -99,11 +99,10 @@ def check_paths(setup: Setup) -> Iterator[Finding]:
                 yield warning(target.variable, f"gRPC drops the path {path}", "leave it out")
         elif not target.is_for_one_signal:
             if suffix:
-                doubled = f"{path.rstrip('/')}/v1/{signal}"
                 cure = f"leave {suffix[0]} out, or set OTEL_EXPORTER_OTLP_{suffix[1].upper()}_ENDPOINT"
-                yield error(target.variable, f"/v1/{signal} is appended, which gives {doubled}", cure)
+                yield error(target.variable, f"the exporters append it, which gives {path}/v1/traces", cure)
             if target.url.query or target.url.fragment:
-                yield error(target.variable, f"/v1/{signal} is appended behind the query", "leave the query out")
+                yield error(target.variable, "the exporters append /v1/traces to the query", "leave the query out")
         elif suffix and suffix[1] != signal:
             yield error(target.variable, f"{signal} go to {path}", f"the path is /v1/{signal}")
         elif not path.strip("/"):
@@ -211,12 +210,12 @@ def check_config_file(setup: Setup) -> Iterator[Finding]:
 
 def check_proxies(setup: Setup) -> Iterator[Finding]:
     """Find a proxy between the service and a receiver on the same machine."""
-    proxies = getproxies_environment()
+    proxies = getproxies()
     for target in setup.targets():
         host, scheme = target.url.hostname or "", target.url.scheme
         proxy = scheme if scheme in proxies else "all"
         local = host in ("localhost", "::1") or host.startswith("127.")
-        if local and proxy in proxies and not proxy_bypass_environment(host, proxies):
+        if local and proxy in proxies and not proxy_bypass(host):
             message = f"what goes to {host} goes to the proxy instead"
             yield error(f"{proxy.upper()}_PROXY", message, f"NO_PROXY={host}")
 
