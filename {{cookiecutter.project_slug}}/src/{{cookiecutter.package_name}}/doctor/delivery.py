@@ -6,6 +6,7 @@ import importlib
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import entry_points
 from threading import Thread
 from typing import Any
@@ -39,6 +40,9 @@ _BROKEN = ("the connection was broken", "is that the port of an OTLP receiver, a
 def check_delivery(setup: Setup) -> Iterator[Finding]:
     """Export nothing, once for each signal, all at the same time; signals with the same answer are one finding."""
     answers: dict[Target, Answer] = {}
+    for target in setup.targets():
+        with suppress(ImportError):  # the check of exporters names the package
+            _load(target)  # here, since an import by several threads at once leaves half a module behind
     threads = [Thread(target=_ask, args=(target, answers), daemon=True) for target in setup.targets()]
     deadline = time.monotonic() + DEADLINE
     for thread in threads:
@@ -73,11 +77,12 @@ def _ask(target: Target, answers: dict[Target, Answer]) -> None:
         answers[target] = (f"the exporter does not start: {type(failure).__name__}", "see the errors above")
 
 
-def _exporter(target: Target, **options: Any) -> Any:
+def _load(target: Target) -> tuple[Any, Any]:
+    """Return the exporter's class and the library that it sends with."""
     module, name = _EXPORTERS[target.signal]
     package = environment.PROTOCOLS[target.protocol].replace("_", ".")
-    module = f"opentelemetry.exporter.{package}.{module}"
-    return getattr(importlib.import_module(module), name)(timeout=DEADLINE, **options)
+    library = importlib.import_module("grpc" if target.protocol == "grpc" else "requests")
+    return getattr(importlib.import_module(f"opentelemetry.exporter.{package}.{module}"), name), library
 
 
 def _nothing(signal: str) -> Any:
@@ -88,20 +93,19 @@ def _nothing(signal: str) -> Any:
 
 def _over_http(target: Target) -> Answer:
     """Let the exporter send with a session that keeps the first answer, and lets it try no more."""
-    import requests
-
+    exporter_class, requests = _load(target)
     session = _session_of_provider(target.signal) or requests.Session()
     send, seen = session.request, []
 
-    def once(*arguments: Any, **options: Any) -> requests.Response:
+    def once(*arguments: Any, **options: Any) -> Any:
         try:
             seen.append(_read_response(send(*arguments, **options)))
         except Exception as failure:
             seen.append(_read_failure(failure))
         raise _Seen
 
-    session.request = once  # type: ignore[method-assign]
-    exporter = _exporter(target, session=session)
+    session.request = once
+    exporter = exporter_class(timeout=DEADLINE, session=session)
     exporter.export(_nothing(target.signal))
     exporter.shutdown()
     return seen[0]
@@ -144,23 +148,18 @@ def _read_response(response: Any) -> Answer:
 
 
 def _read_failure(failure: BaseException) -> Answer:
-    import requests
-
-    if isinstance(failure, requests.exceptions.Timeout):
-        return _LATE
-    if isinstance(failure, requests.exceptions.ProxyError):
-        return ("the proxy does not work", "NO_PROXY, or another HTTPS_PROXY")
-    if isinstance(failure, requests.exceptions.SSLError):
-        return _TLS
     causes = _causes(failure)
-    if causes & {"NameResolutionError", "gaierror"}:
-        return _NO_HOST
-    if "ConnectionRefusedError" in causes:
-        return _REFUSED
-    if causes & {"BadStatusLine", "RemoteDisconnected", "InvalidHeader"}:
-        return _OTHER_PROTOCOL
-    if isinstance(failure, OSError) and "ConnectionError" in causes:
-        return _BROKEN
+    for names, answer in (
+        ({"ProxyError"}, ("the proxy does not work", "NO_PROXY, or another HTTPS_PROXY")),
+        ({"SSLError"}, _TLS),
+        ({"NameResolutionError", "gaierror"}, _NO_HOST),
+        ({"ConnectionRefusedError"}, _REFUSED),
+        ({"Timeout"}, _LATE),
+        ({"BadStatusLine", "RemoteDisconnected"}, _OTHER_PROTOCOL),
+        ({"ConnectionError"}, _BROKEN),
+    ):
+        if causes & names:
+            return answer
     return (f"the export fails: {type(failure).__name__}", "see the errors above")
 
 
@@ -178,8 +177,8 @@ def _causes(failure: BaseException) -> set[str]:
 
 def _over_grpc(target: Target) -> Answer:
     """Call the exporter's own stub: `export` would try again, and keep the reason to itself."""
-    grpc: Any = importlib.import_module("grpc")
-    exporter = _exporter(target)
+    exporter_class, grpc = _load(target)
+    exporter = exporter_class(timeout=DEADLINE)
     try:
         request = exporter._translate_data(_nothing(target.signal))
         exporter._client.Export(request=request, metadata=exporter._headers, timeout=DEADLINE)
