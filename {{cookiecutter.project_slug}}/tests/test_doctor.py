@@ -12,11 +12,9 @@ import socket
 import subprocess
 import sys
 import time
-# % if cookiecutter.otlp_protocol == "grpc"
-from concurrent.futures import ThreadPoolExecutor
-# % endif
 from collections.abc import Callable, Iterator
 # % if cookiecutter.otlp_protocol == "grpc"
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 # % else
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -116,10 +114,7 @@ FAULTS: list[tuple[dict[str, str], str, str, str]] = [
     ),
     ({"OTEL_EXPORTER_OTLP_INSECURE": "false"}, "warning", "OTEL_EXPORTER_OTLP_INSECURE", "https:// in the endpoint"),
     (
-        {
-            **HTTPS,
-            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": "FOLDER/both.pem",
-        },
+        {**HTTPS, "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": "FOLDER/both.pem"},
         "error",
         "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
         "OTEL_EXPORTER_OTLP_CERTIFICATE",

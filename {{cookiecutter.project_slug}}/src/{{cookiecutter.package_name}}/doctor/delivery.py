@@ -30,7 +30,8 @@ ACCEPTED: Answer = ("", "")
 _REFUSED = ("connection refused: nothing listens there", "start a collector there, or name another endpoint")
 _NO_HOST = ("there is no such host", "a host name that this machine can resolve")
 _LATE = (f"no answer within {DEADLINE:g} s", "is a firewall or a proxy in between, or the receiver busy?")
-_TLS = ("TLS failed", "https:// wants a receiver with TLS; its CA goes into {certificate}")
+_UNTRUSTED = ("the receiver's certificate is not trusted, or not for this host", "its CA goes into {certificate}")
+_TLS = ("TLS failed: the receiver does not seem to speak it", "http:// in the endpoint, or TLS in the receiver")
 _LOGIN = ("the receiver refuses the credentials", "credentials as the receiver wants them, in {headers}")
 _OTHER_PROTOCOL = ("what answers does not speak {protocol}", "{protocol} is on port {port}; or {variable}={other}")
 _BUSY = ("the receiver is not available now", "look at the receiver's own log: overloaded, or without its backend")
@@ -151,11 +152,13 @@ def _read_failure(failure: BaseException) -> Answer:
     causes = _causes(failure)
     for names, answer in (
         ({"ProxyError"}, ("the proxy does not work", "NO_PROXY, or another HTTPS_PROXY")),
+        ({"SSLCertVerificationError"}, _UNTRUSTED),
         ({"SSLError"}, _TLS),
         ({"NameResolutionError", "gaierror"}, _NO_HOST),
         ({"ConnectionRefusedError"}, _REFUSED),
         ({"Timeout"}, _LATE),
-        ({"BadStatusLine", "RemoteDisconnected"}, _OTHER_PROTOCOL),
+        ({"ConnectionResetError", "BrokenPipeError"}, _BROKEN),
+        ({"BadStatusLine"}, _OTHER_PROTOCOL),
         ({"ConnectionError"}, _BROKEN),
     ):
         if causes & names:
@@ -192,12 +195,13 @@ def _over_grpc(target: Target) -> Answer:
 def _read_status(code: Any, details: str) -> Answer:
     text = details.lower()
     for words, answer in (
-        (("http1", "http/1", "status: 4", "frame of type", "frame too large"), _OTHER_PROTOCOL),
+        (("http/2", "http1"), _OTHER_PROTOCOL),
         (("refused",), _REFUSED),
-        (("dns resolution", "name resolution", "not known"), _NO_HOST),
-        (("ssl", "tls", "handshake", "certificate"), _TLS),
+        (("lookup", "resol"), _NO_HOST),
+        (("certificate_verify_failed", "hostname verification"), _UNTRUSTED),
+        (("handshake",), _TLS),
         (("timed out", "timeout"), _LATE),
-        (("socket closed", "reset by peer", "broken pipe", "connection closed", "goaway"), _BROKEN),
+        (("closed", "reset", "broken"), _BROKEN),
     ):
         if code.name in ("UNAVAILABLE", "INTERNAL", "UNKNOWN") and any(word in text for word in words):
             return answer
