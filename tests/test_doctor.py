@@ -104,7 +104,7 @@ def test_a_receiver_in_trouble(kind: Callable[[], Trouble], message: str, protoc
     with TroubledReceiver(kind()) as receiver:
         began = monotonic()
         finding = flask.finding(receiver.environ(protocol))
-    assert monotonic() - began < 15  # the machine may be busy, but nothing is tried again
+    assert monotonic() - began < 20  # the machine may be busy, but nothing is waited for twice
     assert finding["check"] == "delivery"
     assert finding["message"].startswith("traces, metrics, logs to http://127.0.0.1:")
     assert message in finding["message"]
@@ -150,14 +150,13 @@ def test_another_vendor(flask: Doctor, tmp_path: Path) -> None:
 
 
 def test_under_opentelemetry_instrument(flask: Doctor) -> None:
-    """Its providers take up to half a minute to give up a dead receiver when a process ends; the doctor does not."""
-    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_PROTOCOL": HTTP}
-    program = str(flask.python.parent / "opentelemetry-instrument")
-    began = monotonic()
-    code, report = flask.report(environ, "--offline", before=(program,))
-    assert monotonic() - began < 15
-    assert code == 0
-    assert [finding["check"] for finding in found(report)] == ["doubles"]
+    """Its providers export when a process ends, and take half a minute to give up a dead receiver; not this process."""
+    with Receiver() as receiver:
+        program = str(flask.python.parent / "opentelemetry-instrument")
+        code, report = flask.report(receiver.environ(HTTP), "--offline", before=(program,))
+        assert code == 0
+        assert [finding["check"] for finding in found(report)] == ["doubles"]
+        assert receiver.deliveries == []
 
 
 def test_a_configuration_file_without_its_extra(flask: Doctor, tmp_path: Path) -> None:
