@@ -119,6 +119,17 @@ def test_the_port_of_the_other_protocol(protocol: str, other: str, flask: Doctor
     assert f"OTEL_EXPORTER_OTLP_PROTOCOL={other}" in finding["cure"]
 
 
+@pytest.mark.parametrize("protocol", [HTTP, GRPC])
+def test_a_proxy_in_front_of_this_machine(protocol: str, flask: Doctor) -> None:
+    with Receiver() as receiver:
+        environ = receiver.environ(protocol) | {"http_proxy": "http://127.0.0.1:9"}
+        code, report = flask.report(environ)
+        assert code == 1
+        assert [finding["check"] for finding in found(report)] == ["proxies", "delivery"]
+        assert flask.report(environ | {"no_proxy": "127.0.0.0/8"})[0] == 0
+        assert len(receiver.deliveries) == 3
+
+
 def installed_beside(folder: Path, name: str, version: str) -> dict[str, str]:
     """The environment in which this version comes first; only its metadata are there."""
     info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
@@ -134,6 +145,12 @@ def test_packages_out_of_lockstep(flask: Doctor, tmp_path: Path) -> None:
     messages = [finding["message"] for finding in found(report)]
     assert any(message.startswith("opentelemetry-sdk 1.") for message in messages)
     assert all(message.endswith("not 0.65b0") for message in messages)
+
+
+def test_a_package_that_was_never_released_with_the_others(flask: Doctor, tmp_path: Path) -> None:
+    finding = flask.finding(installed_beside(tmp_path, "opentelemetry-exporter-otlp", "1.44.0"), "--offline")
+    assert (finding["check"], finding["level"]) == ("lockstep", "error")
+    assert "opentelemetry-exporter-otlp 1.44.0 stands beside opentelemetry-sdk 1." in finding["message"]
 
 
 def test_an_instrumentation_that_switches_itself_off(flask: Doctor, tmp_path: Path) -> None:

@@ -202,7 +202,20 @@ FAULTS: list[tuple[dict[str, str], str, str, str]] = [
         "OTEL_TRACES_EXPORTER",
         "otlp",
     ),
-    ({"HTTP_PROXY": "http://proxy:3128"}, "error", "HTTP_PROXY", "NO_PROXY=localhost"),
+    ({"http_proxy": "http://proxy:3128"}, "error", "http_proxy", "=localhost"),
+    (
+        {
+            "http_proxy": "http://proxy:3128",
+            "no_proxy": "collector,10.0.0.0/8",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1",
+        },
+        "error",
+        "http_proxy",
+        "=127.0.0.1",
+    ),
+    # % if cookiecutter.framework == "django"
+    ({"DATABASE_URL": "postgresql://user:password@[host/orders"}, "error", "settings.py", "DATABASE_URL"),
+    # % endif
     ({"OTEL_RESOURCE_ATTRIBUTES": "team"}, "error", "OTEL_RESOURCE_ATTRIBUTES", "key=value"),
     (
         {"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment=x"},
@@ -257,7 +270,7 @@ def test_a_fault_is_found_and_nothing_else(
             "OTEL_COLLECTOR_PORT_4317_TCP_ADDR": "10.0.0.1",
             "OTEL_RESOURCE_ATTRIBUTES_POD_NAME": "orders-1",
         },
-        {"HTTP_PROXY": "http://proxy:3128", "NO_PROXY": "localhost", "OTEL_TRACES_EXPORTER": "console"},
+        {"http_proxy": "http://proxy:3128", "no_proxy": "localhost", "OTEL_TRACES_EXPORTER": "console"},
     ],
     ids=["defaults", "production", "proxy"],
 )

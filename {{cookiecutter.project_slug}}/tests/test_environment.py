@@ -38,6 +38,7 @@ def test_defaults_fill_what_is_not_set() -> None:
         ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/json", "{{ cookiecutter.otlp_protocol }}"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "http://collector:4318"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:43l8", None),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:43l8", None),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http:///v1/traces", None),
         ("OTEL_PYTHON_EXCLUDED_URLS", "(health", environment.DEFAULTS["OTEL_PYTHON_EXCLUDED_URLS"]),
         ("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST", "x-.*,*", None),

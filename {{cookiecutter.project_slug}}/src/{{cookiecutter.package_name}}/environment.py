@@ -198,7 +198,8 @@ def _check_otlp(environ: MutableMapping[str, str]) -> list[Fault]:
         endpoint = environ.get(f"{prefix}ENDPOINT", "")
         if endpoint and not endpoint.lower().startswith(("http://", "https://")):
             allowed = "a URL that begins with http:// or https://, which turns TLS on"
-            used = f"http://{endpoint.rpartition('://')[2]}"
+            url = f"http://{endpoint.rpartition('://')[2]}"
+            used = url if _has_host(url) else None
             faults.append(Fault(f"{prefix}ENDPOINT", endpoint, allowed, used, secret=_may_hold_a_secret(endpoint)))
         elif endpoint and not _has_host(endpoint):
             allowed = "a URL with a host and, behind a colon, a port number"

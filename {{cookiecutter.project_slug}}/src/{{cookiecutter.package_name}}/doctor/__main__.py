@@ -127,7 +127,7 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
     rows = [(row["variable"], row["source"], row["value"]) for row in report["configuration"]]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for variable, source, value in rows:
-        yield f"{variable:<{widths[0]}}  {source:<{widths[1]}}  {value}"
+        yield f"{variable:<{widths[0]}}  {source:<{widths[1]}}  {value if value.isprintable() else ascii(value)}"
     yield ""
     for check in report["checks"]:
         subject = f"{check['variable']}: " if check["variable"] else ""
@@ -146,6 +146,7 @@ def _version(package: str) -> str:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     code = main()
     sys.stdout.flush()
     os._exit(code)  # a thread that still waits for a name server, or a provider's own exit, would hold the process

@@ -57,16 +57,26 @@ def known_variables() -> frozenset[str]:
 
 def check_lockstep(setup: Setup) -> Iterator[Finding]:
     """Hold each OpenTelemetry package against what the others ask of it: they are released together."""
-    packages = {name: found for name, found in installed().items() if name.startswith("opentelemetry-")}
+    packages = {name: found for name, found in installed().items() if _is_ours(name)}
+    wrong = set()
     for name, distribution in sorted(packages.items()):
         for wanted in map(Requirement, filter(_is_ours, distribution.requires or [])):
             other = packages.get(canonicalize_name(wanted.name))
+            needs = f"{name} {distribution.version} needs {wanted.name}"
             if other is None:
                 if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
-                    yield error(name, f"{name} {distribution.version} needs {wanted.name}, which is missing", _SYNC)
+                    yield error(name, f"{needs}, which is missing", _SYNC)
             elif not wanted.specifier.contains(other.version, prereleases=True):
-                message = f"{name} {distribution.version} needs {wanted.name}{wanted.specifier}, not {other.version}"
-                yield error(wanted.name, message, _SYNC)
+                wrong |= {name, canonicalize_name(wanted.name)}
+                yield error(wanted.name, f"{needs}{wanted.specifier}, not {other.version}", _SYNC)
+    sdk = packages["opentelemetry-sdk"].version
+    for name in sorted(packages.keys() - wrong):
+        # An exporter would be content with an SDK that is a little newer; such a pair was never released.
+        if _CORE.fullmatch(name) and packages[name].version != sdk:
+            yield error(name, f"{name} {packages[name].version} stands beside opentelemetry-sdk {sdk}", _SYNC)
+
+
+_CORE = re.compile("opentelemetry-(api|proto|exporter-otlp(-proto-(common|grpc|http))?)")
 
 
 def _is_ours(requirement: str) -> bool:

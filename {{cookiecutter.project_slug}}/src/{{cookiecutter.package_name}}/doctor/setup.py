@@ -65,14 +65,15 @@ class Setup:
     """The service's own variables, with their defaults."""
     refused: Mapping[str, str]
     """Those of them that stop the start, with what is allowed."""
+    failure: str
+    """The kind of exception that settings.py ends with, if any."""
 
     @classmethod
     def of_process(cls) -> Setup:
         """Prepare the environment of this process as the service does, and return what came of it."""
         given = dict(os.environ)
         faults = environment.prepare(os.environ)
-        own, refused = _read_own()
-        return cls(given, os.environ, faults, own, refused)
+        return cls(given, os.environ, faults, *_read_own())
 
     def is_given(self, variable: str) -> bool:
         """Say whether the variable is set; empty is the same as not set."""
@@ -112,13 +113,15 @@ def masked(variable: str, value: str) -> str:
     return value
 
 
-def _read_own() -> tuple[Mapping[str, str], Mapping[str, str]]:
+def _read_own() -> tuple[Mapping[str, str], Mapping[str, str], str]:
     """Run settings.py, which stops at the first wrong value, without that one until it has no objection left."""
     refused: dict[str, str] = {}
     while True:
         try:
-            return runpy.run_path(str(Path(__file__).parents[1] / "settings.py"))["DEFAULTS"], refused
+            return runpy.run_path(str(Path(__file__).parents[1] / "settings.py"))["DEFAULTS"], refused, ""
         except SystemExit as stop:
             name = str(stop).partition("=")[0]
             del os.environ[name]
             refused[name] = str(stop).rpartition("Allowed: ")[2].rstrip(".")
+        except Exception as failure:  # its text may hold what nobody should read
+            return {}, refused, type(failure).__name__

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import ipaddress
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from urllib.request import getproxies, proxy_bypass
 
 from .. import environment
 from .packages import known_variables
@@ -57,6 +58,8 @@ def check_values(setup: Setup) -> Iterator[Finding]:
 
 def check_own(setup: Setup) -> Iterator[Finding]:
     """Report what settings.py refuses."""
+    if setup.failure:
+        yield error("settings.py", f"stops the service with a {setup.failure}", "look at DATABASE_URL first")
     for variable, allowed in setup.refused.items():
         value = masked(variable, setup.given[variable])
         yield error(variable, f"{value!r} is wrong: the service does not start", f"allowed: {allowed}")
@@ -210,14 +213,24 @@ def check_config_file(setup: Setup) -> Iterator[Finding]:
 
 def check_proxies(setup: Setup) -> Iterator[Finding]:
     """Find a proxy between the service and a receiver on the same machine."""
-    proxies = getproxies()
     for target in setup.targets():
         host, scheme = target.url.hostname or "", target.url.scheme
-        proxy = scheme if scheme in proxies else "all"
+        if target.protocol == "grpc":  # knows no capital letters
+            names, exceptions = ["grpc_proxy", "https_proxy", "http_proxy"], ["no_grpc_proxy", "no_proxy"]
+        else:
+            names = [f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY"]
+            exceptions = ["no_proxy", "NO_PROXY"]
+        proxy = next(filter(setup.is_given, names), "")
+        spared = setup.given.get(next(filter(setup.is_given, exceptions), ""), "")
         local = host in ("localhost", "::1") or host.startswith("127.")
-        if local and proxy in proxies and not proxy_bypass(host):
-            message = f"what goes to {host} goes to the proxy instead"
-            yield error(f"{proxy.upper()}_PROXY", message, f"NO_PROXY={host}")
+        if proxy and local and not any(_spares(entry.strip(), host) for entry in spared.split(",")):
+            yield error(proxy, f"what goes to {host} goes to the proxy instead", f"{exceptions[-1]}={host}")
+
+
+def _spares(entry: str, host: str) -> bool:
+    with suppress(ValueError):  # not every host is an address, nor every entry a network
+        return ipaddress.ip_address(host) in ipaddress.ip_network(entry)
+    return entry in ("*", host)
 
 
 def check_resource(setup: Setup) -> Iterator[Finding]:
