@@ -34,8 +34,8 @@ COMMON = """
     src/order_service/orders.py src/order_service/payments.py src/order_service/problems.py
     src/order_service/propagation.py src/order_service/routes.py src/order_service/settings.py
     src/order_service/store.py src/order_service/telemetry.py
-    tests/__init__.py tests/conftest.py tests/test_docs.py tests/test_doctor.py tests/test_environment.py tests/test_orders.py
-    tests/test_process.py tests/test_propagation.py tests/test_telemetry.py
+    tests/__init__.py tests/conftest.py tests/test_docs.py tests/test_doctor.py tests/test_environment.py
+    tests/test_orders.py tests/test_process.py tests/test_propagation.py tests/test_telemetry.py
 """
 TRACING = "src/order_service/tracing.py tests/test_tracing.py"
 OF_ANSWER = {

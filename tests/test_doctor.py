@@ -148,9 +148,9 @@ def test_packages_out_of_lockstep(flask: Doctor, tmp_path: Path) -> None:
 
 
 def test_a_package_that_was_never_released_with_the_others(flask: Doctor, tmp_path: Path) -> None:
-    finding = flask.finding(installed_beside(tmp_path, "opentelemetry-exporter-otlp", "1.44.0"), "--offline")
+    finding = flask.finding(installed_beside(tmp_path, "opentelemetry-exporter-otlp-proto-grpc", "1.44.0"), "--offline")
     assert (finding["check"], finding["level"]) == ("lockstep", "error")
-    assert "opentelemetry-exporter-otlp 1.44.0 stands beside opentelemetry-sdk 1." in finding["message"]
+    assert "opentelemetry-exporter-otlp-proto-grpc 1.44.0 stands beside opentelemetry-sdk 1." in finding["message"]
 
 
 def test_an_instrumentation_that_switches_itself_off(flask: Doctor, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ gives one clear line, and the value that this service was generated with is used
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import math
 import os
@@ -119,6 +120,7 @@ def protocol(signal: str, environ: Mapping[str, str]) -> str:
     return (own or environ["OTEL_EXPORTER_OTLP_PROTOCOL"]).strip()
 
 
+@functools.cache
 def is_installed(kind: str, name: str) -> bool:
     """Say whether an installed package offers OpenTelemetry a part of this name, such as a `traces_exporter`."""
     return bool(importlib.metadata.entry_points(group=f"opentelemetry_{kind}", name=name))
