@@ -20,8 +20,10 @@ from importlib import import_module
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 # % endif
 from pathlib import Path
-# % if cookiecutter.otlp_protocol != "grpc"
-from threading import Thread
+# % if cookiecutter.otlp_protocol == "grpc"
+from threading import Event
+# % else
+from threading import Event, Thread
 # % endif
 from typing import Any
 from unittest.mock import patch
@@ -84,6 +86,7 @@ FAULTS: list[tuple[dict[str, str], str, str, str]] = [
     ({"OTEL_BSP_SCHEDULE_DELAY": "0"}, "error", "OTEL_BSP_SCHEDULE_DELAY", "above 0"),
     ({"OTEL_SPAN_EVENT_COUNT_LIMIT": "-1"}, "error", "OTEL_SPAN_EVENT_COUNT_LIMIT", "0 or more"),
     ({"OTEL_SDK_DISABLED": "1"}, "error", "OTEL_SDK_DISABLED", "true, false"),
+    ({"OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION": "yes"}, "error", "OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION", "true, false"),
     ({"OTEL_EXPORTER_OTLP_COMPRESSION": "zstd"}, "error", "OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
     ({"OTEL_BSP_MAX_QUEUE_SIZE": "100"}, "error", "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
     ({"OTEL_PYTHON_EXCLUDED_URLS": "(health"}, "error", "OTEL_PYTHON_EXCLUDED_URLS", "regular expressions"),
@@ -431,6 +434,19 @@ def test_a_receiver_that_is_silent_is_not_waited_for(
     (finding,) = findings(report)
     assert "traces, metrics, logs" in finding["message"]
     assert "no answer" in finding["message"]
+
+
+@pytest.mark.usefixtures("only_variables")
+def test_nothing_that_hangs_is_waited_for(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a name server: no timeout of an exporter ends that."""
+    answered = Event()
+    monkeypatch.setattr(delivery, "_ask", lambda target, answers: answered.wait(30))
+    monkeypatch.setattr(delivery, "DEADLINE", 0.1)
+    began = time.monotonic()
+    code, _ = doctor({})
+    answered.set()
+    assert time.monotonic() - began < 10
+    assert code == 1
 
 
 # % if cookiecutter.otlp_protocol == "grpc"

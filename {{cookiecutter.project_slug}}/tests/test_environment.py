@@ -51,6 +51,8 @@ def test_defaults_fill_what_is_not_set() -> None:
         ("OTEL_METRICS_EXEMPLAR_FILTER", "bogus", None),
         ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "abc", None),
         ("OTEL_SDK_DISABLED", "1", None),
+        ("OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION", "yes", None),
+        ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "exponential", None),
     ],
 )
 def test_a_wrong_value_is_named_and_replaced(variable: str, value: str, used: str | None) -> None:

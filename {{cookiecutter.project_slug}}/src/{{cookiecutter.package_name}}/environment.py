@@ -261,8 +261,15 @@ def _check_words(environ: MutableMapping[str, str]) -> list[Fault]:
         "OTEL_SDK_DISABLED": ("true", "false"),
         **{f"{prefix}INSECURE": ("true", "false") for prefix in OTLP},
         "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": ("true", "false"),
+        "OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION": ("true", "false"),
+        "OTEL_PYTHON_LOG_CODE_ATTRIBUTES": ("true", "false"),
+        "OTEL_PYTHON_LOG_CORRELATION": ("true", "false"),
         "OTEL_METRICS_EXEMPLAR_FILTER": ("trace_based", "always_on", "always_off"),
         "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": ("cumulative", "delta", "lowmemory"),
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": (
+            "explicit_bucket_histogram",
+            "base2_exponential_bucket_histogram",
+        ),
     }
     return [
         Fault(variable, environ[variable], ", ".join(allowed), None)
