@@ -17,7 +17,7 @@ from tests.otlp import GRPC, HTTP, Receiver
 from tests.processes.conftest import EXTRAS
 from tests.trouble import Trouble, TroubledReceiver
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("doctor")]  # one worker makes the environments
 
 Installed = Callable[..., tuple[Path, Path]]
 
