@@ -30,14 +30,16 @@ COMMON = """
     deploy/grafana/dashboards/service.json deploy/prometheus/alerts.test.yaml deploy/prometheus/alerts.yaml
     deploy/prometheus/objectives.test.yaml docs/alerts.md
     src/order_service/__init__.py src/order_service/app.py src/order_service/checkout.py
+    src/order_service/doctor/__init__.py src/order_service/doctor/__main__.py src/order_service/doctor/delivery.py
+    src/order_service/doctor/packages.py src/order_service/doctor/setup.py src/order_service/doctor/variables.py
     src/order_service/environment.py src/order_service/logs.py src/order_service/messages.py
     src/order_service/orders.py src/order_service/payments.py src/order_service/problems.py
     src/order_service/propagation.py src/order_service/routes.py src/order_service/settings.py
     src/order_service/store.py src/order_service/telemetry.py
-    tests/__init__.py tests/conftest.py tests/test_docs.py tests/test_environment.py tests/test_orders.py
-    tests/test_process.py tests/test_propagation.py tests/test_telemetry.py
     compose.yaml deploy/collector/README.md deploy/collector/agent.yaml deploy/collector/gateway.yaml
     deploy/grafana/provisioning/dashboards.yaml deploy/prometheus/prometheus.yaml
+    tests/__init__.py tests/conftest.py tests/test_docs.py tests/test_doctor.py tests/test_environment.py
+    tests/test_orders.py tests/test_process.py tests/test_propagation.py tests/test_telemetry.py
 """
 TRACING = "src/order_service/tracing.py tests/test_tracing.py"
 OF_ANSWER = {

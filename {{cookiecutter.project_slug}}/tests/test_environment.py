@@ -37,6 +37,11 @@ def test_defaults_fill_what_is_not_set() -> None:
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "nonsense", "{{ cookiecutter.otlp_protocol }}"),
         ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/json", "{{ cookiecutter.otlp_protocol }}"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "http://collector:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:43l8", None),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:43l8", None),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http:///v1/traces", None),
+        ("OTEL_PYTHON_EXCLUDED_URLS", "(health", environment.DEFAULTS["OTEL_PYTHON_EXCLUDED_URLS"]),
+        ("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST", "x-.*,*", None),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", None),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon", None),
         ("OTEL_PROPAGATORS", "foo", "tracecontext,baggage"),
@@ -46,6 +51,8 @@ def test_defaults_fill_what_is_not_set() -> None:
         ("OTEL_METRICS_EXEMPLAR_FILTER", "bogus", None),
         ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "abc", None),
         ("OTEL_SDK_DISABLED", "1", None),
+        ("OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION", "yes", None),
+        ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "exponential", None),
     ],
 )
 def test_a_wrong_value_is_named_and_replaced(variable: str, value: str, used: str | None) -> None:
@@ -91,6 +98,12 @@ def test_a_wrong_header_is_left_out_and_never_shown() -> None:
     assert "secret" not in str(fault)
     assert "a=b" not in str(fault)
     assert str(fault).startswith("OTEL_EXPORTER_OTLP_HEADERS: ")
+
+
+@pytest.mark.parametrize("endpoint", ["host:4318?key=secret", "http://user:secret@host:port"])
+def test_a_wrong_endpoint_is_not_shown_where_it_may_hold_a_secret(endpoint: str) -> None:
+    (fault,) = environment.prepare({"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
+    assert "secret" not in str(fault)
 
 
 def test_a_batch_is_made_to_fit_its_queue() -> None:

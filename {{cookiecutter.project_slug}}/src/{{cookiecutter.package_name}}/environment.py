@@ -7,6 +7,7 @@ gives one clear line, and the value that this service was generated with is used
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import math
 import os
@@ -64,8 +65,10 @@ class Fault:
     """Part of the value may be a credential, so none of it is shown."""
 
     def __str__(self) -> str:
-        if self.secret:
+        if self.secret and self.used is not None:
             return f"{self.variable}: a part cannot be used and is left out. Allowed: {self.allowed}."
+        if self.secret:
+            return f"{self.variable}: it cannot be used and is ignored. Allowed: {self.allowed}."
         instead = "it is ignored" if self.used is None else f"{self.used!r} is used instead"
         return f"{self.variable}={self.value!r}: {instead}. Allowed: {self.allowed}."
 
@@ -107,9 +110,20 @@ def summary(environ: Mapping[str, str]) -> str:
 def endpoint(signal: str, environ: Mapping[str, str] = os.environ) -> str:
     """Return where the signal goes, without user, password and query."""
     own, general = (environ.get(f"OTEL_EXPORTER_OTLP_{name}", "") for name in (f"{signal}_ENDPOINT", "ENDPOINT"))
-    protocol = environ.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL") or environ["OTEL_EXPORTER_OTLP_PROTOCOL"]
-    parts = urlsplit(own or general or f"http://localhost:{PORTS[protocol.strip()]}")
+    parts = urlsplit(own or general or f"http://localhost:{PORTS[protocol(signal, environ)]}")
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def protocol(signal: str, environ: Mapping[str, str]) -> str:
+    """Return the protocol of the signal's exporter `otlp`."""
+    own = environ.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL")
+    return (own or environ["OTEL_EXPORTER_OTLP_PROTOCOL"]).strip()
+
+
+@functools.cache
+def is_installed(kind: str, name: str) -> bool:
+    """Say whether an installed package offers OpenTelemetry a part of this name, such as a `traces_exporter`."""
+    return bool(importlib.metadata.entry_points(group=f"opentelemetry_{kind}", name=name))
 
 
 def _resource_attributes() -> str:
@@ -123,10 +137,6 @@ def _resource_attributes() -> str:
     return ",".join(f"{key}={quote(value)}" for key, value in attributes.items())
 
 
-def _is_installed(kind: str, name: str) -> bool:
-    return bool(importlib.metadata.entry_points(group=f"opentelemetry_{kind}", name=name))
-
-
 def _number(text: str, kind: type[int] | type[float]) -> float:
     try:
         number = kind(text)
@@ -138,7 +148,7 @@ def _number(text: str, kind: type[int] | type[float]) -> float:
 def _check_sampler(environ: MutableMapping[str, str]) -> list[Fault]:
     faults = []
     sampler = environ.get("OTEL_TRACES_SAMPLER", DEFAULTS["OTEL_TRACES_SAMPLER"])
-    if sampler not in SAMPLERS and not _is_installed("traces_sampler", sampler):
+    if sampler not in SAMPLERS and not is_installed("traces_sampler", sampler):
         used = DEFAULTS["OTEL_TRACES_SAMPLER"]
         faults.append(Fault("OTEL_TRACES_SAMPLER", sampler, ", ".join(sorted(SAMPLERS)), used))
         sampler = used
@@ -154,7 +164,7 @@ def _check_exporters(environ: MutableMapping[str, str]) -> list[Fault]:
     for signal in SIGNALS:
         variable, kind = f"OTEL_{signal}_EXPORTER", f"{signal.lower()}_exporter"
         names = [name.strip() for name in environ.get(variable, "none").split(",")]
-        if names != ["none"] and not all(name == "otlp" or _is_installed(kind, name) for name in names):
+        if names != ["none"] and not all(name == "otlp" or is_installed(kind, name) for name in names):
             allowed = "otlp, console or the name of another installed exporter, with commas between several; or none"
             faults.append(Fault(variable, environ[variable], allowed, DEFAULTS[variable]))
     return faults
@@ -169,7 +179,7 @@ def _check_protocols(environ: MutableMapping[str, str]) -> list[Fault]:
         used = DEFAULTS["OTEL_EXPORTER_OTLP_PROTOCOL"]
         if protocol.strip() not in PROTOCOLS:
             faults.append(Fault(f"{prefix}PROTOCOL", protocol, " or ".join(PROTOCOLS), used))
-        elif protocol.strip() != used and not _is_installed("traces_exporter", PROTOCOLS[protocol.strip()]):
+        elif protocol.strip() != used and not is_installed("traces_exporter", PROTOCOLS[protocol.strip()]):
             package = f"opentelemetry-exporter-{PROTOCOLS[protocol.strip()].replace('_', '-')}"
             faults.append(Fault(f"{prefix}PROTOCOL", protocol, f"{used}, or install {package}", used))
     return faults
@@ -178,7 +188,7 @@ def _check_protocols(environ: MutableMapping[str, str]) -> list[Fault]:
 def _check_propagators(environ: MutableMapping[str, str]) -> list[Fault]:
     value = environ.get("OTEL_PROPAGATORS", "")
     names = {name.strip() for name in value.split(",")} - {"", "none", "tracecontext", "baggage"}
-    if all(_is_installed("propagator", name) for name in names):
+    if all(is_installed("propagator", name) for name in names):
         return []
     allowed = "tracecontext, baggage, none, or the name of an installed propagator"
     return [Fault("OTEL_PROPAGATORS", value, allowed, "tracecontext,baggage")]
@@ -190,8 +200,12 @@ def _check_otlp(environ: MutableMapping[str, str]) -> list[Fault]:
         endpoint = environ.get(f"{prefix}ENDPOINT", "")
         if endpoint and not endpoint.lower().startswith(("http://", "https://")):
             allowed = "a URL that begins with http:// or https://, which turns TLS on"
-            used = f"http://{endpoint.rpartition('://')[2]}"
-            faults.append(Fault(f"{prefix}ENDPOINT", endpoint, allowed, used, secret="@" in endpoint))
+            url = f"http://{endpoint.rpartition('://')[2]}"
+            used = url if _has_host(url) else None
+            faults.append(Fault(f"{prefix}ENDPOINT", endpoint, allowed, used, secret=_may_hold_a_secret(endpoint)))
+        elif endpoint and not _has_host(endpoint):
+            allowed = "a URL with a host and, behind a colon, a port number"
+            faults.append(Fault(f"{prefix}ENDPOINT", endpoint, allowed, None, secret=_may_hold_a_secret(endpoint)))
         pairs = environ.get(f"{prefix}HEADERS", "").split(",")
         good = [pair for pair in pairs if not pair.strip() or _HEADER.fullmatch(pair)]
         if len(good) < len(pairs):
@@ -206,14 +220,38 @@ def _check_otlp(environ: MutableMapping[str, str]) -> list[Fault]:
     return faults
 
 
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _may_hold_a_secret(url: str) -> bool:
+    return bool({"@", "?", "#"} & set(url))
+
+
 def _is_grpc(prefix: str, environ: Mapping[str, str]) -> bool:
     general = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", DEFAULTS["OTEL_EXPORTER_OTLP_PROTOCOL"])
     return environ.get(f"{prefix}PROTOCOL", general).strip() == "grpc"
 
 
+def _check_expressions(environ: MutableMapping[str, str]) -> list[Fault]:
+    faults = []
+    for variable, value in environ.items():
+        if re.fullmatch(r"OTEL_PYTHON_(\w+_)?EXCLUDED_URLS|OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_\w+", variable):
+            try:
+                re.compile("|".join(part.strip() for part in value.split(",")))
+            except re.error:
+                allowed = "regular expressions with commas between them"
+                faults.append(Fault(variable, value, allowed, DEFAULTS.get(variable)))
+    return faults
+
+
 def _check_id_generator(environ: MutableMapping[str, str]) -> list[Fault]:
     name = environ.get("OTEL_PYTHON_ID_GENERATOR", "random")
-    if _is_installed("id_generator", name.strip()):
+    if is_installed("id_generator", name.strip()):
         return []
     return [Fault("OTEL_PYTHON_ID_GENERATOR", name, "random, or the name of an installed generator", None)]
 
@@ -223,8 +261,15 @@ def _check_words(environ: MutableMapping[str, str]) -> list[Fault]:
         "OTEL_SDK_DISABLED": ("true", "false"),
         **{f"{prefix}INSECURE": ("true", "false") for prefix in OTLP},
         "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": ("true", "false"),
+        "OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION": ("true", "false"),
+        "OTEL_PYTHON_LOG_CODE_ATTRIBUTES": ("true", "false"),
+        "OTEL_PYTHON_LOG_CORRELATION": ("true", "false"),
         "OTEL_METRICS_EXEMPLAR_FILTER": ("trace_based", "always_on", "always_off"),
         "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": ("cumulative", "delta", "lowmemory"),
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": (
+            "explicit_bucket_histogram",
+            "base2_exponential_bucket_histogram",
+        ),
     }
     return [
         Fault(variable, environ[variable], ", ".join(allowed), None)
@@ -285,6 +330,7 @@ _CHECKS = (
     _check_protocols,
     _check_propagators,
     _check_otlp,
+    _check_expressions,
     _check_id_generator,
     _check_words,
     _check_numbers,

@@ -16,9 +16,13 @@ import dj_database_url
 # % endif
 Value = TypeVar("Value")
 
+DEFAULTS: dict[str, str] = {}
+"""Of each variable that is read here; filled by `read`."""
+
 
 def read(name: str, default: str, parse: Callable[[str], Value], allowed: str) -> Value:
     """Return the variable `name`, parsed; SystemExit with what is allowed when `parse` raises ValueError."""
+    DEFAULTS[name] = default
     value = os.environ.get(name, default)
     try:
         return parse(value)

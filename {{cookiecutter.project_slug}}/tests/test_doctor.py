@@ -1,0 +1,613 @@
+"""The doctor finds what is wrong, only that, and shows no secret."""
+
+from __future__ import annotations
+
+# % if cookiecutter.otlp_protocol != "grpc"
+import gzip
+# % endif
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+# % if cookiecutter.otlp_protocol == "grpc"
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+# % else
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+# % endif
+from pathlib import Path
+# % if cookiecutter.otlp_protocol == "grpc"
+from threading import Event
+# % else
+from threading import Event, Thread
+# % endif
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+# % if cookiecutter.otlp_protocol != "grpc"
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+# % endif
+# %%
+from {{ cookiecutter.package_name }}.doctor import __main__ as command
+from {{ cookiecutter.package_name }}.doctor import delivery, packages, variables
+from {{ cookiecutter.package_name }}.doctor.setup import Finding
+
+from .test_docs import DEAD, EFFECTIVE
+
+SECRET = "hunter2"
+
+Doctor = Callable[..., tuple[int, dict[str, Any]]]
+
+
+@pytest.fixture
+def doctor(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Doctor]:
+    """Runs the command in an environment of nothing but `environ`; FOLDER in a value is a folder with some files."""
+    for name, text in {"ca.pem": "", "client.pem": "CERTIFICATE", "both.pem": "-----BEGIN PRIVATE KEY-----"}.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "otel.yaml").write_text("endpoint: ${OTEL_EXPORTER_OTLP_ENDPOINT}")
+    (tmp_path / "sitecustomize.py").write_text("import ddtrace.auto")
+
+    def doctor(environ: dict[str, str], *arguments: str) -> tuple[int, dict[str, Any]]:
+        given = {name: value.replace("FOLDER", str(tmp_path)) for name, value in environ.items()}
+        with patch.dict(os.environ, given, clear=True):
+            code = command.main(["--json", *arguments])
+        return code, json.loads(capsys.readouterr().out)
+
+    yield doctor
+    logging.disable(logging.NOTSET)
+
+
+def findings(report: dict[str, Any]) -> list[dict[str, str]]:
+    return [finding for finding in report["checks"] if finding["level"] != "ok"]
+
+
+@pytest.fixture
+def only_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is installed does not change from one environment to the next, and takes most of the time."""
+    checks = [check for check in command.CHECKS if check.name not in ("lockstep", "caps")]
+    monkeypatch.setattr(command, "CHECKS", checks)
+
+
+HTTPS = {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector.example"}
+FAULTS: list[tuple[dict[str, str], str, str, str]] = [
+    ({"OTEL_TRACES_SAMPLER_ARG": "2"}, "error", "OTEL_TRACES_SAMPLER_ARG", "a number from 0 to 1"),
+    ({"OTEL_TRACES_SAMPLER_ARG": "10%"}, "error", "OTEL_TRACES_SAMPLER_ARG", "a number from 0 to 1"),
+    ({"OTEL_TRACES_SAMPLER": "sometimes"}, "error", "OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+    ({"OTEL_EXPORTER_OTLP_PROTOCOL": "http"}, "error", "OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf or grpc"),
+    ({"OTEL_LOGS_EXPORTER": "jaeger"}, "error", "OTEL_LOGS_EXPORTER", "otlp, console"),
+    ({"OTEL_EXPORTER_OTLP_HEADERS": "Bearer x"}, "error", "OTEL_EXPORTER_OTLP_HEADERS", "key=value"),
+    ({"OTEL_PROPAGATORS": "b4"}, "error", "OTEL_PROPAGATORS", "tracecontext, baggage"),
+    ({"OTEL_EXPORTER_OTLP_TIMEOUT": "10s"}, "error", "OTEL_EXPORTER_OTLP_TIMEOUT", "in seconds"),
+    ({"OTEL_BSP_SCHEDULE_DELAY": "0"}, "error", "OTEL_BSP_SCHEDULE_DELAY", "above 0"),
+    ({"OTEL_SPAN_EVENT_COUNT_LIMIT": "-1"}, "error", "OTEL_SPAN_EVENT_COUNT_LIMIT", "0 or more"),
+    ({"OTEL_SDK_DISABLED": "1"}, "error", "OTEL_SDK_DISABLED", "true, false"),
+    ({"OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION": "yes"}, "error", "OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION", "true, false"),
+    ({"OTEL_EXPORTER_OTLP_COMPRESSION": "zstd"}, "error", "OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+    ({"OTEL_BSP_MAX_QUEUE_SIZE": "100"}, "error", "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
+    ({"OTEL_PYTHON_EXCLUDED_URLS": "(health"}, "error", "OTEL_PYTHON_EXCLUDED_URLS", "regular expressions"),
+    ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector"}, "error", "OTEL_EXPORTER_OTLP_ENDPOINT", "http:// or https://"),
+    ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:43I8"}, "error", "OTEL_EXPORTER_OTLP_ENDPOINT", "a port number"),
+    ({"LOG_LEVEL": "LOUD"}, "error", "LOG_LEVEL", "DEBUG, INFO, WARNING or ERROR"),
+    ({"PAYMENT_TIMEOUT": "0"}, "error", "PAYMENT_TIMEOUT", "a number above 0"),
+    ({"DATABASE_URL": "mysql://host/db"}, "error", "DATABASE_URL", "postgresql://"),
+    ({"PORT": "http"}, "error", "PORT", "a port number"),
+    ({"OTEL_EXPORTER_OTLP_ENPOINT": "http://c"}, "error", "OTEL_EXPORTER_OTLP_ENPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    ({"OTEL_EXPORTER_OTLP_HEADER": "a=b"}, "error", "OTEL_EXPORTER_OTLP_HEADER", "OTEL_EXPORTER_OTLP_HEADERS"),
+    ({"OTEL_SOMETHING_ELSE": "1"}, "warning", "OTEL_SOMETHING_ELSE", "docs/telemetry.md"),
+    ({"OTEL_SERVICE_VERSION": "1.2"}, "warning", "OTEL_SERVICE_VERSION", "OTEL_RESOURCE_ATTRIBUTES=service.version"),
+    ({"OTEL_LOG_LEVEL": "debug"}, "warning", "OTEL_LOG_LEVEL", "LOG_LEVEL"),
+    (
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:{{ '4318' if cookiecutter.otlp_protocol == 'grpc' else '4317' }}"},
+        "error",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "port {{ '4317' if cookiecutter.otlp_protocol == 'grpc' else '4318' }}, or OTEL_EXPORTER_OTLP_PROTOCOL=",
+    ),
+    # % if cookiecutter.otlp_protocol == "grpc"
+    ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c/v1/traces"}, "warning", "OTEL_EXPORTER_OTLP_ENDPOINT", "leave it out"),
+    (
+        {**HTTPS, "OTEL_EXPORTER_OTLP_INSECURE": "true"},
+        "warning",
+        "OTEL_EXPORTER_OTLP_INSECURE",
+        "http:// in the endpoint",
+    ),
+    ({"OTEL_EXPORTER_OTLP_INSECURE": "false"}, "warning", "OTEL_EXPORTER_OTLP_INSECURE", "https:// in the endpoint"),
+    (
+        {**HTTPS, "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": "FOLDER/both.pem"},
+        "error",
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    ),
+    # % else
+    (
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c/v1/traces"},
+        "error",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "leave /v1/traces out, or set OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    ),
+    (
+        {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://c:4318"},
+        "error",
+        "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+        "append /v1/logs",
+    ),
+    (
+        {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://c/v1/traces"},
+        "error",
+        "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+        "the path is /v1/logs",
+    ),
+    (
+        {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://c/otlp"},
+        "warning",
+        "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+        "append /v1/logs",
+    ),
+    (
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318?key=1"},
+        "error",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "leave the query out",
+    ),
+    ({"OTEL_EXPORTER_OTLP_INSECURE": "true"}, "warning", "OTEL_EXPORTER_OTLP_INSECURE", "the scheme of the endpoint"),
+    (
+        {**HTTPS, "OTEL_EXPORTER_OTLP_CERTIFICATE": "FOLDER/ca.pem", "REQUESTS_CA_BUNDLE": "/etc/ca.pem"},
+        "warning",
+        "REQUESTS_CA_BUNDLE",
+        "put both into one file",
+    ),
+    # % endif
+    (
+        {**HTTPS, "OTEL_EXPORTER_OTLP_CERTIFICATE": "FOLDER/none.pem"},
+        "error",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        "the path of a PEM file",
+    ),
+    (
+        {"OTEL_EXPORTER_OTLP_CERTIFICATE": "FOLDER/ca.pem"},
+        "warning",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        "https:// in the endpoint",
+    ),
+    (
+        {
+            **HTTPS,
+            "OTEL_EXPORTER_OTLP_CERTIFICATE": "FOLDER/ca.pem",
+            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": "FOLDER/client.pem",
+        },
+        "error",
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+    ),
+    (
+        {**HTTPS, "OTEL_EXPORTER_OTLP_CLIENT_KEY": "FOLDER/both.pem"},
+        "error",
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+    ),
+    ({"OTEL_SEMCONV_STABILITY_OPT_IN": "http"}, "error", "OTEL_SEMCONV_STABILITY_OPT_IN", "http,database"),
+    ({"OTEL_SEMCONV_STABILITY_OPT_IN": "stable"}, "error", "OTEL_SEMCONV_STABILITY_OPT_IN", "http,database"),
+    (
+        {"OTEL_TRACES_SAMPLER": "always_on", "OTEL_TRACES_SAMPLER_ARG": "0.1"},
+        "warning",
+        "OTEL_TRACES_SAMPLER_ARG",
+        "parentbased_traceidratio",
+    ),
+    ({"OTEL_EXPORTER_OTLP_TIMEOUT": "10000"}, "warning", "OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT=10"),
+    ({"OTEL_SDK_DISABLED": "true"}, "warning", "OTEL_SDK_DISABLED", "take it away"),
+    (
+        {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"},
+        "warning",
+        "OTEL_TRACES_EXPORTER",
+        "otlp",
+    ),
+    ({"http_proxy": "http://proxy:3128"}, "error", "http_proxy", "=localhost"),
+    (
+        {
+            "http_proxy": "http://proxy:3128",
+            "no_proxy": "collector,10.0.0.0/8",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1",
+        },
+        "error",
+        "http_proxy",
+        "=127.0.0.1",
+    ),
+    # % if cookiecutter.framework == "django"
+    ({"DATABASE_URL": "postgresql://user:password@[host/orders"}, "error", "settings.py", "DATABASE_URL"),
+    # % endif
+    ({"OTEL_RESOURCE_ATTRIBUTES": "team"}, "error", "OTEL_RESOURCE_ATTRIBUTES", "key=value"),
+    (
+        {"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment=x"},
+        "warning",
+        "OTEL_RESOURCE_ATTRIBUTES",
+        "deployment.environment.name",
+    ),
+    ({"OTEL_SERVICE_NAME": "unknown_service"}, "error", "OTEL_SERVICE_NAME", "{{ cookiecutter.project_slug }}"),
+    (
+        {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "requests"},
+        "warning",
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",
+        "OTEL_PYTHON_EXCLUDED_URLS",
+    ),
+    ({"PYTHONPATH": "/nowhere:FOLDER"}, "error", "PYTHONPATH", "take /"),
+]
+
+
+@pytest.mark.usefixtures("only_variables")
+@pytest.mark.parametrize(("environ", "level", "variable", "cure"), FAULTS, ids=[str(fault[0]) for fault in FAULTS])
+def test_a_fault_is_found_and_nothing_else(
+    environ: dict[str, str], level: str, variable: str, cure: str, doctor: Doctor
+) -> None:
+    code, report = doctor(environ, "--offline")
+    (finding,) = findings(report)
+    assert (finding["level"], finding["variable"]) == (level, variable)
+    assert cure in finding["cure"]
+    assert code == (1 if level == "error" else 0)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {
+            "OTEL_SERVICE_NAME": "orders",
+            "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=production,",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "https://user:password@collector.example",
+            "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20x",
+            "OTEL_EXPORTER_OTLP_CERTIFICATE": "FOLDER/ca.pem",
+            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": "FOLDER/client.pem",
+            "OTEL_EXPORTER_OTLP_CLIENT_KEY": "FOLDER/both.pem",
+            "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "10",
+            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+            "OTEL_TRACES_SAMPLER_ARG": "0.1",
+            "OTEL_SEMCONV_STABILITY_OPT_IN": "http/dup, database",
+            "DATABASE_URL": "postgresql://user:password@database/orders",
+            "HTTPS_PROXY": "http://proxy:3128",
+            # What Kubernetes and its operator put there.
+            "OTEL_COLLECTOR_SERVICE_HOST": "10.0.0.1",
+            "OTEL_COLLECTOR_PORT_4317_TCP_ADDR": "10.0.0.1",
+            "OTEL_RESOURCE_ATTRIBUTES_POD_NAME": "orders-1",
+        },
+        {"http_proxy": "http://proxy:3128", "no_proxy": "localhost", "OTEL_TRACES_EXPORTER": "console"},
+    ],
+    ids=["defaults", "production", "proxy"],
+)
+def test_nothing_is_found_where_all_is_right(environ: dict[str, str], doctor: Doctor) -> None:
+    code, report = doctor(environ, "--offline")
+    assert findings(report) == []
+    assert code == report["errors"] == report["warnings"] == 0
+    assert [check["check"] for check in report["checks"]] == [*(check.name for check in command.CHECKS), "delivery"]
+
+
+def test_the_known_names_are_those_of_the_docs() -> None:
+    assert packages.known_variables() == EFFECTIVE.keys() | DEAD.keys()
+    assert {name: (why, instead) for name, (why, instead) in DEAD.items()} == variables.WITHOUT_EFFECT
+    assert packages.known_variables().isdisjoint(variables.NOT_IN_PYTHON)
+
+
+def test_a_configuration_file(doctor: Doctor) -> None:
+    _, report = doctor({"OTEL_CONFIG_FILE": "FOLDER/none.yaml"}, "--offline")
+    assert "there is no file" in findings(report)[-1]["message"]
+    environ = {"OTEL_TRACES_SAMPLER": "always_on", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c"}
+    with patch("importlib.util.find_spec"):
+        code, report = doctor({"OTEL_CONFIG_FILE": "FOLDER/otel.yaml", **environ})
+    (finding,) = findings(report)
+    assert code == 0
+    assert finding["message"] == "the file replaces OTEL_TRACES_SAMPLER"
+    assert report["checks"][-1]["message"].startswith("not asked")
+
+
+def distribution(folder: Path, name: str, version: str, *lines: str, entry_points: str = "") -> None:
+    """A package as it looks when it is installed, without any code."""
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("\n".join(["Metadata-Version: 2.4", f"Name: {name}", f"Version: {version}", *lines]))
+    (info / "entry_points.txt").write_text(entry_points)
+
+
+def test_what_is_installed(doctor: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    extra = "Requires-Dist: pytest<1; extra == 'instruments'"
+    instrumentor = "[opentelemetry_instrumentor]\nold = old:Old"
+    distribution(tmp_path, "opentelemetry-proto", "1.0.0")
+    distribution(tmp_path, "old-instruments", "1.0", "Provides-Extra: instruments", extra, entry_points=instrumentor)
+    distribution(tmp_path, "logfire", "9.9")
+    monkeypatch.syspath_prepend(tmp_path)
+    packages.installed.cache_clear()
+    try:
+        code, report = doctor({}, "--offline")
+    finally:
+        packages.installed.cache_clear()
+    found = {finding["check"]: finding for finding in findings(report)}
+    assert code == 1
+    assert found.keys() == {"lockstep", "caps", "doubles"}
+    assert found["lockstep"]["variable"] == "opentelemetry-proto"
+    assert found["lockstep"]["message"].endswith("not 1.0.0")
+    assert found["caps"]["variable"] == "old-instruments"
+    assert found["caps"]["cure"] == "install pytest<1"
+    assert found["doubles"]["variable"] == "logfire"
+
+
+SECRETS = {
+    **{f"OTEL_EXPORTER_OTLP_{name}HEADERS": f"a=b,key={SECRET}" for name in ("", "TRACES_", "METRICS_", "LOGS_")},
+    "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://user:{SECRET}@127.0.0.1:9?key={SECRET}#{SECRET}",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://{SECRET}@127.0.0.1:9/v1/traces?{SECRET}",
+    "OTEL_EXPORTER_ZIPKIN_ENDPOINT": f"http://user:{SECRET}@zipkin/",
+    "OTEL_EXPORTER_OTLP_HEADER": f"key={SECRET}",
+    "OTEL_TOKEN": SECRET,
+    "DATABASE_URL": f"postgresql://user:{SECRET}@host/orders?sslpassword={SECRET}",
+    "PAYMENT_URL": f"http://user:{SECRET}@host/?key={SECRET}",
+    "SECRET_KEY": SECRET,
+    "HTTP_PROXY": f"http://user:{SECRET}@127.0.0.1:9",
+    "https_proxy": f"http://user:{SECRET}@127.0.0.1:9",
+}
+WRONG_SECRETS = {
+    "OTEL_EXPORTER_OTLP_HEADERS": f"{SECRET},a={SECRET}\u00e9",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": f"user:{SECRET}@host?{SECRET}",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://user:{SECRET}@host:port",
+    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": f"host:4318?key={SECRET}",
+    "DATABASE_URL": f"mysql://user:{SECRET}@host/orders",
+    "PAYMENT_URL": f"user:{SECRET}@host",
+}
+
+
+@pytest.mark.usefixtures("only_variables")
+@pytest.mark.parametrize("environ", [SECRETS, WRONG_SECRETS], ids=["right", "wrong"])
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
+def test_no_secret_is_shown(
+    environ: dict[str, str], options: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(setup: object) -> Iterator[Finding]:
+        raise ValueError(SECRET)
+
+    monkeypatch.setattr(command, "CHECKS", [*command.CHECKS, command.Check("broken", "", broken)])
+    monkeypatch.setattr(delivery, "DEADLINE", 0.5)
+    with patch.dict(os.environ, environ, clear=True):
+        assert command.main(options) == 1
+    logging.disable(logging.NOTSET)
+    printed = "".join(capfd.readouterr())
+    assert "this check itself failed: ValueError" in printed
+    for variable in environ.keys() - {"SECRET_KEY"}:
+        assert variable in printed
+    assert SECRET not in printed
+
+
+def test_the_command(tmp_path: Path) -> None:
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **SECRETS}
+    program = [sys.executable, "-m", "{{ cookiecutter.package_name }}.doctor", "--offline"]
+    done = subprocess.run(program, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert SECRET not in done.stdout + done.stderr
+    assert done.stderr == ""
+    assert "OTEL_TRACES_SAMPLER_ARG  " in done.stdout
+    assert "\033" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) < 200
+
+
+def test_where_a_value_comes_from(doctor: Doctor) -> None:
+    environ = {"OTEL_TRACES_SAMPLER_ARG": "2", "OTEL_TRACES_SAMPLER": "traceidratio", "PORT": "x", "LOG_LEVEL": ""}
+    _, report = doctor(environ, "--offline")
+    rows = {row["variable"]: (row["value"], row["source"]) for row in report["configuration"]}
+    assert rows["OTEL_TRACES_SAMPLER"] == ("traceidratio", "environment")
+    assert rows["OTEL_TRACES_SAMPLER_ARG"] == ("{{ cookiecutter.sampler_ratio }}", "instead of a wrong value")
+    assert rows["OTEL_EXPORTER_OTLP_PROTOCOL"] == ("{{ cookiecutter.otlp_protocol }}", "default")
+    assert rows["PAYMENT_TIMEOUT"] == ("5", "default")
+    assert rows["PORT"] == ("x", "environment")
+
+
+@pytest.fixture
+def silent() -> Iterator[socket.socket]:
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        yield listener
+
+
+def test_offline_opens_no_connection(doctor: Doctor, silent: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    for function in ("socket", "getaddrinfo", "create_connection"):
+        monkeypatch.setattr(socket, function, refuse)
+    code, _ = doctor({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}"}, "--offline")
+    monkeypatch.undo()
+    assert code == 0
+    with pytest.raises(BlockingIOError):
+        silent.accept()
+
+
+@pytest.mark.usefixtures("only_variables")
+def test_a_receiver_that_is_silent_is_not_waited_for(
+    doctor: Doctor, silent: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "DEADLINE", 0.3)
+    began = time.monotonic()
+    code, report = doctor({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}"})
+    assert time.monotonic() - began < 4
+    connection, _ = silent.accept()
+    connection.close()
+    assert code == 1
+    (finding,) = findings(report)
+    assert "traces, metrics, logs" in finding["message"]
+    assert "no answer" in finding["message"]
+
+
+@pytest.mark.usefixtures("only_variables")
+def test_nothing_that_hangs_is_waited_for(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a name server: no timeout of an exporter ends that."""
+    answered = Event()
+    monkeypatch.setattr(delivery, "_ask", lambda target, answers: answered.wait(30))
+    monkeypatch.setattr(delivery, "DEADLINE", 0.1)
+    began = time.monotonic()
+    code, _ = doctor({})
+    answered.set()
+    assert time.monotonic() - began < 10
+    assert code == 1
+
+
+# % if cookiecutter.otlp_protocol == "grpc"
+class Receiver:
+    """Answers with the status code that the header `answer` asks for."""
+
+    def __init__(self) -> None:
+        self.headers: list[dict[str, str]] = []
+        self.grpc: Any = import_module("grpc")
+        services = {name: self._service(name) for name in ("trace.v1.Trace", "metrics.v1.Metrics", "logs.v1.Logs")}
+        self.server = self.grpc.server(
+            ThreadPoolExecutor(3), handlers=list(services.values()), options=[("grpc.so_reuseport", 0)]
+        )
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
+        self.server.start()
+
+    def _service(self, name: str) -> Any:
+        def export(request: bytes, context: Any) -> bytes:
+            headers = dict(context.invocation_metadata())
+            self.headers.append(headers)
+            assert request == b""
+            if code := headers.get("answer"):
+                context.abort(self.grpc.StatusCode[code], "no")
+            return b""
+
+        method = self.grpc.unary_unary_rpc_method_handler(export)
+        return self.grpc.method_handlers_generic_handler(
+            f"opentelemetry.proto.collector.{name}Service", {"Export": method}
+        )
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver()
+    yield receiver
+    receiver.server.stop(grace=None).wait()
+
+
+ANSWERS = {
+    "UNAUTHENTICATED": "OTEL_EXPORTER_OTLP_HEADERS",
+    "PERMISSION_DENIED": "OTEL_EXPORTER_OTLP_HEADERS",
+    "UNIMPLEMENTED": "a pipeline for the signal",
+    "UNAVAILABLE": "the receiver's own log",
+    "INVALID_ARGUMENT": "the receiver's own log",
+}
+
+
+@pytest.mark.usefixtures("only_variables")
+def test_an_empty_export_of_each_signal_arrives(doctor: Doctor, receiver: Receiver) -> None:
+    receiver.headers.clear()
+    endpoint = f"http://127.0.0.1:{receiver.port}"
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}
+    code, report = doctor({**environ, "OTEL_EXPORTER_OTLP_HEADERS": "X-Team=orders%20team"})
+    assert (code, findings(report)) == (0, [])
+    assert [headers["x-team"] for headers in receiver.headers] == ["orders team"] * 3
+
+
+@pytest.mark.usefixtures("only_variables")
+@pytest.mark.parametrize(("answer", "cure"), ANSWERS.items())
+def test_a_refusal_is_explained(answer: str, cure: str, doctor: Doctor, receiver: Receiver) -> None:
+    endpoint = f"http://127.0.0.1:{receiver.port}"
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_HEADERS": f"answer={answer}"}
+    code, report = doctor(environ)
+    (finding,) = findings(report)
+    assert code == 1
+    assert answer in finding["message"]
+    assert cure in finding["cure"]
+
+
+UNREACHABLE = {
+    "http://127.0.0.1:9": "connection refused",
+    "http://nowhere.invalid:4317": "there is no such host",
+    "https://127.0.0.1:PORT": "TLS failed",
+}
+# % else
+class Receiver(ThreadingHTTPServer):
+    """Answers with the status that the path begins with, and 200 where it begins with none."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.headers: list[dict[str, str]] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.headers.append({"path": self.path, **{key.lower(): self.headers[key] for key in self.headers}})
+        encoding = self.headers.get("Content-Encoding")
+        content = gzip.decompress(body) if encoding == "gzip" else body
+        assert ExportTraceServiceRequest.FromString(content) == ExportTraceServiceRequest()
+        status = self.path.split("/")[1]
+        self.send_response(int(status) if status.isdigit() else 200)
+        if status == "200":
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        Thread(target=receiver.serve_forever, args=(0.02,), daemon=True).start()
+        yield receiver
+        receiver.shutdown()
+
+
+ANSWERS = {
+    "401": "OTEL_EXPORTER_OTLP_HEADERS",
+    "403": "OTEL_EXPORTER_OTLP_HEADERS",
+    "404": "the path that it listens to",
+    "415": "OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+    "429": "the receiver's own log",
+    "503": "the receiver's own log",
+    "500": "the receiver's own log",
+    "301": "the endpoint that it redirects to",
+    "200": "the endpoint of an OTLP receiver",
+}
+
+
+@pytest.mark.usefixtures("only_variables")
+def test_an_empty_export_of_each_signal_arrives(doctor: Doctor, receiver: Receiver) -> None:
+    receiver.headers.clear()
+    endpoint = f"http://127.0.0.1:{receiver.server_port}"
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}
+    code, report = doctor({**environ, "OTEL_EXPORTER_OTLP_HEADERS": "X-Team=orders%20team"})
+    assert (code, findings(report)) == (0, [])
+    assert {headers["path"] for headers in receiver.headers} == {"/v1/traces", "/v1/metrics", "/v1/logs"}
+    assert [headers["x-team"] for headers in receiver.headers] == ["orders team"] * 3
+    assert [headers["content-encoding"] for headers in receiver.headers] == ["gzip"] * 3
+
+
+@pytest.mark.usefixtures("only_variables")
+@pytest.mark.parametrize(("answer", "cure"), ANSWERS.items())
+def test_a_refusal_is_explained(answer: str, cure: str, doctor: Doctor, receiver: Receiver) -> None:
+    receiver.headers.clear()
+    code, report = doctor({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{receiver.server_port}/{answer}"})
+    (finding,) = findings(report)
+    assert code == 1
+    assert (f"({answer})" in finding["message"]) == (answer != "200")
+    assert cure in finding["cure"]
+    assert len(receiver.headers) == 3  # the exporters did not try again
+
+
+UNREACHABLE = {
+    "http://127.0.0.1:9": "connection refused",
+    "http://nowhere.invalid:4318": "there is no such host",
+    "https://127.0.0.1:PORT": "TLS failed",
+}
+# % endif
+# %%
+# %%
+@pytest.mark.usefixtures("only_variables")
+@pytest.mark.parametrize(("endpoint", "message"), UNREACHABLE.items())
+def test_why_nobody_answers(endpoint: str, message: str, doctor: Doctor, receiver: Receiver) -> None:
+    port = str(receiver.{{ "port" if cookiecutter.otlp_protocol == "grpc" else "server_port" }})
+    code, report = doctor({"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint.replace("PORT", port)})
+    (finding,) = findings(report)
+    assert code == 1
+    assert message in finding["message"]
