@@ -8,7 +8,7 @@ class PaymentRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     order_id: UUID
-    amount: Money
+    amount: Total
 
 
 class Payment(BaseModel):

@@ -157,6 +157,13 @@ def test_payments_are_decided_by_their_amount(client: Client) -> None:
     problem(client.request("POST", "/api/payments", json={"order_id": "x", "amount": "1"}), 422)
 
 
+def test_the_highest_total_can_be_asked_for(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [{"sku": f"A-{number}", "price": "9999999.99", "quantity": 1000} for number in range(100)]
+    with payment_service(200, b'{"approved": false, "reason": "limit"}') as (url, _):
+        monkeypatch.setattr(settings, "PAYMENT_URL", url)
+        problem(client.request("POST", "/api/orders", json={"items": items}), 402)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [

@@ -29,8 +29,11 @@ orders_value = meter.create_histogram(
 
 CENT = Decimal("0.01")
 MAX_ITEMS = 100
+MAX_QUANTITY = 1000
 
 Money = Annotated[Decimal, Field(ge=0, max_digits=9, decimal_places=2), AfterValidator(lambda d: d.quantize(CENT))]
+# What MAX_ITEMS times MAX_QUANTITY of the highest price come to.
+Total = Annotated[Decimal, Field(ge=0, max_digits=14, decimal_places=2)]
 
 
 class Item(BaseModel):
@@ -40,7 +43,7 @@ class Item(BaseModel):
 
     sku: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
     price: Money
-    quantity: Annotated[int, Field(strict=True, ge=1, le=1000)]
+    quantity: Annotated[int, Field(strict=True, ge=1, le=MAX_QUANTITY)]
 
 
 class OrderRequest(BaseModel):
@@ -56,7 +59,7 @@ class Order(BaseModel):
 
     id: UUID
     status: Literal["pending", "confirmed", "declined"]
-    total: Decimal
+    total: Total
     items: list[Item]
     created_at: datetime
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 # % if cookiecutter.framework == "django"
 import secrets
 # % endif
@@ -27,7 +28,8 @@ def read(name: str, default: str, parse: Callable[[str], Value], allowed: str) -
     try:
         return parse(value)
     except (ValueError, ArithmeticError):
-        raise SystemExit(f"{name}={value!r} cannot be used. Allowed: {allowed}.") from None
+        shown = re.sub(r"(\w*://)?.*[@?].*", r"\1****", value)  # a password may stand there
+        raise SystemExit(f"{name}={shown!r} cannot be used. Allowed: {allowed}.") from None
 
 
 def one_of(*names: str) -> Callable[[str], str]:

@@ -10,7 +10,7 @@ from opentelemetry import trace
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from . import settings
-from .orders import Money
+from .orders import Total
 # % if cookiecutter.decorator_style == "paired"
 from .tracing import async_traced, traced
 
