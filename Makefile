@@ -1,5 +1,5 @@
 # Needs python3 (3.11 or later), git and make; everything else goes into .venv.
-.PHONY: demo test test-fast lint format clean
+.PHONY: demo test test-fast lint format compare release clean
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -20,6 +20,14 @@ lint: $(VENV)/ready
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# A="framework=flask" B="framework=django", or SERVICE=folder; FLAGS=--json, --exit-code
+compare: $(VENV)/ready
+	@if [ -n "$(SERVICE)" ]; then set -- --service "$$SERVICE"; else set -- --between "$$A" "$$B"; fi; \
+	$(BIN)/python tools/compare.py "$$@" $(FLAGS)
+
+release: $(VENV)/ready
+	@$(BIN)/python -m tools.release "$(VERSION)"
 
 $(VENV)/ready: pyproject.toml
 	python3 -m venv $(VENV)

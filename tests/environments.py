@@ -27,6 +27,13 @@ def sync(project: Path, *extras: str) -> Path:
     return project / ".venv" / "bin" / "python"
 
 
+def lend_uv(project: Path) -> None:
+    """Begins the project's environment with the uv that is here already, so that no target of `make` fetches one."""
+    folder = project / ".venv" / "bin"
+    _run([sys.executable, "-m", "venv", "--without-pip", ".venv"], project)
+    (folder / "uv").symlink_to(Path(sys.executable).parent / "uv")
+
+
 def _run(command: list[str], project: Path) -> str:
     """RuntimeError, with what the command printed, if it fails.
 
