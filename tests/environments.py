@@ -16,9 +16,9 @@ def install(project: Path) -> Path:
     return project / ".venv" / "bin" / "python"
 
 
-def make(project: Path, target: str) -> str:
+def make(project: Path, *arguments: str) -> str:
     """Runs `make` and returns what it printed."""
-    return _run(["make", target], project)
+    return _run(["make", *arguments], project)
 
 
 def sync(project: Path, *extras: str) -> Path:

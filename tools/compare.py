@@ -17,6 +17,7 @@ import io
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tarfile
@@ -265,14 +266,16 @@ def compare_service(service: Path, template: Path, folder: Path) -> dict[str, An
     of_today, of_before = read_files(today), read_files(before) if before else {}
     paths = sorted({*of_today, *of_before} - set(RECORDS))
     here = read_files(service, paths)
-    differences = []
+    differences, of_own = [], {}
     for path in paths:
         old, new = here.get(path), of_today.get(path)
         if before:
             state = judge(of_before.get(path), new, old)
         else:
             state = None if old == new else MISSING if old is None else DIFFERENT
-        if state and path not in own:
+        if state and path in own:
+            of_own[path] = state
+        elif state:
             diff = make_diff(path, old, new, ("service", "template"))
             differences.append({"path": path, "area": find_area(path), "state": state, "diff": diff})
     prompts = read_prompts(template)
@@ -290,7 +293,7 @@ def compare_service(service: Path, template: Path, folder: Path) -> dict[str, An
         "changelog": entries_since(record.version, read_changelog(template)),
         "compared": len(set(paths) - own),
         "differences": sort(differences),
-        "own": [path for path in paths if path in own and here.get(path) != of_today.get(path)],
+        "own": of_own,
     }
 
 
@@ -348,7 +351,8 @@ def describe_service(report: dict[str, Any]) -> Iterator[str]:
     yield from describe_differences(report, "conventions")
     if report["own"]:
         yield ""
-        yield f"The service's own, changed and not compared: {', '.join(report['own'])}"
+        files = ", ".join(f"{path} ({state})" for path, state in report["own"].items())
+        yield f"The service's own, which no update touches: {files}"
     for title, text in report["changelog"].items():
         yield from ("", f"Changelog, {title}", "", text)
 
@@ -404,4 +408,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a pager may have seen enough
     sys.exit(main())

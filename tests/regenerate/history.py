@@ -1,4 +1,4 @@
-"""A history of the template: a first release, made older than the working tree is, and a second one that goes further."""
+"""A history of the template: a first release, older than the working tree, and a second one that goes further."""
 
 from __future__ import annotations
 
@@ -100,9 +100,7 @@ def release_second(template: Repository) -> None:
         "[dependency-groups]\n",
         '[project.urls]\nRepository = "{{ escaped(cookiecutter.repository_url) }}"\n\n[dependency-groups]\n',
     )
-    template.write(
-        "CHANGELOG.md", template.read("CHANGELOG.md").replace("\n## ", f"\n## {NEW}\n\nReview it.\n\n## ", 1)
-    )
+    template.replace("CHANGELOG.md", "\n## ", f"\n## {NEW}\n\nReview it.\n\n## ")
     (template.folder / PROJECT / "docs/old.md").unlink()
     template.write(f"{PROJECT}/docs/new.md", "# New\n\nComes with the second release.\n")
     # common files, one of the service's own among them, and files of overlays
