@@ -15,6 +15,10 @@ from tests.regenerate.history import OLD, Repository, release_first, release_sec
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
+BIN = Path(sys.executable).parent
+# The template's own commands, in the environment that the tests run in.
+MAKE = ("make", "--no-print-directory", "--old-file=.venv/ready", f"BIN={BIN}")
+
 
 @pytest.fixture(scope="session")
 def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
@@ -24,7 +28,7 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     who = {f"GIT_{role}_{part}": "test@example.com" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
     return {
         **who,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(home),
         "USERPROFILE": str(home),
         "TMPDIR": str(home / "tmp"),
@@ -37,18 +41,18 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def run(environ: dict[str, str]) -> Run:
     """Run a command of the template's environment: `run(folder, "cruft", "diff")`."""
 
-    def run(folder: Path, *command: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
+    def run(folder: Path, *command: str, status: int = 0, typed: str = "") -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             command,
             cwd=folder,
             env=environ,
-            stdin=subprocess.DEVNULL,
+            input=typed,
             capture_output=True,
             encoding="utf-8",
             timeout=120,
             check=False,
         )
-        assert status in (None, done.returncode), f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
+        assert done.returncode == status, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done
 
     return run
