@@ -42,12 +42,16 @@ def find_broken_promises(template: Path) -> Iterator[str]:
     last = parse_version(version) or ()
     entries = read_changelog(template).items()
     news = "\n".join(text for title, text in entries if (parse_version(title) or (sys.maxsize,)) > last)
-    gone = [("prompt", prompt) for prompt in before if prompt not in today]
-    for prompt in before.keys() & today.keys():
-        gone += [(f"choice of {prompt}", choice) for choice in before[prompt] if choice not in today[prompt]]
-    for what, name in gone:
+    gone = []
+    for prompt, choices in before.items():
+        if prompt not in today:
+            gone.append((prompt, f"The prompt `{prompt}`"))
+        else:
+            lost = [choice for choice in choices if choice not in today[prompt]]
+            gone += [(choice, f"The choice `{choice}` of {prompt}") for choice in lost]
+    for name, what in gone:
         if f"`{name}`" not in news:
-            yield f"The {what} `{name}` is gone, and CHANGELOG.md does not say what to do about it."
+            yield f"{what} is gone, and CHANGELOG.md does not say what to do about it."
 
 
 def find_faults(template: Path, version: str) -> Iterator[str]:

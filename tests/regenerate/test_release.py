@@ -44,8 +44,8 @@ def test_a_renamed_prompt_and_a_removed_choice_are_found(copy: Repository) -> No
     copy.replace("cookiecutter.json", '"sampler_ratio": "1.0"', '"sampling": "1.0"')
     copy.replace("cookiecutter.json", '"flask", "django"]', '"django"]')
     first, second = find_broken_promises(copy.folder)
-    assert "The prompt `sampler_ratio` is gone" in first
-    assert "The choice of framework `flask` is gone" in second
+    assert "The choice `flask` of framework is gone" in first
+    assert "The prompt `sampler_ratio` is gone" in second
     # A word below an old version is none.
     copy.write("CHANGELOG.md", copy.read("CHANGELOG.md") + "\n`sampler_ratio` `flask`\n")
     assert len(list(find_broken_promises(copy.folder))) == 2

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Callable
 
 import pytest
 
+from tests.conftest import REPO
 from tests.environments import lend_uv, make
 from tests.regenerate.conftest import Run
 from tests.regenerate.history import MARK, NEW, OLD, OLD_PYDANTIC, Repository
@@ -119,3 +121,26 @@ def test_where_both_changed_the_same_lines_there_are_conflict_markers(framework:
     assert service.read("Makefile").startswith(MARK)
     assert not (service.folder / "docs/old.md").exists()
     assert json.loads(service.read(".cookiecutter.json"))["_template_version"] == NEW
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_service_without_a_link_gets_one_as_documented(
+    framework: str, create: Create, run: Run, template: Repository
+) -> None:
+    service = create(OLD, framework=framework, author_name="Zoë")
+    service.git("rm", "--quiet", ".cruft.json")
+    service.commit("As cookiecutter generates it")
+    page = (REPO / "docs/upgrading.md").read_text(encoding="utf-8")
+    (block,) = [block for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "cruft link" in block]
+    url = "https://github.com/org/otel-python-template"
+    assert url in block
+    run(service.folder, "bash", "-ec", block.replace("uvx cruft", "cruft").replace(url, str(template.folder)))
+    assert run(service.folder, "cruft", "diff", "--exit-code", "--checkout", OLD).stdout == ""
+    run(service.folder, "cruft", "update", "--skip-apply-ask", "--variables-to-update", '{"sampler_ratio": "0.25"}')
+    assert service.read("Makefile").startswith(MARK)
+    assert json.loads(service.read(".cookiecutter.json"))["cookiecutter"] == {
+        **json.loads(service.git("show", "HEAD:.cookiecutter.json"))["cookiecutter"],
+        "sampler_ratio": "0.25",
+        "repository_url": "https://example.com/orders",
+    }
+    assert run(service.folder, "cruft", "diff", "--exit-code").stdout == ""
