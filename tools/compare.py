@@ -280,7 +280,7 @@ def compare_service(service: Path, template: Path, folder: Path) -> dict[str, An
             differences.append({"path": path, "area": find_area(path), "state": state, "diff": diff})
     prompts = read_prompts(template)
     return {
-        "service": str(service),
+        "service": service.resolve().name,
         "record": record.file,
         "from": {"version": record.version, "commit": record.commit},
         "to": {"version": read_version(template)},

@@ -15,8 +15,10 @@ PROJECT = "{{cookiecutter.project_slug}}"
 PACKAGE = f"{PROJECT}/src/{{{{cookiecutter.package_name}}}}"
 # What somebody needs who generates, updates or compares.
 PARTS = ("cookiecutter.json", "hooks", "templates", PROJECT, "tools", "CHANGELOG.md")
-# A pin that the first release has, and a default that the second one has.
-OLD_PYDANTIC, NEW_RATIO = "2.13.0", "0.5"
+# Pins that the first release has (a framework stands first in the list), and a default that the second one has.
+OLD_PYDANTIC = "2.13.0"
+OLD_PINS = {"pydantic": OLD_PYDANTIC, "fastapi": "0.160.0", "flask": "3.1.2", "django": "5.2.15"}
+NEW_RATIO = "0.5"
 MARK = "# Reviewed for the second release.\n"
 
 
@@ -76,7 +78,7 @@ def set_variables(template: Repository, **variables: object) -> None:
 def release_first(template: Repository) -> None:
     """The working tree, with an older pin, and a file that goes away later."""
     copy_template(template.folder)
-    set_variables(template, _template_version=OLD, _versions={"pydantic": OLD_PYDANTIC})
+    set_variables(template, _template_version=OLD, _versions=OLD_PINS)
     template.write("CHANGELOG.md", f"# Changelog\n\n## {OLD}\n\nThe first.\n")
     template.write(f"{PROJECT}/docs/old.md", "# Old\n\nGoes away.\n")
     template.commit("First release", OLD)

@@ -78,6 +78,7 @@ def test_an_edited_line_is_drift_in_a_convention_and_the_service_s_own_in_the_sa
     run_make(run, f"SERVICE={service}", "FLAGS=--exit-code", status=2)  # make's own status for a command that failed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("record", [".cruft.json", ".cookiecutter.json"])
 def test_the_report_says_who_changed_what(record: str, create: Create, look: Callable[..., dict[str, Any]]) -> None:
     service = create(OLD, framework="flask")
@@ -110,6 +111,7 @@ def test_the_report_says_who_changed_what(record: str, create: Create, look: Cal
     look(service.folder, "--exit-code", status=1)
 
 
+@pytest.mark.slow
 def test_without_the_old_state_the_report_says_so(
     create: Create, look: Callable[..., dict[str, Any]], template: Repository, run: Run
 ) -> None:
@@ -124,6 +126,7 @@ def test_without_the_old_state_the_report_says_so(
     assert "Who changed what cannot be said" in text
 
 
+@pytest.mark.slow
 def test_what_the_service_calls_its_own_is_not_compared(create: Create, look: Callable[..., dict[str, Any]]) -> None:
     service = create(NEW, framework="flask")
     append(service.folder / PACKAGE / "logs.py", "# mine\n")
@@ -135,6 +138,7 @@ def test_what_the_service_calls_its_own_is_not_compared(create: Create, look: Ca
     assert list(report["own"]) == ["docs/telemetry.md", f"{PACKAGE}/logs.py"]
 
 
+@pytest.mark.slow
 def test_answers_are_taken_as_they_are(create: Create, look: Callable[..., dict[str, Any]], run: Run) -> None:
     """What was typed may look like Jinja; it was not rendered then."""
     service = create(NEW, framework="flask", project_slug="order-service")

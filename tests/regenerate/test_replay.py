@@ -49,13 +49,18 @@ def test_an_interrupted_generation_goes_on_with_replay(
     tmp_path: Path, run: Run, whole: dict[str, bytes], environ: dict[str, str]
 ) -> None:
     service = tmp_path / "order-service"
-    command = ["cookiecutter", "--no-input", str(REPO), *ANSWERS]
+    # A pipe that nobody reads holds the generation up in the middle.
+    pipe = service / "docs" / "telemetry.md"
+    pipe.parent.mkdir(parents=True)
+    os.mkfifo(pipe)
+    command = ["cookiecutter", "--no-input", "--overwrite-if-exists", str(REPO), *ANSWERS]
     with subprocess.Popen(command, cwd=tmp_path, env=environ, start_new_session=True) as process:
-        while not service.exists():
+        while not (service / "pyproject.toml").exists():
             assert process.poll() is None
-            time.sleep(0.001)
+            time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
+    pipe.unlink()
     assert read_files(service) != whole
     run(tmp_path, "cookiecutter", "--replay", "--overwrite-if-exists", str(REPO))
     assert read_files(service) == whole

@@ -23,6 +23,8 @@ ANSWERS = [
     {"framework": "flask", "otlp_protocol": "grpc", "decorator_style": "paired", "kubernetes": "no"},
     {"framework": "django", "decorator_style": "native", "github_actions": "no"},
 ]
+pytestmark = pytest.mark.slow
+
 PACKAGE = "src/order_service"
 CONFLICT = "<<<<<<< "
 
@@ -60,7 +62,6 @@ def edit(service: Repository) -> None:
     service.commit("Edited")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_an_update_merges_with_the_edits_and_the_service_is_sound(framework: str, create: Create, run: Run) -> None:
     service = create(OLD, framework=framework)
