@@ -23,6 +23,7 @@ import sys
 import tarfile
 import tempfile
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -371,7 +372,9 @@ def describe_differences(report: dict[str, Any], noun: str) -> Iterator[str]:
     if not differences:
         yield f"No drift: all {report['compared']} {noun} are the same."
         return
-    yield f"{len(differences)} of {report['compared']} {noun} differ:"
+    totals = Counter(difference["state"] for difference in differences)
+    states = ", ".join(f"{count} {state}" for state, count in totals.items())
+    yield f"{len(differences)} of {report['compared']} {noun} differ ({states}):"
     widths = [max(len(difference[key]) for difference in differences) for key in ("area", "state")]
     for difference in differences:
         yield f"  {difference['area']:<{widths[0]}}  {difference['state']:<{widths[1]}}  {difference['path']}"

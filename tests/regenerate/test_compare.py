@@ -70,7 +70,7 @@ def test_an_edited_line_is_drift_in_a_convention_and_the_service_s_own_in_the_sa
     append(service / PACKAGE / "orders.py", "# own\n")
     report = run_make(run, f"SERVICE={service}").stdout
     summary, _, diff = report.partition("\n--- ")
-    line = rf"^1 of \d+ conventions differ:\n  telemetry +\S.*  {PACKAGE}/telemetry.py$"
+    line = rf"^1 of \d+ conventions differ \(1 .*\):\n  telemetry +\S.*  {PACKAGE}/telemetry.py$"
     assert re.search(line, summary, re.MULTILINE)
     assert f"The service's own, which no update touches: {PACKAGE}/orders.py (" in summary
     assert "\n-# drift\n" in diff

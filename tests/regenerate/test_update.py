@@ -30,10 +30,14 @@ CONFLICT = "<<<<<<< "
 
 
 @pytest.mark.parametrize("answers", ANSWERS, ids=FRAMEWORKS)
-def test_a_service_as_generated_has_no_difference(answers: dict[str, str], create: Create, run: Run) -> None:
+def test_a_service_as_generated_has_no_difference(
+    answers: dict[str, str], create: Create, run: Run, template: Repository
+) -> None:
     service = create(NEW, **answers)
     assert run(service.folder, "cruft", "diff", "--exit-code").stdout == ""
     run(service.folder, "cruft", "check")
+    compare = str(template.folder / "tools/compare.py")
+    assert "No drift" in run(service.folder, "python", compare, "--service", ".", "--exit-code").stdout
     assert service.git("status", "--porcelain") == ""
 
 
