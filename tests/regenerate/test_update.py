@@ -14,6 +14,7 @@ from tests.environments import lend_uv, make
 from tests.regenerate.conftest import Run
 from tests.regenerate.history import MARK, NEW, OLD, OLD_PYDANTIC, Repository
 from tests.test_bake import CHOICES
+from tools.compare import find_own, read_skip
 
 Create = Callable[..., Repository]
 FRAMEWORKS = CHOICES["framework"]
@@ -126,6 +127,18 @@ def test_where_both_changed_the_same_lines_there_are_conflict_markers(framework:
     assert service.read("Makefile").startswith(MARK)
     assert not (service.folder / "docs/old.md").exists()
     assert json.loads(service.read(".cookiecutter.json"))["_template_version"] == NEW
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_sample_stays_deleted(framework: str, create: Create, run: Run) -> None:
+    service = create(OLD, framework=framework)
+    for path in find_own(service.folder, read_skip(service.folder) or []):
+        (service.folder / path).unlink()
+    service.commit("The domain is another one")
+    run(service.folder, "cruft", "update", "--skip-apply-ask")
+    assert find_own(service.folder, read_skip(service.folder) or []) == set()
+    assert service.read("Makefile").startswith(MARK)
+    assert run(service.folder, "cruft", "diff", "--exit-code").stdout == ""
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
