@@ -1,5 +1,5 @@
 # Needs python3 (3.11 or later), git and make; everything else goes into .venv.
-.PHONY: demo test test-fast lint format newest clean
+.PHONY: demo test test-fast lint format newest compare release clean
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -24,6 +24,14 @@ format: $(VENV)/ready
 # The newest versions that go together, and the services' suites with them; nothing here changes. ARGS=--write takes them.
 newest: $(VENV)/ready
 	$(BIN)/python -m tools.newest $(ARGS)
+
+# A="framework=flask" B="framework=django", or SERVICE=folder; FLAGS=--json, --exit-code
+compare: $(VENV)/ready
+	@if [ -n "$(SERVICE)" ]; then set -- --service "$$SERVICE"; else set -- --between "$$A" "$$B"; fi; \
+	$(BIN)/python tools/compare.py "$$@" $(FLAGS)
+
+release: $(VENV)/ready
+	@$(BIN)/python -m tools.release "$(VERSION)"
 
 $(VENV)/ready: pyproject.toml
 	python3 -m venv $(VENV)

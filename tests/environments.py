@@ -16,15 +16,22 @@ def install(project: Path) -> Path:
     return project / ".venv" / "bin" / "python"
 
 
-def make(project: Path, target: str) -> str:
+def make(project: Path, *arguments: str) -> str:
     """Runs `make` and returns what it printed."""
-    return _run(["make", target], project)
+    return _run(["make", *arguments], project)
 
 
 def sync(project: Path, *extras: str) -> Path:
     """What `make install` does, by the uv that is here already: the second instead of the dozen that takes."""
     _run(["uv", "sync", "--quiet", "--no-dev", *(f"--extra={extra}" for extra in extras)], project)
     return project / ".venv" / "bin" / "python"
+
+
+def lend_uv(project: Path) -> None:
+    """Begins the project's environment with the uv that is here already, so that no target of `make` fetches one."""
+    folder = project / ".venv" / "bin"
+    _run([sys.executable, "-m", "venv", "--without-pip", ".venv"], project)
+    (folder / "uv").symlink_to(Path(sys.executable).parent / "uv")
 
 
 def _run(command: list[str], project: Path) -> str:

@@ -1,0 +1,84 @@
+"""The real commands, at home in a temporary folder, and a template with a history."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.regenerate.history import OLD, Repository, release_first, release_second
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+BIN = Path(sys.executable).parent
+# The template's own commands, in the environment that the tests run in.
+MAKE = ("make", "--no-print-directory", "--old-file=.venv/ready", f"BIN={BIN}")
+
+
+@pytest.fixture(scope="session")
+def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment without the user's settings of git and cookiecutter, where nothing is left behind."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "tmp").mkdir()
+    who = {f"GIT_{role}_{part}": "test@example.com" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
+    return {
+        **who,
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(home),
+        "USERPROFILE": str(home),
+        "TMPDIR": str(home / "tmp"),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "LANG": "C.UTF-8",
+    }
+
+
+@pytest.fixture(scope="session")
+def run(environ: dict[str, str]) -> Run:
+    """Run a command of the template's environment: `run(folder, "cruft", "diff")`."""
+
+    def run(folder: Path, *command: str, status: int = 0, typed: str = "") -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environ,
+            input=typed,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == status, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) -> Repository:
+    """The template with both releases; for reading only."""
+    template = Repository(tmp_path_factory.mktemp("template"), environ)
+    release_first(template)
+    release_second(template)
+    return template
+
+
+@pytest.fixture
+def create(template: Repository, environ: dict[str, str], run: Run, tmp_path: Path) -> Callable[..., Repository]:
+    """Generate a service by `cruft create` at a release, and commit it: `create(OLD, framework="flask")`."""
+
+    def create(checkout: str = OLD, **answers: str) -> Repository:
+        run(
+            tmp_path,
+            *("cruft", "create", str(template.folder), "--checkout", checkout, "--no-input"),
+            *("--extra-context", json.dumps(answers)),
+        )
+        service = Repository(tmp_path / "order-service", environ)
+        service.commit("As generated")
+        return service
+
+    return create

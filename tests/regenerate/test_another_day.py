@@ -1,0 +1,47 @@
+"""The same answers give the same bytes: on another day, in another place of the world, in another folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPO
+from tests.regenerate.conftest import Run
+from tests.regenerate.test_update import ANSWERS, FRAMEWORKS
+from tests.test_bake import files
+
+
+@pytest.fixture
+def faketime() -> str:
+    """The command that gives a process another day. Without it in CI there would be a hole that nobody sees."""
+    command = shutil.which("faketime")
+    if command is None:
+        reason = "the program faketime is missing (Debian's package faketime)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return command
+
+
+@pytest.mark.parametrize("answers", ANSWERS, ids=FRAMEWORKS)
+def test_the_same_answers_give_the_same_bytes(
+    answers: dict[str, str], faketime: str, bake: Callable[..., Path], run: Run, tmp_path: Path
+) -> None:
+    first = bake(**answers)
+    run(
+        tmp_path,
+        *("env", "TZ=Pacific/Chatham", "USER=somebody", "PYTHONHASHSEED=7", faketime, "2031-12-31 23:59:59"),
+        *("cookiecutter", "--no-input", str(REPO), *(f"{prompt}={answer}" for prompt, answer in answers.items())),
+    )
+    second = tmp_path / "order-service"
+    assert [path.relative_to(first) for path in files(first)] == [path.relative_to(second) for path in files(second)]
+    for path in files(first):
+        other = second / path.relative_to(first)
+        assert path.read_bytes() == other.read_bytes(), path
+        assert path.stat().st_mode == other.stat().st_mode, path
+    # The day was another one indeed.
+    assert other.stat().st_mtime != path.stat().st_mtime

@@ -1,0 +1,237 @@
+"""`make compare` and a service's own `make conventions`: who changed what, by the real commands."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import os
+import re
+import subprocess
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import REPO
+from tests.environments import lend_uv, make
+from tests.regenerate.conftest import MAKE, Run
+from tests.regenerate.history import NEW, OLD, Repository
+from tests.test_bake import CHOICES, COMMON, OF_ANSWER
+from tools import compare
+
+Bake = Callable[..., Path]
+Create = Callable[..., Repository]
+FRAMEWORKS = CHOICES["framework"]
+PACKAGE = "src/order_service"
+
+
+@pytest.fixture
+def look(template: Repository, run: Run) -> Callable[..., dict[str, Any]]:
+    """Compare a service with the template that has a history, at its second release."""
+
+    def look(service: Path, *options: str, status: int = 0) -> dict[str, Any]:
+        command = ("python", str(template.folder / "tools/compare.py"), "--service", str(service), "--json", *options)
+        report: dict[str, Any] = json.loads(run(service, *command, status=status).stdout)
+        return report
+
+    return look
+
+
+def states(report: dict[str, Any]) -> dict[str, str]:
+    return {difference["path"]: difference["state"] for difference in report["differences"]}
+
+
+def append(path: Path, line: str) -> None:
+    path.write_text(path.read_text(encoding="utf-8") + line, encoding="utf-8")
+
+
+def run_make(run: Run, *variables: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    return run(REPO, *MAKE, "compare", *variables, status=status)
+
+
+def test_good_and_bad_examples() -> None:
+    result = doctest.testmod(compare)
+    assert result.attempted
+    assert not result.failed
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_service_as_generated_has_no_drift(framework: str, bake: Bake, run: Run) -> None:
+    report = run_make(run, f"SERVICE={bake(framework=framework)}", "FLAGS=--exit-code").stdout
+    assert re.search(r"^No drift: all \d+ conventions are the same\.$", report, re.MULTILINE)
+    assert "Changelog" not in report
+
+
+def test_an_edited_line_is_drift_in_a_convention_and_the_service_s_own_in_the_sample(bake: Bake, run: Run) -> None:
+    service = bake(fresh=True, framework="flask")
+    append(service / PACKAGE / "telemetry.py", "# drift\n")
+    append(service / PACKAGE / "orders.py", "# own\n")
+    report = run_make(run, f"SERVICE={service}").stdout
+    summary, _, diff = report.partition("\n--- ")
+    line = rf"^1 of \d+ conventions differ \(1 .*\):\n  telemetry +\S.*  {PACKAGE}/telemetry.py$"
+    assert re.search(line, summary, re.MULTILINE)
+    assert f"The service's own, which no update touches: {PACKAGE}/orders.py (" in summary
+    assert "\n-# drift\n" in diff
+    assert "orders.py" not in diff
+    run_make(run, f"SERVICE={service}", "FLAGS=--exit-code", status=2)  # make's own status for a command that failed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("record", [".cruft.json", ".cookiecutter.json"])
+def test_the_report_says_who_changed_what(record: str, create: Create, look: Callable[..., dict[str, Any]]) -> None:
+    service = create(OLD, framework="flask")
+    if record == ".cookiecutter.json":
+        (service.folder / ".cruft.json").unlink()
+    append(service.folder / PACKAGE / "logs.py", "# mine\n")
+    append(service.folder / PACKAGE / "app.py", "# mine\n")
+    append(service.folder / PACKAGE / "checkout.py", "# mine\n")
+    (service.folder / PACKAGE / "tracing.py").unlink()
+    report = look(service.folder)
+    assert states(report) == {
+        f"{PACKAGE}/telemetry.py": "changed by the template",
+        f"{PACKAGE}/logs.py": "changed by the service",
+        f"{PACKAGE}/tracing.py": "missing",
+        f"{PACKAGE}/app.py": "both",
+        "docs/new.md": "changed by the template",
+        "docs/old.md": "changed by the template",
+        "pyproject.toml": "changed by the template",
+        "Makefile": "changed by the template",
+    }
+    assert report["own"] == {
+        f"{PACKAGE}/checkout.py": "changed by the service",
+        f"{PACKAGE}/orders.py": "changed by the template",
+        "README.md": "changed by the template",
+    }
+    assert (report["record"], report["from"]["version"], report["to"]["version"]) == (record, OLD, NEW)
+    assert report["prompts"] == {"new": ["repository_url"], "gone": []}
+    assert report["changelog"] == {NEW: "Review it."}
+    assert report["ancestor"]
+    look(service.folder, "--exit-code", status=1)
+
+
+@pytest.mark.slow
+def test_without_the_old_state_the_report_says_so(
+    create: Create, look: Callable[..., dict[str, Any]], template: Repository, run: Run
+) -> None:
+    service = create(OLD, framework="flask")
+    (service.folder / ".cruft.json").unlink()
+    service.replace(".cookiecutter.json", f'"{OLD}"', '"0.0.9"')
+    report = look(service.folder)
+    assert report["ancestor"] is None
+    assert set(states(report).values()) == {"different", "missing"}
+    assert list(report["changelog"]) == [NEW, OLD]
+    text = run(service.folder, "python", str(template.folder / "tools/compare.py"), "--service", ".").stdout
+    assert "Who changed what cannot be said" in text
+
+
+@pytest.mark.slow
+def test_what_the_service_calls_its_own_is_not_compared(create: Create, look: Callable[..., dict[str, Any]]) -> None:
+    service = create(NEW, framework="flask")
+    append(service.folder / PACKAGE / "logs.py", "# mine\n")
+    append(service.folder / "docs/telemetry.md", "Mine.\n")
+    assert set(states(look(service.folder))) == {f"{PACKAGE}/logs.py", "docs/telemetry.md"}
+    service.replace("pyproject.toml", "skip = [\n", f'skip = [\n    "{PACKAGE}/lo*.py",\n    "docs",\n')
+    report = look(service.folder)
+    assert set(states(report)) == {"pyproject.toml"}
+    assert list(report["own"]) == ["docs/telemetry.md", f"{PACKAGE}/logs.py"]
+
+
+@pytest.mark.slow
+def test_answers_are_taken_as_they_are(create: Create, look: Callable[..., dict[str, Any]], run: Run) -> None:
+    """What was typed may look like Jinja; it was not rendered then."""
+    service = create(NEW, framework="flask", project_slug="order-service")
+    (service.folder / ".cruft.json").unlink()
+    record = json.loads(service.read(".cookiecutter.json"))
+    hostile = 'Zoë "Z" {{ cookiecutter }} # % if {% raw %} \\u0041 🚀'
+    record["cookiecutter"]["author_name"] = hostile
+    service.write(".cookiecutter.json", json.dumps(record))
+    text = json.dumps(hostile, ensure_ascii=False)
+    service.replace("pyproject.toml", '"Your Team"', text)
+    assert states(look(service.folder)) == {}
+
+
+def test_two_sets_of_answers(run: Run) -> None:
+    report = json.loads(run_make(run, "A=framework=flask", "B=framework=django", "FLAGS=--json").stdout)
+    found = {difference["path"]: (difference["area"], difference["state"]) for difference in report["differences"]}
+    assert found[f"{PACKAGE}/telemetry.py"] == ("telemetry", "different")
+    assert found["pyproject.toml"] == ("pins", "different")
+    assert found["manage.py"] == ("server", "only with B")
+    assert found[f"{PACKAGE}/routes.py"] == ("sample", "different")
+    assert f"{PACKAGE}/orders.py" not in found
+    quoted = run_make(run, 'A=project_name="Stock Keeper" project_slug=order-service', "B=").stdout
+    assert "+# Order Service" in quoted.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        (["A=framwork=flask"], r"'framwork=flask' answers no prompt\. Write prompt=answer, with one of project_name, "),
+        (["A=framework=bottle"], r"bottle provided for choice variable framework, but the choices are "),
+        (["A=sampler_ratio=3"], r"sampler_ratio: '3'\n.*\n    Allowed: a number from 0 to 1"),
+        ([], "Two sets of answers are needed, such as "),
+        (["SERVICE=docs"], r"docs has neither .cruft.json nor .cookiecutter.json: name the folder of a generated"),
+    ],
+)
+def test_bad_input_gets_one_clear_error(variables: list[str], message: str, run: Run) -> None:
+    done = run_make(run, *variables, status=2)
+    assert re.search(message, done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_record_gets_one_clear_error(tmp_path: Path, run: Run) -> None:
+    (tmp_path / ".cookiecutter.json").write_text("[]", encoding="utf-8")
+    done = run_make(run, f"SERVICE={tmp_path}", status=2)
+    assert "is no record of answers" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_service_asks_for_its_conventions(
+    create: Create, template: Repository, bake: Bake, environ: dict[str, str]
+) -> None:
+    service = create(OLD, framework="django")
+    append(service.folder / PACKAGE / "logs.py", "# mine\n")
+    lend_uv(service.folder)
+    before = service.git("status", "--porcelain")
+    report = make(service.folder, "conventions")
+    assert f"follows version {OLD}" in report
+    assert f"the template is at version {NEW}." in report
+    assert re.search(rf"logs +changed by the service +{PACKAGE}/logs.py", report)
+    assert "Review it." in report
+    assert service.git("status", "--porcelain") == before
+
+    # Without cruft's record the template is named.
+    (service.folder / ".cruft.json").unlink()
+    named = make(service.folder, "conventions", f"TEMPLATE={template.folder}")
+    assert named == re.sub(r", commit .*;", " (.cookiecutter.json);", report, count=1)
+    with pytest.raises(RuntimeError, match="Name a template that git can clone"):
+        make(service.folder, "conventions", f"TEMPLATE={os.devnull}")
+    with pytest.raises(RuntimeError, match="conventions differ"):
+        make(service.folder, "conventions", f"TEMPLATE={template.folder}", "FLAGS=--exit-code")
+
+
+# Which file belongs where
+
+
+def test_the_readme_names_what_belongs_to_the_service(bake: Bake) -> None:
+    for framework in FRAMEWORKS:
+        project = bake(framework=framework)
+        _, _, section = (project / "README.md").read_text(encoding="utf-8").partition("## What belongs to you\n")
+        assert section.split("```")[1].split() == compare.read_skip(project)
+        for path in compare.read_skip(project) or []:
+            assert path == "uv.lock" or (project / path).exists(), path
+
+
+def test_every_file_has_an_area() -> None:
+    paths = " ".join([COMMON, *OF_ANSWER.values()]).split()
+    conventions = [path for path in paths if path not in compare.RECORDS]
+    assert [path for path in conventions if compare.find_area(path) == "other"] == []
+
+
+def test_the_tool_has_the_version_of_cookiecutter_that_the_tests_have() -> None:
+    metadata = re.search(r"^# dependencies = (\[.*\])$", (REPO / "tools/compare.py").read_text("utf-8"), re.MULTILINE)
+    assert metadata
+    tools = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]["dev"]
+    assert set(json.loads(metadata[1])) <= set(tools)

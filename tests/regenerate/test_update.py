@@ -1,0 +1,164 @@
+"""What an owner of a service was promised: cruft's own commands work, and an update merges with what was edited."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import REPO
+from tests.environments import lend_uv, make
+from tests.regenerate.conftest import Run
+from tests.regenerate.history import MARK, NEW, OLD, OLD_PYDANTIC, Repository
+from tests.test_bake import CHOICES
+from tools.compare import find_own, read_skip
+
+Create = Callable[..., Repository]
+FRAMEWORKS = CHOICES["framework"]
+# Between them every answer that lays other files.
+ANSWERS = [
+    {"framework": "fastapi"},
+    {"framework": "flask", "otlp_protocol": "grpc", "decorator_style": "paired", "kubernetes": "no"},
+    {"framework": "django", "decorator_style": "native", "github_actions": "no"},
+]
+pytestmark = pytest.mark.slow
+
+PACKAGE = "src/order_service"
+CONFLICT = "<<<<<<< "
+
+
+@pytest.mark.parametrize("answers", ANSWERS, ids=FRAMEWORKS)
+def test_a_service_as_generated_has_no_difference(
+    answers: dict[str, str], create: Create, run: Run, template: Repository
+) -> None:
+    service = create(NEW, **answers)
+    assert run(service.folder, "cruft", "diff", "--exit-code").stdout == ""
+    run(service.folder, "cruft", "check")
+    compare = str(template.folder / "tools/compare.py")
+    assert "No drift" in run(service.folder, "python", compare, "--service", ".", "--exit-code").stdout
+    assert service.git("status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_an_older_service_is_told_so_and_updated_to_just_the_same_files(
+    framework: str, create: Create, run: Run
+) -> None:
+    service = create(OLD, framework=framework, repository_url="https://example.com/orders")
+    run(service.folder, "cruft", "check", status=1)
+    run(service.folder, "cruft", "update", "--skip-apply-ask")
+    assert run(service.folder, "cruft", "diff", "--exit-code").stdout == ""
+    run(service.folder, "cruft", "check")
+
+
+def edit(service: Repository) -> None:
+    """Edit the service as its owner would, away from the lines that the second release changes."""
+    for path in ("telemetry.py", "app.py"):
+        service.write(f"{PACKAGE}/{path}", service.read(f"{PACKAGE}/{path}") + "\n\nOWN = True\n")
+    service.replace("pyproject.toml", 'version = "0.1.0"', 'version = "1.4.0"')
+    service.replace("pyproject.toml", "dependencies = [\n", 'dependencies = [\n    "tzdata==2025.2",\n')
+    # the service's own
+    service.write(f"{PACKAGE}/orders.py", service.read(f"{PACKAGE}/orders.py") + "\n\nOWN = True\n")
+    service.write(f"{PACKAGE}/refunds.py", '"""Money that goes back."""\n')
+    service.write("README.md", "# Orders\n\nAll new.\n")
+    (service.folder / ".github/workflows/ci.yml").unlink()
+    service.commit("Edited")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_an_update_merges_with_the_edits_and_the_service_is_sound(framework: str, create: Create, run: Run) -> None:
+    service = create(OLD, framework=framework)
+    edit(service)
+    run(service.folder, "cruft", "update", "--skip-apply-ask")
+
+    assert service.git("grep", "--count", "OWN = True").splitlines() == [
+        f"{PACKAGE}/app.py:1",
+        f"{PACKAGE}/orders.py:1",
+        f"{PACKAGE}/telemetry.py:1",
+    ]
+    assert service.git("diff", "--name-only", "--diff-filter=U") == ""
+    changed = dict(line.split("\t")[::-1] for line in service.git("diff", "HEAD", "--name-status").splitlines())
+    assert changed == {
+        ".cookiecutter.json": "M",
+        ".cruft.json": "M",
+        "Makefile": "M",
+        "docs/new.md": "A",
+        "docs/old.md": "D",
+        "pyproject.toml": "M",
+        f"{PACKAGE}/app.py": "M",
+        f"{PACKAGE}/telemetry.py": "M",
+    }
+    for path in ("Makefile", f"{PACKAGE}/app.py", f"{PACKAGE}/telemetry.py"):
+        assert service.read(path).startswith(MARK)
+    record = json.loads(service.read(".cookiecutter.json"))
+    assert record["_template_version"] == NEW
+    assert record["cookiecutter"]["sampler_ratio"] == "1.0", "a changed default is for new services"
+    metadata = tomllib.loads(service.read("pyproject.toml"))["project"]
+    assert metadata["urls"] == {"Repository": record["cookiecutter"]["repository_url"]}
+    assert metadata["version"] == "1.4.0"
+    assert "tzdata==2025.2" in metadata["dependencies"]
+    assert f"pydantic=={OLD_PYDANTIC}" not in metadata["dependencies"]
+    service.commit("Updated")
+    run(service.folder, "cruft", "check")
+
+    lend_uv(service.folder)
+    make(service.folder, "lint")
+    assert " passed" in make(service.folder, "test")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_where_both_changed_the_same_lines_there_are_conflict_markers(framework: str, create: Create, run: Run) -> None:
+    service = create(OLD, framework=framework)
+    service.write(f"{PACKAGE}/telemetry.py", "# Mine.\n" + service.read(f"{PACKAGE}/telemetry.py"))
+    service.write(f"{PACKAGE}/app.py", "# Mine.\n" + service.read(f"{PACKAGE}/app.py"))
+    service.replace("pyproject.toml", f"pydantic=={OLD_PYDANTIC}", "pydantic==2.13.4")
+    service.commit("Edited")
+    update = run(service.folder, "cruft", "update", "--skip-apply-ask")
+
+    assert "with conflicts" in update.stderr
+    conflicts = ["pyproject.toml", f"{PACKAGE}/app.py", f"{PACKAGE}/telemetry.py"]
+    assert service.git("diff", "--name-only", "--diff-filter=U").split() == conflicts
+    assert service.git("grep", "--name-only", CONFLICT).split() == conflicts
+    for path in conflicts[1:]:
+        assert service.read(path).startswith(f"{CONFLICT}ours\n# Mine.\n=======\n{MARK}>>>>>>> theirs\n")
+    # The rest of the update is there.
+    assert service.read("Makefile").startswith(MARK)
+    assert not (service.folder / "docs/old.md").exists()
+    assert json.loads(service.read(".cookiecutter.json"))["_template_version"] == NEW
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_sample_stays_deleted(framework: str, create: Create, run: Run) -> None:
+    service = create(OLD, framework=framework)
+    for path in find_own(service.folder, read_skip(service.folder) or []):
+        (service.folder / path).unlink()
+    service.commit("The domain is another one")
+    run(service.folder, "cruft", "update", "--skip-apply-ask")
+    assert find_own(service.folder, read_skip(service.folder) or []) == set()
+    assert service.read("Makefile").startswith(MARK)
+    assert run(service.folder, "cruft", "diff", "--exit-code").stdout == ""
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_service_without_a_link_gets_one_as_documented(
+    framework: str, create: Create, run: Run, template: Repository
+) -> None:
+    service = create(OLD, framework=framework, author_name="Zoë")
+    service.git("rm", "--quiet", ".cruft.json")
+    service.commit("As cookiecutter generates it")
+    page = (REPO / "docs/upgrading.md").read_text(encoding="utf-8")
+    (block,) = [block for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "cruft link" in block]
+    url = "https://github.com/org/otel-python-template"
+    assert url in block
+    run(service.folder, "bash", "-ec", block.replace("uvx cruft", "cruft").replace(url, str(template.folder)))
+    assert run(service.folder, "cruft", "diff", "--exit-code", "--checkout", OLD).stdout == ""
+    run(service.folder, "cruft", "update", "--skip-apply-ask", "--variables-to-update", '{"sampler_ratio": "0.25"}')
+    assert service.read("Makefile").startswith(MARK)
+    assert json.loads(service.read(".cookiecutter.json"))["cookiecutter"] == {
+        **json.loads(service.git("show", "HEAD:.cookiecutter.json"))["cookiecutter"],
+        "sampler_ratio": "0.25",
+        "repository_url": "https://example.com/orders",
+    }
+    assert run(service.folder, "cruft", "diff", "--exit-code").stdout == ""
