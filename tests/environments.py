@@ -23,8 +23,13 @@ def make(project: Path, target: str) -> str:
 
 def sync(project: Path, *extras: str) -> Path:
     """What `make install` does, by the uv that is here already: the second instead of the dozen that takes."""
-    _run(["uv", "sync", "--quiet", "--no-dev", *(f"--extra={extra}" for extra in extras)], project)
+    uv(project, "sync", "--quiet", "--no-dev", *(f"--extra={extra}" for extra in extras))
     return project / ".venv" / "bin" / "python"
+
+
+def uv(project: Path, *arguments: str) -> str:
+    """Runs the uv that belongs to the tests and returns what it printed."""
+    return _run(["uv", *arguments], project)
 
 
 def _run(command: list[str], project: Path) -> str:

@@ -26,7 +26,8 @@ TEMPLATE = REPO / "{{cookiecutter.project_slug}}"
 CODE = ("framework", "otlp_protocol", "decorator_style")
 
 COMMON = """
-    .cookiecutter.json .env.example .gitignore Makefile README.md pyproject.toml docs/telemetry.md
+    .cookiecutter.json .dockerignore .env.example .gitignore Dockerfile Makefile README.md pyproject.toml
+    docs/telemetry.md
     src/order_service/__init__.py src/order_service/app.py src/order_service/checkout.py
     src/order_service/environment.py src/order_service/logs.py src/order_service/messages.py
     src/order_service/orders.py src/order_service/payments.py src/order_service/problems.py
@@ -159,6 +160,8 @@ def test_versions_stand_in_one_place(bake: Bake) -> None:
             _, exact, version = requirement.partition("==")
             assert exact, f"{requirement} is not pinned"
             pinned.add(version)
+        dockerfile = (bake(framework=framework, otlp_protocol=protocol) / "Dockerfile").read_text()
+        pinned |= set(re.findall(r" uv==(\S+)", dockerfile))
     assert pinned == set(PROMPTS["_versions"].values())
 
 
