@@ -41,7 +41,9 @@ OF_ANSWER = {
     ("framework", "fastapi"): "src/order_service/__main__.py",
     ("framework", "flask"): "gunicorn.conf.py",
     ("framework", "django"): """
-        gunicorn.conf.py manage.py src/order_service/asgi.py src/order_service/middleware.py
+        gunicorn.conf.py manage.py src/order_service/asgi.py src/order_service/management/__init__.py
+        src/order_service/management/commands/__init__.py src/order_service/management/commands/migrate.py
+        src/order_service/middleware.py
         src/order_service/migrations/0001_initial.py src/order_service/migrations/__init__.py
         src/order_service/models.py src/order_service/urls.py src/order_service/wsgi.py
     """,

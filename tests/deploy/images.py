@@ -34,8 +34,9 @@ STAND_IN = """
 set -eu
 container=$(buildah from scratch)
 root=$(buildah mount "$container")
-mmdebstrap --quiet --variant=apt --include=ca-certificates,python3,python3-pip --aptopt='APT::Install-Recommends "false"' \\
-    --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \\
+mmdebstrap --quiet --variant=apt --include=ca-certificates,python3,python3-pip \\
+    --aptopt='APT::Install-Recommends "false"' --dpkgopt=force-unsafe-io \\
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \\
     "$2" "$root" "$3"
 ln -s /usr/bin/python3 /usr/bin/pip3 "$root/usr/local/bin"
 ln -s python3 "$root/usr/local/bin/python"
@@ -235,8 +236,11 @@ class Container(Service):
 
 
 def base_of(project: Path) -> str:
-    (base, *_) = re.findall(r"^FROM (\S+)", (project / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
-    return base
+    """The image that its Dockerfile begins with."""
+    for line in (project / "Dockerfile").read_text(encoding="utf-8").splitlines():
+        if line.startswith("FROM "):
+            return line.split()[1]
+    raise ValueError(f"{project} has a Dockerfile that begins with nothing.")
 
 
 def machine_settings() -> tuple[dict[str, str], list[str]]:
@@ -244,9 +248,8 @@ def machine_settings() -> tuple[dict[str, str], list[str]]:
     names = re.compile(r"(PIP|UV)_\w+|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE")
     variables = {name: value for name, value in os.environ.items() if names.fullmatch(name)}
     files = ["/etc/pip.conf", "/etc/uv/uv.toml", "/etc/ssl/certs", *variables.values()]
-    return variables, [
-        f"{file}:{file}:ro" for file in dict.fromkeys(files) if Path(file).is_absolute() and Path(file).exists()
-    ]
+    mounts = [file for file in dict.fromkeys(files) if file.startswith("/") and Path(file).exists()]
+    return variables, [f"{file}:{file}:ro" for file in mounts]
 
 
 def apt_source() -> tuple[str, str, str]:

