@@ -187,6 +187,7 @@ class Container(Service):
         self.image = image
         self.variables = {**image.environ, "HOST": "127.0.0.1", "PORT": str(self.port), **variables}
         self.environ = image.builder.environ
+        self._root = image.builder.run("buildah", "from", "--pull-never", image.tag).strip()
 
     @property
     def command(self) -> list[str]:
@@ -197,9 +198,8 @@ class Container(Service):
 
     def around(self, command: Sequence[str]) -> list[str]:
         """What makes `command` the first process of a new container."""
-        container = self.image.builder.run("buildah", "from", "--pull-never", self.image.tag).strip()
         namespaces = [*OWN_MOUNTS, "--pid", "--fork", "--kill-child"]
-        return [*namespaces, "sh", "-c", RUN, "run", container, *self._as_configured(command)]
+        return [*namespaces, "sh", "-c", RUN, "run", self._root, *self._as_configured(command)]
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Runs a command beside the service, as `docker exec` does."""
