@@ -46,7 +46,7 @@ def test_scripts_of_the_project(framework: str, bake: Callable[..., Path]) -> No
         assert shellcheck(path.read_text(encoding="utf-8")) == [], path
 
 
-@pytest.mark.parametrize("script", ["STAND_IN", "RUN"])
+@pytest.mark.parametrize("script", ["KEEP_OUT", "STAND_IN", "RUN"])
 def test_scripts_inside_of_python(script: str) -> None:
     assert shellcheck(getattr(images, script)) == []
 

@@ -30,6 +30,14 @@ PACKAGES = {
 OWN_MOUNTS = ["unshare", "--mount"]
 """What the command mounts is gone when it ends."""
 
+KEEP_OUT = """
+set -eu
+mount --bind /var/lib /var/lib
+mount -o remount,bind,ro /var/lib
+exec "$@"
+"""
+"""Where buildah would leave a cache, whatever it is told; without one it does as well."""
+
 STAND_IN = """
 set -eu
 container=$(buildah from scratch)
@@ -89,7 +97,11 @@ class Builder:
     def run(self, *command: str) -> str:
         """What it printed. RuntimeError, with all that it printed, when it fails."""
         done = subprocess.run(
-            [*OWN_MOUNTS, *command], env=self.environ, stdin=subprocess.DEVNULL, capture_output=True, text=True
+            [*OWN_MOUNTS, "sh", "-c", KEEP_OUT, "keep-out", *command],
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
         )
         if done.returncode:
             raise RuntimeError(f"{shlex.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
