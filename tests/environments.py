@@ -23,7 +23,7 @@ def make(project: Path, *arguments: str) -> str:
 
 def sync(project: Path, *extras: str) -> Path:
     """What `make install` does, by the uv that is here already: the second instead of the dozen that takes."""
-    _run(["uv", "sync", "--quiet", "--no-dev", *(f"--extra={extra}" for extra in extras)], project)
+    uv(project, "sync", "--quiet", "--no-dev", *(f"--extra={extra}" for extra in extras))
     return project / ".venv" / "bin" / "python"
 
 
@@ -32,6 +32,11 @@ def lend_uv(project: Path) -> None:
     folder = project / ".venv" / "bin"
     _run([sys.executable, "-m", "venv", "--without-pip", ".venv"], project)
     (folder / "uv").symlink_to(Path(sys.executable).parent / "uv")
+
+
+def uv(project: Path, *arguments: str) -> str:
+    """Runs the uv that belongs to the tests and returns what it printed."""
+    return _run(["uv", *arguments], project)
 
 
 def _run(command: list[str], project: Path) -> str:

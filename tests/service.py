@@ -148,7 +148,7 @@ class Service:
         if not self._readers:
             return self.process.wait()
         try:
-            self.process.send_signal(signal.SIGTERM)
+            self.terminate()
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             pass  # the exit code will tell: -9
@@ -159,6 +159,9 @@ class Service:
             while self._readers:
                 self._readers.pop().join()
         return self.process.returncode
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
 
     def _read(self, stream: IO[str], lines: list[str]) -> None:
         with stream:

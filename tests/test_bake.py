@@ -26,9 +26,10 @@ TEMPLATE = REPO / "{{cookiecutter.project_slug}}"
 CODE = ("framework", "otlp_protocol", "decorator_style")
 
 COMMON = """
-    .cookiecutter.json .env.example .gitignore Makefile README.md pyproject.toml docs/telemetry.md
     deploy/grafana/dashboards/service.json deploy/prometheus/alerts.test.yaml deploy/prometheus/alerts.yaml
     deploy/prometheus/objectives.test.yaml docs/alerts.md
+    .cookiecutter.json .dockerignore .env.example .gitignore Dockerfile Makefile README.md pyproject.toml
+    docs/telemetry.md
     src/order_service/__init__.py src/order_service/app.py src/order_service/checkout.py
     src/order_service/doctor/__init__.py src/order_service/doctor/__main__.py src/order_service/doctor/delivery.py
     src/order_service/doctor/packages.py src/order_service/doctor/setup.py src/order_service/doctor/variables.py
@@ -46,7 +47,9 @@ OF_ANSWER = {
     ("framework", "fastapi"): "src/order_service/__main__.py",
     ("framework", "flask"): "gunicorn.conf.py",
     ("framework", "django"): """
-        gunicorn.conf.py manage.py src/order_service/asgi.py src/order_service/middleware.py
+        gunicorn.conf.py manage.py src/order_service/asgi.py src/order_service/management/__init__.py
+        src/order_service/management/commands/__init__.py src/order_service/management/commands/migrate.py
+        src/order_service/middleware.py
         src/order_service/migrations/0001_initial.py src/order_service/migrations/__init__.py
         src/order_service/models.py src/order_service/urls.py src/order_service/wsgi.py
     """,
@@ -176,9 +179,9 @@ def test_versions_stand_in_one_place(bake: Bake) -> None:
             _, exact, version = requirement.partition("==")
             assert exact, f"{requirement} is not pinned"
             pinned.add(version)
-    for file in ("compose.yaml", "deploy/collector/README.md"):
-        images = re.findall(r"(?:image: \S+|-contrib):(\d[\w.-]*\w)", (bake() / file).read_text(encoding="utf-8"))
-        pinned |= set(images)
+    for file in ("compose.yaml", "deploy/collector/README.md", "Dockerfile"):
+        text = (bake() / file).read_text(encoding="utf-8")
+        pinned |= set(re.findall(r"(?:image: \S+:|-contrib:| uv==)(\d[\w.-]*\w)", text))
     assert pinned == set(PROMPTS["_versions"].values())
 
 

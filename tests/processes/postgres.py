@@ -7,7 +7,8 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -70,13 +71,43 @@ class Postgres:
     def create(self, database: str) -> str:
         """Returns the URL of a new database."""
         self.query("postgres", f'CREATE DATABASE "{database}"')
+        return self.url(database)
+
+    def url(self, database: str) -> str:
         return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
     def query(self, database: str, statement: str) -> list[list[str]]:
         """The rows, as text."""
-        where = ["--host=127.0.0.1", f"--port={self.port}", f"--username={USER}", f"--dbname={database}"]
-        output = self._run("psql", *where, "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "-c", statement)
+        output = self._run("psql", *self._client(database), "-c", statement)
         return [line.split("|") for line in output.splitlines()]
+
+    @contextmanager
+    def holding(self, database: str, statement: str) -> Iterator[None]:
+        """Executes `statement` and does not commit it, so whoever wants the same waits until this is over."""
+        with subprocess.Popen(
+            [self._binaries / "psql", *self._client(database)],
+            cwd=self._folder,
+            env=self._environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            **self._run_as,
+        ) as psql:
+            assert psql.stdin
+            assert psql.stdout
+            psql.stdin.write(f"BEGIN; {statement};\n\\echo held\n")
+            psql.stdin.flush()
+            assert psql.stdout.readline() == "held\n"
+            yield
+            psql.communicate("ROLLBACK;\n")
+
+    def _client(self, database: str) -> list[str]:
+        where = ["--host=127.0.0.1", f"--port={self.port}", f"--username={USER}", f"--dbname={database}"]
+        return [*where, "--no-psqlrc", "--quiet", "--no-align", "--tuples-only"]
+
+    @property
+    def _environ(self) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "LC_ALL": "C", "PGPASSWORD": PASSWORD}
 
     def _run(self, program: str, *arguments: str) -> str:
         # Into a file: the server inherits the output of pg_ctl, and would hold a pipe open.
@@ -84,7 +115,7 @@ class Postgres:
             done = subprocess.run(
                 [self._binaries / program, *arguments],
                 cwd=self._folder,
-                env={"PATH": os.environ["PATH"], "LC_ALL": "C", "PGPASSWORD": PASSWORD},
+                env=self._environ,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -195,3 +197,29 @@ def test_no_credentials(outage: Outage) -> None:
     # Nor what stands in a row: the instrumentations show a statement without its values.
     order_id = outage.before["order"].json()["id"]
     assert not [span for span in receiver.spans if order_id in str(span.attributes.get("db.query.text"))]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_tables_may_be_made_by_several_at_a_time(
+    framework: str, postgres: Postgres, installed: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    """Several replicas bring a new version, and all of them find the database empty."""
+    project, python = installed(*EXTRAS[framework], framework=framework)
+    database, first_table = f"{framework}-tables", "django_migrations" if framework == "django" else "orders"
+    environ = {"DATABASE_URL": postgres.create(database), "OTEL_SDK_DISABLED": "true", "PATH": os.environ["PATH"]}
+    command = ["manage.py", "migrate"] if framework == "django" else ["-m", "order_service.store"]
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    several = []
+    with postgres.holding(database, f"CREATE TABLE {first_table} (id int)"):
+        for number in range(3):
+            with (tmp_path / f"{number}").open("w") as output:
+                several.append(
+                    subprocess.Popen([python, *command], cwd=project, env=environ, stdout=output, stderr=output)
+                )
+        deadline = time.monotonic() + 30
+        while postgres.query(database, waiting) != [["3"]] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert postgres.query(database, waiting) == [["3"]]
+    codes = [process.wait(30) for process in several]
+    assert codes == [0, 0, 0], [(tmp_path / f"{number}").read_text() for number in range(3)]
+    assert postgres.query(database, "SELECT count(*) FROM orders") == [["0"]]

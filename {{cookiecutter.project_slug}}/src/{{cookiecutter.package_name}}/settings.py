@@ -86,6 +86,7 @@ LOG_ACCESS = read("LOG_ACCESS", "false", one_of("true", "false"), "true or false
 # What follows is read by Django (https://docs.djangoproject.com/en/5.2/ref/settings/).
 SECRET_KEY = read("SECRET_KEY", secrets.token_urlsafe(48), str, "any text; this service signs nothing with it so far")
 ALLOWED_HOSTS = read("ALLOWED_HOSTS", "*", lambda text: text.split(","), "host names with commas between them")
+ALLOWED_HOSTS += ["127.0.0.1"]  # whom the health check of the image asks
 INSTALLED_APPS = ["{{cookiecutter.package_name}}"]
 MIDDLEWARE = ["{{cookiecutter.package_name}}.middleware.Outcome"]
 ROOT_URLCONF = "{{cookiecutter.package_name}}.urls"

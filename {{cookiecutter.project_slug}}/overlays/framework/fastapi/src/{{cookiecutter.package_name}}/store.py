@@ -56,6 +56,9 @@ def engine() -> AsyncEngine:
 async def create_tables() -> None:
     """Create what is missing. Safe to run again, and by several processes at a time."""
     async with engine().begin() as connection:
+        if connection.dialect.name == "postgresql":
+            # IF NOT EXISTS lets two that begin together both try. Any number will do that nothing else here locks.
+            await connection.execute(text("SELECT pg_advisory_xact_lock(79824716)"))
         for table in Base.metadata.sorted_tables:
             await connection.execute(CreateTable(table, if_not_exists=True))
             for index in table.indexes:

@@ -54,6 +54,9 @@ def engine() -> Engine:
 def create_tables() -> None:
     """Create what is missing. Safe to run again, and by several processes at a time."""
     with engine().begin() as connection:
+        if connection.dialect.name == "postgresql":
+            # IF NOT EXISTS lets two that begin together both try. Any number will do that nothing else here locks.
+            connection.execute(text("SELECT pg_advisory_xact_lock(79824716)"))
         for table in Base.metadata.sorted_tables:
             connection.execute(CreateTable(table, if_not_exists=True))
             for index in table.indexes:

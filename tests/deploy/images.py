@@ -1,0 +1,278 @@
+"""Container images without a container engine: buildah builds them, namespaces of the kernel run them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tests.service import Service
+
+PACKAGES = {
+    "apt-get": "apt",
+    "buildah": "buildah",
+    "mmdebstrap": "mmdebstrap",
+    "nsenter": "util-linux",
+    "unshare": "util-linux",
+}
+"""Debian's package of each program that is needed."""
+
+OWN_MOUNTS = ["unshare", "--mount"]
+"""What the command mounts is gone when it ends."""
+
+KEEP_OUT = """
+set -eu
+mount --bind /var/lib /var/lib
+mount -o remount,bind,ro /var/lib
+exec "$@"
+"""
+"""Where buildah would leave a cache, whatever it is told; without one it does as well."""
+
+STAND_IN = """
+set -eu
+container=$(buildah from scratch)
+root=$(buildah mount "$container")
+mmdebstrap --quiet --variant=apt --include=ca-certificates,python3,python3-pip \\
+    --aptopt='APT::Install-Recommends "false"' --dpkgopt=force-unsafe-io \\
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \\
+    "$2" "$root" "$3"
+ln -s /usr/bin/python3 /usr/bin/pip3 "$root/usr/local/bin"
+ln -s python3 "$root/usr/local/bin/python"
+rm -f "$root"/usr/lib/python3*/EXTERNALLY-MANAGED
+buildah config --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --cmd python3 "$container"
+buildah commit --quiet --format docker "$container" "$1"
+"""
+"""A Debian of the machine's own release and mirror with its Python, where Docker's `python` images have theirs."""
+
+RUN = """
+set -eu
+root=$(buildah mount "$1")
+shift
+mount --bind "$root" "$root"
+mount -o remount,bind,ro "$root"
+mount -t proc proc "$root/proc"
+mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/tmp"
+mount --rbind /dev "$root/dev"
+exec chroot "$root" "$@"
+"""
+"""The first process of a container, before it becomes the container's own."""
+
+
+class Missing(Exception):  # noqa: N818 - it is no error where no image is needed
+    """Why no image can be built here."""
+
+
+class Builder:
+    """Keeps all that buildah makes in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        if os.geteuid() != 0:
+            raise Missing("Images are built and run by root here.")
+        if absent := sorted({package for program, package in PACKAGES.items() if not shutil.which(program)}):
+            raise Missing(f"To build an image, this machine lacks Debian's package {', '.join(absent)}.")
+        self.folder = folder
+        storage = folder / "storage"
+        # A script finds the storage as buildah itself does: by variables.
+        (folder / "storage.conf").write_text(
+            f'[storage]\ndriver = "overlay"\ngraphroot = "{storage}"\nrunroot = "{folder / "run"}"\n', encoding="utf-8"
+        )
+        (folder / "tmp").mkdir()
+        self.environ = {
+            **os.environ,
+            "BUILDAH_ISOLATION": "chroot",
+            "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
+            "TMPDIR": str(folder / "tmp"),  # where the caches of a build are as well
+        }
+
+    def run(self, *command: str) -> str:
+        """What it printed. RuntimeError, with all that it printed, when it fails."""
+        done = subprocess.run(
+            [*OWN_MOUNTS, "sh", "-c", KEEP_OUT, "keep-out", *command],
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{shlex.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def fetch(self, base: str) -> str:
+        """Says where `base` is from: its registry, or from here when that cannot be reached."""
+        try:
+            self.run("timeout", "300", "buildah", "pull", "--quiet", base)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1]
+        else:
+            return f"{base} is from its registry"
+        system, suite, source = apt_source()
+        self.run("sh", "-c", STAND_IN, "stand-in", base, suite, source)
+        return f"{base} is a stand-in of {system}: {reason}"
+
+    def build(self, project: Path, tag: str, *options: str) -> str:
+        """Builds the project's Dockerfile and returns what buildah printed."""
+        variables, mounts = machine_settings()
+        return self.run(
+            *("buildah", "bud", "--format", "docker", "--pull-never", "--layers", "--tag", tag),
+            *(f"--env={name}" for name in variables),
+            *(f"--volume={mount}" for mount in mounts),
+            *options,
+            str(project),
+        )
+
+    def image(self, tag: str) -> Image:
+        return Image(self, tag)
+
+
+@dataclass(frozen=True)
+class Image:
+    builder: Builder
+    tag: str
+
+    @cached_property
+    def _found(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.builder.run("buildah", "inspect", "--type", "image", self.tag))
+        return found["Docker"]  # type: ignore[no-any-return]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """As `docker inspect` shows it."""
+        config: dict[str, Any] = self._found["config"]
+        return config
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The image's variables, without those that this machine needs to build one."""
+        pairs = (pair.partition("=")[::2] for pair in self.config["Env"])
+        return {name: value for name, value in pairs if name not in machine_settings()[0]}
+
+    @property
+    def command(self) -> list[str]:
+        return [*(self.config["Entrypoint"] or []), *(self.config["Cmd"] or [])]
+
+    @property
+    def health_check(self) -> list[str]:
+        kind, *command = self.config["Healthcheck"]["Test"]
+        return command if kind == "CMD" else ["/bin/sh", "-c", *command]
+
+    def layers_above(self, base: Image) -> list[int]:
+        """Their sizes in bytes, as they are unpacked."""
+        (index,) = self.builder.folder.glob("storage/*-layers/layers.json")
+        layers = json.loads(index.read_text())
+        sizes = {layer["diff-digest"]: layer["diff-size"] for layer in layers if "diff-digest" in layer}
+        below, all_layers = (image._found["rootfs"]["diff_ids"] for image in (base, self))
+        assert all_layers[: len(below)] == below
+        return [sizes[layer] for layer in all_layers[len(below) :]]
+
+    def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command in a container of its own, and waits for it."""
+        return subprocess.run(
+            Container(self, variables).around(command),
+            env=self.builder.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+
+class Container(Service):
+    """Runs the image's own command as the image's user, in its folder and with its variables.
+
+    It has namespaces of its own for processes and mounts, a read-only root, a tmpfs on /tmp, no privilege and no way
+    to one. It has the network of the machine, so it is told to stay on loopback.
+    """
+
+    def __init__(self, image: Image, variables: Mapping[str, str]) -> None:
+        super().__init__(image.builder.folder, Path(sys.executable), image.builder.folder)
+        self.image = image
+        self.variables = {**image.environ, "HOST": "127.0.0.1", "PORT": str(self.port), **variables}
+        self.environ = image.builder.environ
+        self._root = image.builder.run("buildah", "from", "--pull-never", image.tag).strip()
+
+    @property
+    def command(self) -> list[str]:
+        return self.around(self.image.command)
+
+    def migrate(self) -> None:
+        """A container of its own does that."""
+
+    def around(self, command: Sequence[str]) -> list[str]:
+        """What makes `command` the first process of a new container."""
+        namespaces = [*OWN_MOUNTS, "--pid", "--fork", "--kill-child"]
+        return [*namespaces, "sh", "-c", RUN, "run", self._root, *self._as_configured(command)]
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command beside the service, as `docker exec` does."""
+        inside = ["nsenter", f"--target={self.first_process}", "--mount", "--pid", "--root"]
+        return subprocess.run(
+            [*inside, *self._as_configured(command)],
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def terminate(self) -> None:
+        os.kill(self.first_process, signal.SIGTERM)
+
+    @property
+    def first_process(self) -> int:
+        """Which number 1 of the container is, seen from outside."""
+        (pid,) = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(pid)
+
+    def _as_configured(self, command: Sequence[str]) -> list[str]:
+        config = self.image.config
+        user, _, group = config["User"].partition(":")
+        return [
+            *("setpriv", f"--reuid={user or 0}", f"--regid={group or user or 0}", "--clear-groups"),
+            *("--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"),
+            *("env", "-i", f"--chdir={config['WorkingDir'] or '/'}"),
+            *(f"{name}={value}" for name, value in self.variables.items()),
+            *command,
+        ]
+
+
+def base_of(project: Path) -> str:
+    """The image that its Dockerfile begins with."""
+    for line in (project / "Dockerfile").read_text(encoding="utf-8").splitlines():
+        if line.startswith("FROM "):
+            return line.split()[1]
+    raise ValueError(f"{project} has a Dockerfile that begins with nothing.")
+
+
+def machine_settings() -> tuple[dict[str, str], list[str]]:
+    """The variables and the files by which this machine reaches a package index, and says which one."""
+    names = re.compile(r"(PIP|UV)_\w+|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE")
+    variables = {name: value for name, value in os.environ.items() if names.fullmatch(name)}
+    files = ["/etc/pip.conf", "/etc/uv/uv.toml", "/etc/ssl/certs", *variables.values()]
+    mounts = [file for file in dict.fromkeys(files) if file.startswith("/") and Path(file).exists()]
+    return variables, [f"{file}:{file}:ro" for file in mounts]
+
+
+def apt_source() -> tuple[str, str, str]:
+    """The system of this machine, its release, and the line for its mirror, from the machine's own configuration."""
+    release = dict(
+        line.split("=", 1) for line in shlex.split(Path("/etc/os-release").read_text(encoding="utf-8")) if "=" in line
+    )
+    codename = release["VERSION_CODENAME"]
+    targets = ["apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"]
+    for line in subprocess.run(targets, capture_output=True, text=True, check=True).stdout.splitlines():
+        suite, component, uri = line.split()
+        if (suite, component) == (codename, "main"):
+            return release["PRETTY_NAME"], codename, f"deb {uri} {suite} {component}"
+    raise Missing(f"apt has no mirror of {codename}.")

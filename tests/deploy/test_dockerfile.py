@@ -1,0 +1,117 @@
+"""The Dockerfile before it is built: what hadolint says, what goes into the context, what the answers do to it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cookiecutter.main import cookiecutter  # type: ignore[import-untyped]
+
+from tests.conftest import REPO
+from tests.deploy.images import Builder
+from tests.test_answers import FREE_TEXT, HOSTILE_BUT_ALLOWED
+from tests.test_bake import combinations
+
+Bake = Callable[..., Path]
+
+
+def hadolint(dockerfile: str) -> list[str]:
+    """The rules that it breaks, one for each fault."""
+    program = Path(sys.executable).with_name("hadolint")
+    command = [str(program), "--no-color", "--format=json", "--failure-threshold=style", "-"]
+    done = subprocess.run(command, input=dockerfile, capture_output=True, encoding="utf-8", cwd="/", check=False)
+    rules = [f"{fault['code']} {fault['message']}" for fault in json.loads(done.stdout)]
+    assert done.returncode == bool(rules), done.stderr
+    return rules
+
+
+@pytest.mark.parametrize("answers", combinations("framework", "python_version", "otlp_protocol"))
+def test_hadolint_finds_nothing(answers: dict[str, str], bake: Bake) -> None:
+    dockerfile = (bake(**answers) / "Dockerfile").read_text(encoding="utf-8")
+    assert "hadolint" not in dockerfile  # which could switch a rule off
+    assert hadolint(dockerfile) == []
+    assert f"FROM python:{answers['python_version']}-slim-trixie AS base" in dockerfile
+
+
+FAULTS = {
+    "runs as root": ("USER 10001:10001", "USER root", "DL3002"),
+    "base without a tag": (r"FROM python:\S+", "FROM python", "DL3006"),
+    "base that moves": (r"FROM python:\S+", "FROM python:latest", "DL3007"),
+    "ADD where COPY does": (r"COPY src src", "ADD src src", "DL3020"),
+    "version not pinned": (r" uv==\S+", " uv", "DL3013"),
+    "cache of pip": (r" --no-cache-dir", "", "DL3042"),
+    "start by a shell": (r"CMD \[\"gunicorn\"\]", "CMD gunicorn", "DL3025"),
+    "two commands": (r"CMD \[\"gunicorn\"\]", 'CMD ["true"]\nCMD ["gunicorn"]', "DL4003"),
+    "two health checks": (r"EXPOSE 8000", "HEALTHCHECK NONE", "DL3012"),
+    "relative work folder": (r"WORKDIR /app", "WORKDIR app", "DL3000"),
+    "no such port": (r"EXPOSE 8000", "EXPOSE 80000", "DL3011"),
+    "unknown stage": (r"--from=build", "--from=built", "DL3022"),
+    "packages of Debian": (r"EXPOSE 8000", "RUN apt-get install gcc", "DL3015"),
+    "fault in the shell": (r"test -f uv.lock", "test -f $UNSET.lock", "SC2086"),
+    "sudo": (r"RUN python", "RUN sudo python", "DL3004"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_hadolint_finds(fault: str, bake: Bake) -> None:
+    pattern, planted, rule = FAULTS[fault]
+    dockerfile = (bake(framework="flask") / "Dockerfile").read_text(encoding="utf-8")
+    changed = re.sub(pattern, planted, dockerfile)
+    assert changed != dockerfile
+    assert any(found.startswith(rule) for found in hadolint(changed)), hadolint(changed)
+
+
+def test_the_context_is_a_list_of_what_is_allowed(bake: Bake) -> None:
+    """What the Dockerfile copies is there, and nothing else is."""
+    for framework in ("fastapi", "flask", "django"):
+        project = bake(framework=framework)
+        everything, *allowed, cache = [
+            line for line in (project / ".dockerignore").read_text().splitlines() if not line.startswith("#")
+        ]
+        assert (everything, cache) == ("*", "**/__pycache__")
+        copied: set[str] = set()
+        for sources in re.findall(r"^COPY (?!--from)(.+) \S+$", (project / "Dockerfile").read_text(), re.MULTILINE):
+            copied |= {source.replace("uv.loc[k]", "uv.lock") for source in sources.split()}
+        assert {line.removeprefix("!") for line in allowed} == copied
+        assert {path for path in copied if not (project / path).exists()} == {"uv.lock"}
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory, config_file: Path, make_context: Callable[..., Any]) -> list[str]:
+    """The Dockerfiles of answers that mean something in other languages, typed or replayed."""
+    folder = tmp_path_factory.mktemp("hostile")
+    dockerfiles = []
+    for number, text in enumerate(HOSTILE_BUT_ALLOWED):
+        answers = folder / f"{number}.json"
+        answers.write_text(json.dumps(make_context(**dict.fromkeys(FREE_TEXT, text))), encoding="utf-8")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tempfile.tempdir", str(folder))
+            project = cookiecutter(
+                str(REPO), replay=str(answers), config_file=str(config_file), output_dir=str(folder / f"{number}")
+            )
+        dockerfiles.append(Path(project, "Dockerfile").read_text(encoding="utf-8"))
+    return dockerfiles
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("image")
+def test_hostile_answers_are_labels_and_nothing_else(hostile: list[str], builder: Builder, tmp_path: Path) -> None:
+    """A builder reads them as they were typed: no variable is put in their place, and no line ends early."""
+    lines = ["FROM scratch", "ENV HOME=pwned PATH=pwned"]
+    for number, dockerfile in enumerate(hostile):
+        (label,) = re.findall(r"^LABEL (?:.*\\\n)+.*$", dockerfile, re.MULTILINE)
+        lines.append(label.replace("org.opencontainers.image.", f"answer{number}."))
+    (tmp_path / "Dockerfile").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    builder.build(tmp_path, "labels")
+    labels = builder.image("labels").config["Labels"]
+    assert {name: text for name, text in labels.items() if name.startswith("answer")} == {
+        f"answer{number}.{name}": text
+        for number, text in enumerate(HOSTILE_BUT_ALLOWED)
+        for name in ("title", "description", "authors")
+    }

@@ -1,0 +1,293 @@
+"""The image for real: built from the generated Dockerfile, run as it is configured, asked, stopped, counted."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from tests.contract.conftest import FRAMEWORKS
+from tests.deploy.images import Builder, Container, Image, base_of
+from tests.environments import uv
+from tests.otlp import GRPC, HTTP, Receiver
+from tests.processes.postgres import Postgres
+from tests.processes.servers import ORDER, assert_complete
+from tests.service import free_port
+
+# One worker for all: the base is made once, and the builds share their caches.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("image")]
+
+VERSION = "0.1.0"
+LIMITS = {"flask": 75e6, "fastapi": 75e6, "django": 90e6}
+"""Bytes above the base, with OTLP over HTTP."""
+ORDERS = 20
+LOCKED = "3.10"
+"""A version of idna, which every service depends on, that no build takes by itself."""
+
+
+@dataclass
+class Run:
+    """An image, and what became of a container from it."""
+
+    framework: str
+    protocol: str
+    project: Path
+    image: Image
+    base: Image
+    built: str
+    migrations: list[tuple[int, str]] = field(default_factory=list)
+    starts: list[tuple[int, float]] = field(default_factory=list)
+    """Of the first order: its status, and its seconds after the start."""
+    healthy: int = -1
+    answers: list[int] = field(default_factory=list)
+    prints: dict[str, str] = field(default_factory=dict)
+    exit_code: int = -1
+    seconds_to_exit: float = 0
+    printed: str = ""
+    receiver: Receiver = field(default_factory=Receiver)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[*((framework, HTTP) for framework in FRAMEWORKS), ("flask", GRPC)],
+    ids=lambda cell: "-".join(cell).replace("/", "-"),
+)
+def run(
+    request: pytest.FixtureRequest,
+    builder: Builder,
+    bake: Callable[..., Path],
+    postgres: Postgres,
+) -> Run:
+    framework, protocol = request.param
+    project = bake(fresh=True, framework=framework, otlp_protocol=protocol)
+    if protocol == GRPC:
+        uv(project, "lock", "--upgrade-package", f"idna=={LOCKED}")
+    tag = f"{framework}-{protocol.partition('/')[0]}"
+    built = builder.build(project, tag, f"--build-arg=VERSION={VERSION}")
+    run = Run(framework, protocol, project, builder.image(tag), builder.image(base_of(project)), built)
+    with run.receiver:
+        variables = {**run.receiver.environ(protocol), "DATABASE_URL": postgres.create(tag)}
+        migrate(run, variables)
+        serve(run, variables)
+    return run
+
+
+def migrate(run: Run, variables: dict[str, str]) -> None:
+    """As several replicas would: all at the same time."""
+    command = (
+        ["python", "manage.py", "migrate"] if run.framework == "django" else ["python", "-m", "order_service.store"]
+    )
+    several = [
+        subprocess.Popen(
+            Container(run.image, {**variables, "OTEL_SDK_DISABLED": "true"}).around(command),
+            env=run.image.builder.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for process in several:
+        output, _ = process.communicate(timeout=60)
+        run.migrations.append((process.returncode, output))
+
+
+def serve(run: Run, variables: dict[str, str]) -> None:
+    # With the names that Django answers to narrowed down; the others know no such variable.
+    container = Container(run.image, {**variables, "ALLOWED_HOSTS": "orders.example"})
+    with started(container, run):
+        run.healthy = container.run(*run.image.health_check).returncode
+        run.prints = {
+            "user": container.run("id").stdout,
+            "first process": container.run("cat", "/proc/1/status").stdout,
+            "write": container.run("touch", "/app/x", "/x").stderr,
+            "write to /tmp": container.run("touch", "/tmp/x").stderr,
+            "idna": container.run("python", "-c", "import idna; print(idna.__version__)").stdout.strip(),
+        }
+        run.answers = [container.request("POST", "/api/orders", ORDER).status for _ in range(ORDERS - 1)]
+        start = monotonic()
+        run.exit_code = container.stop()
+        run.seconds_to_exit = monotonic() - start
+    run.printed = container.printed()
+
+
+@contextmanager
+def started(container: Container, run: Run) -> Iterator[None]:
+    start = monotonic()
+    with container:
+        status = container.request("POST", "/api/orders", ORDER).status
+        run.starts.append((status, monotonic() - start))
+        yield
+
+
+def test_tables_are_made_by_several_at_once(run: Run) -> None:
+    assert [code for code, _ in run.migrations] == [0, 0], run.migrations
+
+
+def test_answers_an_order_within_five_seconds_of_its_start(run: Run, postgres: Postgres) -> None:
+    # What else the machine is busy with may hold one start up, but hardly three.
+    variables = {"OTEL_SDK_DISABLED": "true", "DATABASE_URL": postgres.url(run.image.tag)}
+    while run.starts[-1][1] >= 5 and len(run.starts) < 3:
+        with started(Container(run.image, variables), run):
+            pass
+    print(f"{run.framework}: an order {', '.join(f'{seconds:.1f}' for _, seconds in run.starts)} s after the start")
+    assert {status for status, _ in run.starts} == {201}, run.printed
+    assert run.starts[-1][1] < 5
+
+
+def test_runs_without_privileges_on_a_root_that_is_read_only(run: Run) -> None:
+    assert run.prints["user"].startswith("uid=10001 gid=10001 groups=10001"), run.prints
+    status = dict(line.split(":\t", 1) for line in run.prints["first process"].splitlines() if ":\t" in line)
+    assert status["Uid"].split() == status["Gid"].split() == ["10001"] * 4
+    assert {int(status[name], 16) for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
+    assert run.prints["write"].count("Read-only file system") == 2
+    assert run.prints["write to /tmp"] == ""
+
+
+def test_is_healthy_by_its_own_health_check(run: Run) -> None:
+    assert run.healthy == 0
+
+
+def test_is_unhealthy_when_nobody_answers(run: Run) -> None:
+    done = run.image.run(*run.image.health_check, PORT=str(free_port()))
+    assert done.returncode == 1, done.stderr
+
+
+def test_ends_within_seven_seconds_of_sigterm(run: Run) -> None:
+    print(f"{run.framework}: ended {run.seconds_to_exit:.1f} s after SIGTERM")
+    # The first process of a container is not ended by a signal that it sends to itself.
+    assert run.exit_code == 0, run.printed
+    assert run.seconds_to_exit < 7
+
+
+def test_every_span_is_delivered(run: Run) -> None:
+    assert run.answers == [201] * (ORDERS - 1)
+    assert_complete(run.receiver, ORDERS)
+    assert {span.resource["service.version"] for span in run.receiver.spans} == {VERSION}
+
+
+def test_size(run: Run) -> None:
+    layers = run.image.layers_above(run.base)
+    total = sum(layers)
+    sizes = " + ".join(f"{size / 1e6:.1f}" for size in layers)
+    print(f"{run.framework}, {run.protocol}: {total / 1e6:.1f} MB above the base: {sizes}")
+    if run.protocol == HTTP:
+        assert total <= LIMITS[run.framework]
+
+
+def test_configuration(run: Run) -> None:
+    config = run.image.config
+    labels = {name.rpartition(".")[2]: text for name, text in config["Labels"].items() if name.startswith("org.open")}
+    assert labels == {
+        "title": "Order Service",
+        "description": "Takes orders, gets them paid and keeps them.",
+        "authors": "Your Team",
+        "version": VERSION,
+    }
+    assert (config["User"], config["StopSignal"], list(config["ExposedPorts"])) == (
+        "10001:10001",
+        "SIGTERM",
+        ["8000/tcp"],
+    )
+    assert run.image.command[0] in ("gunicorn", "python")  # no shell that would keep the signal to itself
+    assert run.image.environ == {
+        "PATH": "/app/.venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PYTHONUNBUFFERED": "1",
+        "HOST": "0.0.0.0",
+        "PORT": "8000",
+        "HOME": "/tmp",
+        "DATABASE_URL": "sqlite:////tmp/orders.db",
+        **{name: value for name, value in run.image.environ.items() if re.match("PYTHON_|GPG_|LANG", name)},
+    }
+
+
+def test_holds_the_service_and_nothing_to_build_it_with(run: Run) -> None:
+    added = ("find", "/app", "/service", "/root", "/tmp", "-mindepth", "1")
+    found = run.image.run(*added, "-not", "-path", "/app/.venv/*").stdout.split()
+    kept = {"django": ["gunicorn.conf.py", "manage.py"], "flask": ["gunicorn.conf.py"], "fastapi": []}[run.framework]
+    expected = [f"/app/{name}" for name in (".venv", *kept)]
+    assert sorted(path for path in found if not re.match(r"/root/\.(bashrc|profile)", path)) == expected
+    tools = (
+        "import shutil; print([tool for tool in ('uv', 'gcc', 'cc', 'make', 'ruff', 'pytest') if shutil.which(tool)])"
+    )
+    assert run.image.run("python", "-c", tools).stdout.strip() == "[]"
+    names = "from importlib.metadata import distributions; print(*sorted(found.name for found in distributions()))"
+    installed = run.image.run("python", "-c", names).stdout.split()
+    assert "order-service" in installed
+    assert not {"uv", "hatchling", "pytest", "mypy", "ruff"} & set(installed)
+
+
+def test_byte_code_is_there_and_valid(run: Run) -> None:
+    """On a root that is read-only nothing else would make it, and every start would compile all that it imports."""
+    code = """
+from importlib.util import cache_from_source
+from pathlib import Path
+from sysconfig import get_path
+for source in Path(get_path("purelib")).rglob("*.py"):
+    compiled = Path(cache_from_source(str(source)))
+    valid = compiled.exists() and compiled.read_bytes()[8:12] == int(source.stat().st_mtime).to_bytes(4, "little")
+    print(source.name if not valid else "valid")
+"""
+    found = run.image.run("python", "-c", code).stdout.split()
+    assert set(found) == {"valid"}
+    assert len(found) > 500
+
+
+@pytest.fixture(scope="module")
+def plain(builder: Builder, bake: Callable[..., Path]) -> Image:
+    builder.build(bake(framework="flask"), "plain")
+    return builder.image("plain")
+
+
+def test_these_tests_find_faults(builder: Builder, plain: Image, tmp_path: Path) -> None:
+    """An image that runs as root, calls itself healthy whatever happens, and keeps SIGTERM from its server."""
+    faults = ["FROM plain", "USER 0", "HEALTHCHECK CMD true", 'CMD ["sh", "-c", "gunicorn; true"]']
+    (tmp_path / "Dockerfile").write_text("\n".join(faults) + "\n", encoding="utf-8")
+    builder.build(tmp_path, "faulty")
+    faulty = builder.image("faulty")
+    assert faulty.run(*faulty.health_check, PORT=str(free_port())).returncode == 0
+    with Container(faulty, {"OTEL_SDK_DISABLED": "true"}) as container:
+        assert container.run("id").stdout.startswith("uid=0")
+        assert container.run("touch", "/x").returncode == 1
+        assert container.stop(timeout=7) == -signal.SIGKILL
+
+
+def test_a_change_of_the_service_builds_no_dependency_again(
+    builder: Builder, plain: Image, bake: Callable[..., Path]
+) -> None:
+    project = bake(fresh=True, framework="flask")
+    app = project / "src" / "order_service" / "app.py"
+    app.write_text(app.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+    built = builder.build(project, f"{plain.tag}-changed")
+    steps = re.findall(r"STEP \d+/\d+: (.*)\n(.*)", built)
+    cached = [step for step, found in steps if "Using cache" in found]
+    assert [step for step in cached if "uv sync --locked" in step]
+    assert [step for step in cached if "COPY --from=build /app/.venv" in step]
+    assert not [step for step in cached if "uv pip install --no-deps" in step or "COPY --from=build /service" in step]
+
+
+def test_the_lock_decides_where_there_is_one(run: Run) -> None:
+    assert (run.prints["idna"] == LOCKED) == (run.project / "uv.lock").exists()
+    assert (run.project / "uv.lock").exists() == (run.protocol == GRPC)
+
+
+@pytest.fixture
+def example(run: Run) -> Iterator[Container]:
+    """With the image's own database."""
+    with Container(run.image, {"OTEL_SDK_DISABLED": "true"}) as container:
+        yield container
+
+
+def test_without_a_database_there_is_one_for_a_look(run: Run, example: Container) -> None:
+    assert example.request("GET", "/ready").status == 503
+    command = ["manage.py", "migrate"] if run.framework == "django" else ["-m", "order_service.store"]
+    done = example.run("python", *command)
+    assert done.returncode == 0, done.stderr
+    assert example.request("GET", "/ready").status == 200
