@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from .otlp import SIGNALS, Item, LogRecord
-from .store import Series, Store, Trace, contains, outline
+from .store import Row, Series, Store, Trace, contains, outline
 
 Accept: TypeAlias = Callable[[Iterable[Item]], None]
 
@@ -102,11 +102,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.accept(items)
             self._answer(HTTPStatus.OK, "application/x-protobuf", signal.response().SerializeToString())
         except Refused as refused:
-            # The connection ends: what may be left of the body is not the next request.
-            self.close_connection = True
             code = {HTTPStatus.BAD_REQUEST: 3, HTTPStatus.NOT_FOUND: 12}.get(refused.status, 9)  # of google.rpc.Code
             status = Status(code=code, message=str(refused)).SerializeToString()
-            self._answer(refused.status, "application/x-protobuf", status)
+            # The connection ends: what may be left of the body is not the next request.
+            self._answer(refused.status, "application/x-protobuf", status, {"Connection": "close"})
 
     def do_GET(self) -> None:
         try:
@@ -205,19 +204,35 @@ class _Handler(BaseHTTPRequestHandler):
             trace = self.store.trace(trace_id)
             if trace is None:
                 raise Refused(HTTPStatus.NOT_FOUND, "This trace is not here (any more).")
+            start = trace.start
             return _summary(trace) | {
                 "version": trace.version,
                 "not_kept": trace.not_kept,
-                "rows": [
-                    asdict(row.span) | {"depth": row.depth, "parent": row.has_children, **_position(trace, row.span)}
-                    for row in outline(trace)
-                ],
-                "records": [_log(record) | {"at": _milliseconds(record.time - trace.start)} for record in trace.logs],
+                "rows": [self._row(row, start) for row in outline(trace)],
+                "records": [_log(record) | {"at": _milliseconds(record.time - start)} for record in trace.logs],
                 "linked_by": [
                     {"trace_id": other.trace_id, "span_id": span.span_id, "name": span.name, "to": to}
                     for other, span, to in self.store.linking_to(trace_id)
                 ],
             }
+
+    def _row(self, row: Row, start: int) -> dict[str, Any]:
+        """Return the span with its times as milliseconds from the start of the trace.
+
+        Nanoseconds since 1970 are more than JavaScript can count.
+        """
+
+        def since(time: int) -> float:
+            return _milliseconds(time - start)
+
+        span = row.span
+        fields = asdict(span) | {"depth": row.depth, "start": since(span.start), "end": since(span.end)}
+        for event in fields["events"]:
+            event["time"] = since(event["time"])
+        for link in fields["links"]:
+            target = self.store.span(link["trace_id"], link["span_id"])
+            link["name"] = target.name if target else ""
+        return fields
 
     def _json(self, content: object) -> None:
         self._answer(HTTPStatus.OK, "application/json", json.dumps(content).encode())
@@ -274,18 +289,6 @@ def _summary(trace: Trace) -> dict[str, Any]:
         "spans": len(trace.spans),
         "logs": len(trace.logs),
         "errors": trace.errors,
-    }
-
-
-def _position(trace: Trace, span: Any) -> dict[str, Any]:
-    """Return times as milliseconds from the start of the trace: nanoseconds since 1970 are too long for JavaScript."""
-    return {
-        "start": _milliseconds(span.start - trace.start),
-        "end": _milliseconds(span.end - trace.start),
-        "events": [
-            {"name": event.name, "time": _milliseconds(event.time - trace.start), "attributes": event.attributes}
-            for event in span.events
-        ],
     }
 
 

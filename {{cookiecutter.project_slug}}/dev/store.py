@@ -179,6 +179,7 @@ class Store:
             point.count += before.count
             if point.bounds == before.bounds:
                 point.buckets = [new + old for new, old in zip(point.buckets, before.buckets, strict=False)]
+        point.exemplars = point.exemplars or series.point.exemplars
         series.point, series.version = point, self.version
         series.history.append((point.time, point.value, point.count))
 
@@ -188,6 +189,11 @@ class Store:
     def trace(self, trace_id: str) -> Trace | None:
         """Return the trace, unless it is forgotten or never came. Hold `changed` while looking at it."""
         return self._traces.get(trace_id)
+
+    def span(self, trace_id: str, span_id: str) -> Span | None:
+        """Return the span, unless it is forgotten or never came. Hold `changed` meanwhile."""
+        trace = self._traces.get(trace_id)
+        return trace.spans.get(span_id) if trace else None
 
     def traces(self, since: int = 0, wanted: Callable[[Trace], bool] = lambda trace: True) -> list[Trace]:
         """Return those that changed after version `since`, the latest first. Hold `changed` meanwhile."""

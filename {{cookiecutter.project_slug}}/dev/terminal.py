@@ -24,7 +24,6 @@ TREES, BACKLOG = 10, 40
 """At most so many at once, and waiting for their turn: who sends hundreds a second looks at the page."""
 METRICS_INTERVAL = 30.0
 
-MAX_INDENT = 20
 MAX_VALUE = 64
 KIND_STYLES = {"SERVER": "green", "CLIENT": "blue", "PRODUCER": "magenta", "CONSUMER": "magenta", "INTERNAL": "cyan"}
 SEVERITY_STYLES = {"WARN": "yellow", "ERROR": "bold red", "FATAL": "bold red"}
@@ -132,9 +131,11 @@ def render(trace: Trace, store: Store, width: int) -> list[RenderableType]:
 
 class _Tree:
     def __init__(self, trace: Trace, store: Store, width: int) -> None:
-        self.trace, self.store, self.width = trace, store, width
+        self.store, self.width = store, width
+        self.start, self.duration = trace.start, max(trace.end - trace.start, 1)
         self.bar_width = max(10, width * 3 // 10)
         self.name_width = max(20, width - self.bar_width - 32)
+        self.max_depth = self.name_width // 6
         self.has_more_below: list[bool] = []
         self.logs: dict[str, list[LogRecord]] = {}
         for record in trace.logs:
@@ -142,7 +143,7 @@ class _Tree:
 
     def lines(self, depth: int, span: Span, has_children: bool, is_last: bool) -> list[Text]:
         self.has_more_below[depth:] = [not is_last]
-        above = "".join("│  " if more else "   " for more in self.has_more_below[1 : min(depth, MAX_INDENT)])
+        above = "".join("│  " if more else "   " for more in self.has_more_below[1 : min(depth, self.max_depth)])
         guide = above + ("└─ " if is_last else "├─ ") if depth else ""
         below = above + ("   " if is_last else "│  ") if depth else ""
         below += "│  " if has_children else "   "
@@ -164,8 +165,8 @@ class _Tree:
 
     def bar(self, span: Span) -> str:
         """Where in the time of the trace the span lies; at least one cell."""
-        scale = self.bar_width / max(self.trace.end - self.trace.start, 1)
-        begin = min(round((span.start - self.trace.start) * scale), self.bar_width - 1)
+        scale = self.bar_width / self.duration
+        begin = min(round((span.start - self.start) * scale), self.bar_width - 1)
         length = min(max(round((span.end - span.start) * scale), 1), self.bar_width - begin)
         return " " * begin + "━" * length
 
@@ -180,8 +181,7 @@ class _Tree:
         if span.description and not any(event.name == "exception" for event in span.events):
             found.append(Text(f"✗ {clean(span.description)}", style="red"))
         for link in span.links:
-            other = self.store.trace(link.trace_id)
-            target = other.spans.get(link.span_id) if other else None
+            target = self.store.span(link.trace_id, link.span_id)
             name = clean(target.name) if target else link.span_id
             found.append(Text.assemble(("↗ ", "magenta"), f"link to {name}", (f"  trace {link.trace_id}", "dim")))
         return found
