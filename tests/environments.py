@@ -21,9 +21,10 @@ def make(project: Path, target: str) -> str:
     return _run(["make", target], project)
 
 
-def sync(project: Path, *extras: str) -> Path:
+def sync(project: Path, *extras: str, dev: bool = False) -> Path:
     """What `make install` does, by the uv that is here already: the second instead of the dozen that takes."""
-    _run(["uv", "sync", "--quiet", "--no-dev", *(f"--extra={extra}" for extra in extras)], project)
+    group = "--dev" if dev else "--no-dev"
+    _run(["uv", "sync", "--quiet", group, *(f"--extra={extra}" for extra in extras)], project)
     return project / ".venv" / "bin" / "python"
 
 
