@@ -32,8 +32,11 @@ COMMON = """
     src/order_service/orders.py src/order_service/payments.py src/order_service/problems.py
     src/order_service/propagation.py src/order_service/routes.py src/order_service/settings.py
     src/order_service/store.py src/order_service/telemetry.py
+    dev/__init__.py dev/__main__.py dev/orders.py dev/otlp.py dev/page.html dev/payments.py dev/receiver.py
+    dev/service.py dev/store.py dev/terminal.py
     tests/__init__.py tests/conftest.py tests/test_docs.py tests/test_environment.py tests/test_orders.py
     tests/test_process.py tests/test_propagation.py tests/test_telemetry.py
+    tests/test_viewer.py
 """
 TRACING = "src/order_service/tracing.py tests/test_tracing.py"
 OF_ANSWER = {
@@ -44,6 +47,7 @@ OF_ANSWER = {
         src/order_service/migrations/0001_initial.py src/order_service/migrations/__init__.py
         src/order_service/models.py src/order_service/urls.py src/order_service/wsgi.py
     """,
+    ("otlp_protocol", "grpc"): "dev/grpc_receiver.py",
     ("decorator_style", "traced"): TRACING,
     ("decorator_style", "paired"): TRACING,
     ("github_actions", "yes"): ".github/workflows/ci.yml",

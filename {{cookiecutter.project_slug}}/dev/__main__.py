@@ -15,7 +15,6 @@ from rich.console import Console
 
 # % if cookiecutter.otlp_protocol == "grpc"
 from .grpc_receiver import GrpcReceiver
-
 # % endif
 from .otlp import Item
 from .payments import PaymentService

@@ -17,7 +17,7 @@ from threading import Thread
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from .otlp import SIGNALS, Item, LogRecord

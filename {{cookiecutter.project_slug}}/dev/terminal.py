@@ -30,7 +30,7 @@ SEVERITY_STYLES = {"WARN": "yellow", "ERROR": "bold red", "FATAL": "bold red"}
 RUNTIME = ("process.", "cpython.", "otel.", "system.")
 """Metrics that change without a request: the page has them."""
 STANDARD = re.compile(
-    r"(client|code|exception|network|os|process|server|service|telemetry|thread|user_agent)\."
+    r"error\.type$|(client|code|exception|network|os|process|server|service|telemetry|thread|user_agent)\."
     r"|url\.(full|path|scheme)$|http\.(request\.method|response\.status_code|route)$|db\.(namespace|operation)"
 )
 """Attributes that the name of the span or the status says already, or that seldom matter: the page has them."""
@@ -157,8 +157,8 @@ class _Tree:
         line.truncate(self.name_width, overflow="ellipsis", pad=True)
         line.append(f" {clean(span.kind):<9}", style=f"not dim {style}")
         line.append(f"{duration(span.end - span.start):>10} ", style="not dim")
-        code = str(span.attributes.get("http.response.status_code", ""))
-        line.append(f"{clean(code):>4}", style="not dim bold red" if code >= "500" else "not dim")
+        code = status_code(span)
+        line.append(f"{code:>4}", style="not dim bold red" if code >= "500" else "not dim")
         line.append("  ")
         line.append(self.bar(span), style=f"not dim {'red' if has_failed else style}")
         return line
@@ -178,8 +178,11 @@ class _Tree:
         own = pairs(span.attributes)
         if own:
             found.insert(0, own)
-        if span.description and not any(event.name == "exception" for event in span.events):
-            found.append(Text(f"✗ {clean(span.description)}", style="red"))
+        # The exception says more; a status stands on the line of the span.
+        reason = span.description or span.attributes.get("error.type")
+        known = any(event.name == "exception" for event in span.events) or reason == status_code(span)
+        if span.status == "ERROR" and reason and not known:
+            found.append(Text(f"✗ {clean(reason)}", style="red"))
         for link in span.links:
             target = self.store.span(link.trace_id, link.span_id)
             name = clean(target.name) if target else link.span_id
@@ -191,6 +194,11 @@ class _Tree:
         for line in lines:
             line.rstrip()
         return [Text.assemble((indent, "dim"), line) for line in lines]
+
+
+def status_code(span: Span) -> str:
+    """Return the status of the HTTP response, if the span is about one."""
+    return clean(span.attributes.get("http.response.status_code", ""))
 
 
 def event_line(event: Event) -> Text:
@@ -227,7 +235,7 @@ def pairs(attributes: Attributes) -> Text:
 
 def metrics_table(series: Iterable[Series]) -> Table:
     """Return the metrics that requests change, those of several series and processes summed up."""
-    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
     for column in ("metric", "kind", "unit"):
         table.add_column(column)
     for column in ("series", "value"):

@@ -11,7 +11,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from google.protobuf.message import Message
+from google.protobuf.message import Message  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -190,10 +190,16 @@ def test_nothing_but_the_page_s_own_code_can_run(receiver: Receiver) -> None:
 
 
 def test_the_stream_brings_what_fits_the_filter(receiver: Receiver, store: Store) -> None:
-    failed = span(1, trace=bytes(16), status={"code": 2}, attributes=attributes(order_id="Needle"))
-    fill(store, traces(span(1), failed))
+    found: dict[str, Any] = {"status": {"code": 2}, "attributes": attributes(order_id="Needle")}
+    fill(
+        store,
+        traces(span(1, trace=bytes(16), **found)),
+        traces(span(1, trace=b"another text....", **found | {"attributes": []})),
+        traces(span(1, trace=b"without error...", **found | {"status": {}})),
+        traces(span(1, trace=b"too short.......", **found | {"end_time_unix_nano": 49 * 10**6})),
+    )
     connection = HTTPConnection("127.0.0.1", receiver.port, timeout=10)
-    connection.request("GET", "/api/events?errors=&text=needle&ms=50")
+    connection.request("GET", "/api/events?errors=1&text=needle&ms=50")
     with connection.getresponse() as response:
         (trace,) = json.loads(response.readline().removeprefix(b"data: "))["traces"]
         assert (trace["trace_id"], trace["errors"]) == (bytes(16).hex(), 1)

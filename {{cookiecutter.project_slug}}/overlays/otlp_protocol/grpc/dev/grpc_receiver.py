@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from concurrent.futures import ThreadPoolExecutor
 
-import grpc
-from google.protobuf.message import Message
+import grpc  # type: ignore[import-untyped]
+from google.protobuf.message import Message  # type: ignore[import-untyped]
 
 from .otlp import SIGNALS, Signal
 from .receiver import HOST, MAX_BODY, Accept
@@ -21,10 +22,8 @@ class GrpcReceiver:
             handlers=[_service(signal, accept) for signal in SIGNALS.values()],
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", MAX_BODY)],
         )
-        try:
-            self.port = self._server.add_insecure_port(f"{HOST}:{port}")
-        except RuntimeError:
-            raise OSError(0, "it is taken") from None
+        socket.create_server((HOST, port)).close()  # says more clearly, and only once, why it cannot be used
+        self.port = self._server.add_insecure_port(f"{HOST}:{port}")
         self.url = f"http://{HOST}:{self.port}"
 
     def start(self) -> None:
