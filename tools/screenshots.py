@@ -15,7 +15,7 @@ from tests.viewer.browser import chromium
 from tests.viewer.viewer import Viewer
 from tools.demo import OWN_DATABASE, REPO, bake
 
-SIZE = {"width": 1280, "height": 760}
+SIZE = {"width": 1280, "height": 680}
 
 
 def main() -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -316,6 +318,12 @@ def test_a_flood_is_cut_short(store: Store) -> None:
 def test_metrics_are_a_table(store: Store) -> None:
     fill(store, counter(41), counter(42))
     assert "orders.created  counter  {order}       1     42" in shown(store)
+
+
+def test_the_service_knows_nothing_of_it() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in Path(__file__).parents[1].glob("src/**/*.py")]
+    assert sources
+    assert not [source for source in sources if re.search(r"^\s*(from|import) dev\b", source, re.MULTILINE)]
 
 
 def test_json_is_a_line_for_each_item(store: Store) -> None:
