@@ -48,7 +48,8 @@ DEPENDENCIES = """
     dotenv editables exceptiongroup execnet fastapi flask google googleapis_common_protos greenlet grpc grpcio gunicorn
     h11 h2 hatchling httpcore httpcore2 httptools httpx httpx2 hypothesis idna importlib_metadata iniconfig itsdangerous
     jinja2 librt markdown_it markdown_it_py markupsafe mdurl mypy mypy_django_plugin mypy_extensions mypyc
-    opentelemetry orjson packaging pathspec pip pkg_resources pluggy protobuf psutil psycopg psycopg2 psycopg_binary psycopg_c psycopg_pool
+    opentelemetry orjson
+    packaging pathspec pip pkg_resources pluggy protobuf psutil psycopg psycopg2 psycopg_binary psycopg_c psycopg_pool
     py pydantic pydantic_core pydantic_settings pygments pytest pytest_asyncio pytest_cov pytest_django pytest_xdist
     python_dotenv requests rich ruff setuptools sitecustomize sniffio sortedcontainers sqlalchemy sqlparse starlette
     tomli trove_classifiers truststore types_pyyaml types_requests typing_extensions typing_inspection tzdata urllib3
