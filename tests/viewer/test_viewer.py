@@ -257,10 +257,11 @@ def test_twenty_thousand_spans_in_ten_seconds(
         report += f"{max(keystrokes):.2f} s at most ({len(keystrokes)} measured); longest frame {longest:.2f} s"
         print(report)
         record_property("measured", report)
+        assert seconds < 3 * SECONDS, report
         assert memory < 200, report
         assert len(keystrokes) >= 3, report
         assert max(keystrokes) < 3, report
-        assert longest < 1, report
+        assert longest < 2, report
         assert viewer.interrupt() == 0
     assert sum(line.startswith("GET /items") for line in viewer.stdout) < 500  # the terminal shows some of 2,000
 
