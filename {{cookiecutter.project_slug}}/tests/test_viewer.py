@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from io import StringIO
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from dev.__main__ import bind
 from dev.otlp import SIGNALS
 from dev.payments import PaymentService
 from dev.receiver import MAX_BODY, Receiver
+from dev.service import Service
 from dev.store import Store, outline
 from dev.terminal import Terminal, json_line
 
@@ -338,6 +340,15 @@ def test_json_is_a_line_for_each_item(store: Store) -> None:
 def test_a_taken_port_is_named_with_the_way_on(receiver: Receiver, store: Store) -> None:
     with pytest.raises(SystemExit, match=f"Port {receiver.port} .*make dev VIEW='--port {receiver.port + 1}'"):
         bind("--port", receiver.port, lambda port: Receiver(store, store.add, port))
+
+
+def test_all_processes_of_the_service_end() -> None:
+    lines: Queue[str] = Queue()
+    service = Service(["sh", "-c", "sleep 300 & echo started; wait"], {}, lines.put)
+    assert lines.get(timeout=10) == "started"
+    began = time.monotonic()
+    assert service.stop() == 143
+    assert time.monotonic() - began < 20  # its output ends with the last process, or else it waits in vain
 
 
 def test_the_payment_service_answers_as_the_amount_says() -> None:
