@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from threading import Thread
+from typing import IO
 
 GRACE = 35.0
 """Seconds that it has to end, its flush included."""
@@ -30,12 +31,13 @@ class Service:
             start_new_session=True,
         )
         self._show = show
-        self._reader = Thread(target=self._read, name="console", daemon=True)
+        self._reader = Thread(target=self._read, args=(self._process.stdout,), name="console", daemon=True)
         self._reader.start()
 
-    def _read(self) -> None:
-        for line in self._process.stdout or ():
-            self._show(line.rstrip("\n"))
+    def _read(self, output: IO[str]) -> None:
+        with output:
+            for line in output:
+                self._show(line.rstrip("\n"))
 
     def has_ended(self) -> bool:
         """Say whether the command is over."""
