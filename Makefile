@@ -1,10 +1,14 @@
 # Needs python3 (3.11 or later), git and make; everything else goes into .venv.
-.PHONY: demo test test-fast lint format newest compare release clean
+.PHONY: demo screenshots test test-fast lint format newest compare release clean
 VENV := .venv
 BIN := $(VENV)/bin
 
 demo: $(VENV)/ready
 	$(BIN)/python -m tools.demo
+
+# The pictures of the README. Needs Debian's package chromium.
+screenshots: $(VENV)/ready
+	$(BIN)/python -m tools.screenshots
 
 test: lint
 	$(BIN)/pytest -n 2

@@ -47,11 +47,12 @@ DEPENDENCIES = """
     cffi charset_normalizer click colorama coverage deprecated dj_database_url django django_stubs django_stubs_ext
     dotenv editables exceptiongroup execnet fastapi flask google googleapis_common_protos greenlet grpc grpcio gunicorn
     h11 h2 hatchling httpcore httpcore2 httptools httpx httpx2 hypothesis idna importlib_metadata iniconfig itsdangerous
-    jinja2 librt markupsafe mypy mypy_django_plugin mypy_extensions mypyc opentelemetry orjson
+    jinja2 librt markdown_it markdown_it_py markupsafe mdurl mypy mypy_django_plugin mypy_extensions mypyc
+    opentelemetry orjson
     packaging pathspec pip pkg_resources pluggy protobuf psutil psycopg psycopg2 psycopg_binary psycopg_c psycopg_pool
     py pydantic pydantic_core pydantic_settings pygments pytest pytest_asyncio pytest_cov pytest_django pytest_xdist
-    python_dotenv requests ruff setuptools sitecustomize sniffio sortedcontainers sqlalchemy sqlparse starlette tomli
-    trove_classifiers truststore types_pyyaml types_requests typing_extensions typing_inspection tzdata urllib3
+    python_dotenv requests rich ruff setuptools sitecustomize sniffio sortedcontainers sqlalchemy sqlparse starlette
+    tomli trove_classifiers truststore types_pyyaml types_requests typing_extensions typing_inspection tzdata urllib3
     usercustomize uv uvicorn uvloop virtualenv watchfiles websockets werkzeug wheel wrapt xdist yaml zipp
 """
 

@@ -21,9 +21,9 @@ def make(project: Path, *arguments: str) -> str:
     return _run(["make", *arguments], project)
 
 
-def sync(project: Path, *extras: str) -> Path:
+def sync(project: Path, *extras: str, dev: bool = False) -> Path:
     """What `make install` does, by the uv that is here already: the second instead of the dozen that takes."""
-    uv(project, "sync", "--quiet", "--no-dev", *(f"--extra={extra}" for extra in extras))
+    uv(project, "sync", "--quiet", "--dev" if dev else "--no-dev", *(f"--extra={extra}" for extra in extras))
     return project / ".venv" / "bin" / "python"
 
 

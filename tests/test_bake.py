@@ -26,21 +26,21 @@ TEMPLATE = REPO / "{{cookiecutter.project_slug}}"
 CODE = ("framework", "otlp_protocol", "decorator_style")
 
 COMMON = """
-    deploy/grafana/dashboards/service.json deploy/prometheus/alerts.test.yaml deploy/prometheus/alerts.yaml
-    deploy/prometheus/objectives.test.yaml docs/alerts.md
-    .cookiecutter.json .dockerignore .env.example .gitignore Dockerfile Makefile README.md pyproject.toml
-    docs/telemetry.md
+    .cookiecutter.json .dockerignore .env.example .gitignore Dockerfile Makefile README.md compose.yaml
+    pyproject.toml deploy/collector/README.md deploy/collector/agent.yaml deploy/collector/gateway.yaml
+    deploy/grafana/dashboards/service.json deploy/grafana/provisioning/dashboards.yaml
+    deploy/prometheus/alerts.test.yaml deploy/prometheus/alerts.yaml deploy/prometheus/objectives.test.yaml
+    deploy/prometheus/prometheus.yaml dev/__init__.py dev/__main__.py dev/orders.py dev/otlp.py dev/page.html
+    dev/payments.py dev/receiver.py dev/service.py dev/store.py dev/terminal.py docs/alerts.md docs/telemetry.md
     src/order_service/__init__.py src/order_service/app.py src/order_service/checkout.py
     src/order_service/doctor/__init__.py src/order_service/doctor/__main__.py src/order_service/doctor/delivery.py
     src/order_service/doctor/packages.py src/order_service/doctor/setup.py src/order_service/doctor/variables.py
     src/order_service/environment.py src/order_service/logs.py src/order_service/messages.py
     src/order_service/orders.py src/order_service/payments.py src/order_service/problems.py
     src/order_service/propagation.py src/order_service/routes.py src/order_service/settings.py
-    src/order_service/store.py src/order_service/telemetry.py
-    compose.yaml deploy/collector/README.md deploy/collector/agent.yaml deploy/collector/gateway.yaml
-    deploy/grafana/provisioning/dashboards.yaml deploy/prometheus/prometheus.yaml
-    tests/__init__.py tests/conftest.py tests/test_docs.py tests/test_doctor.py tests/test_environment.py
-    tests/test_orders.py tests/test_process.py tests/test_propagation.py tests/test_telemetry.py
+    src/order_service/store.py src/order_service/telemetry.py tests/__init__.py tests/conftest.py tests/test_docs.py
+    tests/test_doctor.py tests/test_environment.py tests/test_orders.py tests/test_process.py
+    tests/test_propagation.py tests/test_telemetry.py tests/test_viewer.py
 """
 TRACING = "src/order_service/tracing.py tests/test_tracing.py"
 OF_ANSWER = {
@@ -53,6 +53,7 @@ OF_ANSWER = {
         src/order_service/migrations/0001_initial.py src/order_service/migrations/__init__.py
         src/order_service/models.py src/order_service/urls.py src/order_service/wsgi.py
     """,
+    ("otlp_protocol", "grpc"): "dev/grpc_receiver.py",
     ("decorator_style", "traced"): TRACING,
     ("decorator_style", "paired"): TRACING,
     ("kubernetes", "yes"): """

@@ -1,0 +1,303 @@
+"""The HTTP side: takes OTLP on /v1/*, serves the page and its data. Listens on loopback only."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import time
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, TypeAlias
+from urllib.parse import parse_qs, urlsplit
+
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+
+from .otlp import SIGNALS, Item, LogRecord
+from .store import Row, Series, Store, Trace, contains, outline
+
+Accept: TypeAlias = Callable[[Iterable[Item]], None]
+
+HOST = "127.0.0.1"
+MAX_BODY = 16 * 2**20
+"""Bytes of a request, before and after it is unpacked."""
+COMPRESSIONS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+UPDATE_INTERVAL = 0.5
+"""Seconds between two updates of a page, however much arrives."""
+HEARTBEAT = 15.0
+"""Seconds after which an idle page hears that the receiver is still there, and this side that the page is."""
+
+PAGE = (Path(__file__).parent / "page.html").read_bytes()
+
+
+def _sources(element: bytes) -> str:
+    found = re.findall(b"<" + element + b">(.*?)</" + element + b">", PAGE, re.DOTALL)
+    return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'" for text in found)
+
+
+# The page's own script and style by their hashes: nothing that telemetry brings can run.
+PAGE_HEADERS = {
+    "Content-Security-Policy": f"default-src 'none'; script-src {_sources(b'script')}; style-src {_sources(b'style')}; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class Refused(Exception):
+    """A request that gets an error as its answer."""
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Receiver:
+    """Serves between `start` and `close`. OSError if the port is taken."""
+
+    def __init__(self, store: Store, accept: Accept, port: int) -> None:
+        """Hand what comes to `accept`, and show what `store` has. Port 0 leaves the choice to the system."""
+        handler = type("Handler", (_Handler,), {"store": store, "accept": staticmethod(accept)})
+        self._server = ThreadingHTTPServer((HOST, port), handler)
+        self._server.daemon_threads = True
+        self._server.block_on_close = False  # a page that is open would hold up the end
+        self.port = self._server.server_port
+        self.url = f"http://{HOST}:{self.port}"
+
+    def start(self) -> None:
+        """Serve in threads."""
+        Thread(target=self._server.serve_forever, args=(0.1,), name="receiver", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop; only after start()."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    store: Store
+    accept: Accept
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "viewer", ""
+    disable_nagle_algorithm = True
+    timeout = 300  # seconds without a word on a connection
+
+    def do_POST(self) -> None:
+        try:
+            signal = SIGNALS.get(self.path.removeprefix("/v1/"))
+            if signal is None or not self.path.startswith("/v1/"):
+                raise Refused(HTTPStatus.NOT_FOUND, f"Nothing is taken here; OTLP goes to {_paths()}.")
+            body = self._body()
+            try:
+                items = list(signal.decode(signal.request.FromString(body)))
+            except (DecodeError, ValueError) as error:
+                raise Refused(HTTPStatus.BAD_REQUEST, f"The body is no {signal.request.__name__}: {error}.") from None
+            self.accept(items)
+            self._answer(HTTPStatus.OK, "application/x-protobuf", signal.response().SerializeToString())
+        except Refused as refused:
+            code = {HTTPStatus.BAD_REQUEST: 3, HTTPStatus.NOT_FOUND: 12}.get(refused.status, 9)  # of google.rpc.Code
+            status = Status(code=code, message=str(refused)).SerializeToString()
+            # The connection ends: what may be left of the body is not the next request.
+            self._answer(refused.status, "application/x-protobuf", status, {"Connection": "close"})
+
+    def do_GET(self) -> None:
+        try:
+            self._check_host()
+            path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
+            match path.split("/")[1:]:
+                case [""]:
+                    self._answer(HTTPStatus.OK, "text/html; charset=utf-8", PAGE, PAGE_HEADERS)
+                case ["api", "events"]:
+                    self._stream(_filter(query))
+                case ["api", "status"]:
+                    self._json(self.store.received)
+                case ["api", "traces", trace_id]:
+                    self._json(self._trace(trace_id))
+                case ["api", "metrics"]:
+                    with self.store.changed:
+                        found = [_series(series) for series in self.store.series()]
+                    self._json(found)
+                case ["api", "logs"]:
+                    with self.store.changed:
+                        records = [*self.store.logs][-500:]
+                    self._json([_log(record) for record in reversed(records)])
+                case ["v1", *_]:
+                    raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, f"OTLP comes by POST, to {_paths()}.")
+                case _:
+                    raise Refused(
+                        HTTPStatus.NOT_FOUND, f"There is nothing here; the page is at / and OTLP goes to {_paths()}."
+                    )
+        except Refused as refused:
+            self._answer(refused.status, "text/plain; charset=utf-8", f"{refused}\n".encode())
+
+    def _check_host(self) -> None:
+        """Let no website read what is here by giving its own name this address."""
+        name = urlsplit(f"//{self.headers.get('Host', '')}").hostname
+        if name not in ("127.0.0.1", "localhost", "::1"):
+            raise Refused(HTTPStatus.FORBIDDEN, "The page is for this machine only, at 127.0.0.1 or localhost.")
+
+    def _body(self) -> bytes:
+        """Return the body, unpacked, of a request that says what it is, and is not too large."""
+        kind = self.headers.get_content_type()
+        if kind != "application/x-protobuf":
+            raise Refused(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                f"Content-Type is {kind}; only application/x-protobuf is taken. "
+                "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf makes an SDK send that.",
+            )
+        length = self.headers.get("Content-Length", "")
+        if not (length.isascii() and length.isdigit()):
+            raise Refused(HTTPStatus.LENGTH_REQUIRED, "Content-Length is missing.")
+        if int(length) > MAX_BODY:
+            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body has at most {MAX_BODY} bytes.")
+        body = self.rfile.read(int(length))
+        encoding = self.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding == "identity":
+            return body
+        if encoding not in COMPRESSIONS:
+            raise Refused(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                f"Content-Encoding is {encoding}; allowed: {', '.join(COMPRESSIONS)}.",
+            )
+        unpacker = zlib.decompressobj(COMPRESSIONS[encoding])
+        try:
+            unpacked = unpacker.decompress(body, MAX_BODY)
+        except zlib.error as error:
+            raise Refused(HTTPStatus.BAD_REQUEST, f"The body is no {encoding}: {error}.") from None
+        if unpacker.unconsumed_tail:
+            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body has at most {MAX_BODY} bytes when unpacked.")
+        if not unpacker.eof:
+            raise Refused(HTTPStatus.BAD_REQUEST, f"The body is no whole {encoding}.")
+        return unpacked
+
+    def _stream(self, wanted: Callable[[Trace], bool]) -> None:
+        """Send the traces that the page wants, then again and again those that changed (Server-Sent Events)."""
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        store, version = self.store, 0
+        try:
+            while True:
+                with store.changed:
+                    summaries = [_summary(trace) for trace in store.traces(version, wanted)]
+                    version = store.version
+                    update = {"version": version, "received": store.received, "traces": summaries}
+                self.wfile.write(f"data: {json.dumps(update)}\n\n".encode())
+                time.sleep(UPDATE_INTERVAL)
+                with store.changed:
+                    while not store.changed.wait_for(lambda: store.version > version, HEARTBEAT):  # noqa: B023
+                        self.wfile.write(b":\n\n")
+        except OSError:
+            self.close_connection = True  # the page is gone
+
+    def _trace(self, trace_id: str) -> dict[str, Any]:
+        with self.store.changed:
+            trace = self.store.trace(trace_id)
+            if trace is None:
+                raise Refused(HTTPStatus.NOT_FOUND, "This trace is not here (any more).")
+            start = trace.start
+            return _summary(trace) | {
+                "version": trace.version,
+                "not_kept": trace.not_kept,
+                "rows": [self._row(row, start) for row in outline(trace)],
+                "records": [_log(record) | {"at": _milliseconds(record.time - start)} for record in trace.logs],
+                "linked_by": [
+                    {"trace_id": other.trace_id, "span_id": span.span_id, "name": span.name, "to": to}
+                    for other, span, to in self.store.linking_to(trace_id)
+                ],
+            }
+
+    def _row(self, row: Row, start: int) -> dict[str, Any]:
+        """Return the span with its times as milliseconds from the start of the trace.
+
+        Nanoseconds since 1970 are more than JavaScript can count.
+        """
+
+        def since(time: int) -> float:
+            return _milliseconds(time - start)
+
+        span = row.span
+        fields = asdict(span) | {"depth": row.depth, "start": since(span.start), "end": since(span.end)}
+        for event in fields["events"]:
+            event["time"] = since(event["time"])
+        for link in fields["links"]:
+            target = self.store.span(link["trace_id"], link["span_id"])
+            link["name"] = target.name if target else ""
+        return fields
+
+    def _json(self, content: object) -> None:
+        self._answer(HTTPStatus.OK, "application/json", json.dumps(content).encode())
+
+    def _answer(self, status: HTTPStatus, kind: str, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Be silent: a line for each delivery would drown what was delivered."""
+
+
+def _paths() -> str:
+    return ", ".join(f"/v1/{signal}" for signal in SIGNALS)
+
+
+def _filter(query: dict[str, list[str]]) -> Callable[[Trace], bool]:
+    """Return which traces the page wants, from what its fields say."""
+    text = query.get("text", [""])[0].strip().lower()
+    only_errors = "errors" in query
+    try:
+        minimum = float(query.get("ms", ["0"])[0]) * 1e6
+    except ValueError:
+        raise Refused(HTTPStatus.BAD_REQUEST, "ms is a number of milliseconds.") from None
+    return lambda trace: (
+        bool(trace.spans)
+        and (not only_errors or trace.errors > 0)
+        and trace.end - trace.start >= minimum
+        and (not text or contains(trace, text))
+    )
+
+
+def _milliseconds(nanoseconds: int) -> float:
+    return nanoseconds / 1e6
+
+
+def _summary(trace: Trace) -> dict[str, Any]:
+    title = trace.title
+    return {
+        "trace_id": trace.trace_id,
+        "name": title.name if title else "",
+        "kind": title.kind if title else "",
+        "status": title.attributes.get("http.response.status_code") if title else None,
+        "services": sorted({span.service for span in trace.spans.values()}),
+        "start": _milliseconds(trace.start),
+        "duration": _milliseconds(trace.end - trace.start),
+        "spans": len(trace.spans),
+        "logs": len(trace.logs),
+        "errors": trace.errors,
+    }
+
+
+def _log(record: LogRecord) -> dict[str, Any]:
+    return asdict(record) | {"time": _milliseconds(record.time)}
+
+
+def _series(series: Series) -> dict[str, Any]:
+    return asdict(series.point) | {
+        "time": _milliseconds(series.point.time),
+        "history": [(_milliseconds(time), value, count) for time, value, count in series.history],
+    }

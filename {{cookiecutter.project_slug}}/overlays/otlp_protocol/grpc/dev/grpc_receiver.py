@@ -1,0 +1,48 @@
+"""The gRPC side: takes OTLP on loopback."""
+
+from __future__ import annotations
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc  # type: ignore[import-untyped]
+from google.protobuf.message import Message  # type: ignore[import-untyped]
+
+from .otlp import SIGNALS, Signal
+from .receiver import HOST, MAX_BODY, Accept
+
+
+class GrpcReceiver:
+    """Serves between `start` and `close`. OSError if the port is taken."""
+
+    def __init__(self, accept: Accept, port: int) -> None:
+        """Hand what comes to `accept`. Port 0 leaves the choice to the system."""
+        self._server = grpc.server(
+            ThreadPoolExecutor(4, "otlp-grpc"),
+            handlers=[_service(signal, accept) for signal in SIGNALS.values()],
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", MAX_BODY)],
+        )
+        socket.create_server((HOST, port)).close()  # says more clearly, and only once, why it cannot be used
+        self.port = self._server.add_insecure_port(f"{HOST}:{port}")
+        self.url = f"http://{HOST}:{self.port}"
+
+    def start(self) -> None:
+        """Serve in threads."""
+        self._server.start()
+
+    def close(self) -> None:
+        """Stop."""
+        self._server.stop(grace=None).wait()
+
+
+def _service(signal: Signal, accept: Accept) -> grpc.GenericRpcHandler:
+    def export(request: Message, context: grpc.ServicerContext) -> Message:
+        try:
+            items = list(signal.decode(request))
+        except ValueError as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        accept(items)
+        return signal.response()
+
+    method = grpc.unary_unary_rpc_method_handler(export, signal.request.FromString, signal.response.SerializeToString)
+    return grpc.method_handlers_generic_handler(signal.service, {"Export": method})
