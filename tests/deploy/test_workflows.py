@@ -155,6 +155,8 @@ def test_the_image_is_published_under_the_repositorys_name(bake: Bake, tmp_path:
     words = calls.read_text(encoding="utf-8").split("\n")
     tags = [words[index + 1] for index, word in enumerate(words) if word == "--tag"]
     assert tags == ["ghcr.io/shop/order-service:0123abcd", "ghcr.io/shop/order-service:1.2.3"]
+    arguments = [words[index + 1] for index, word in enumerate(words) if word == "--build-arg"]
+    assert arguments == ["VERSION=1.2.3"]
     labels = [words[index + 1] for index, word in enumerate(words) if word == "--label"]
     assert labels == [
         "org.opencontainers.image.source=https://git.example/Shop/Order-Service",
