@@ -284,7 +284,8 @@ def command_faults(project: Path) -> str:
             called = set(re.findall(r"\bmake ([a-z-]+)", text))
             found += "".join(f"no target {name}\n" for name in sorted(called - targets))
             for module in re.findall(r"python -m ([\w.]+)", text):
-                if not (project / "src" / f"{module.replace('.', '/')}.py").exists():
+                path = project / "src" / module.replace(".", "/")
+                if not (path.with_suffix(".py").exists() or (path / "__main__.py").exists()):
                     found += f"no module {module}\n"
             for script in re.findall(r"(?<=\s)\.ci/\w+", text):
                 if not os.access(project / script, os.X_OK):
