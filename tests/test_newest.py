@@ -13,7 +13,12 @@ from tests.conftest import REPO
 from tools import newest
 from tools.newest import PROMPTS, Move, UnresolvableError, choose, find_moves, write
 
-LOCKSTEP = {"opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http", "opentelemetry-exporter-otlp-proto-grpc"}
+LOCKSTEP = {
+    "opentelemetry-exporter-otlp-proto-grpc",
+    "opentelemetry-exporter-otlp-proto-http",
+    "opentelemetry-proto",
+    "opentelemetry-sdk",
+}
 
 
 def test_every_version_has_its_packages(own_tempdir: Path) -> None:

@@ -332,7 +332,7 @@ def test_the_service_finds_no_fault(
     project, objects = rendered(overlay, framework=framework, otlp_protocol=protocol)
     module = load_environment(project.folder)
     # No SDK is installed where the tests run; the service itself finds its own below.
-    monkeypatch.setattr(module, "_is_installed", lambda kind, name: True)
+    monkeypatch.setattr(module, "is_installed", lambda kind, name: True)
     secret = {**SECRET, "OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Bearer%20TOKEN"}
     (container,) = the(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
     started = environment(container, objects, POD, secret)

@@ -148,7 +148,8 @@ def test_answers_are_taken_as_they_are(create: Create, look: Callable[..., dict[
     record["cookiecutter"]["author_name"] = hostile
     service.write(".cookiecutter.json", json.dumps(record))
     text = json.dumps(hostile, ensure_ascii=False)
-    service.replace("pyproject.toml", '"Your Team"', text)
+    for name in ("pyproject.toml", "Dockerfile"):
+        service.replace(name, '"Your Team"', text)
     assert states(look(service.folder)) == {}
 
 
