@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +19,23 @@ from cookiecutter.utils import create_env_with_context  # type: ignore[import-un
 from tests.environments import sync
 
 REPO = Path(__file__).resolve().parents[1]
+
+Measured = Callable[[str], None]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have measured, also when they passed."""
+    reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "when")]
+    lines = [str(value) for report in reports if report.when == "call" for _, value in report.user_properties]
+    if lines:
+        terminalreporter.section("measured")
+        terminalreporter.write_line("\n".join(sorted(lines)))
+
+
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Measured:
+    """Keep a line for the summary of the run."""
+    return partial(record_property, "measured")
 
 
 @pytest.fixture(scope="module")

@@ -359,6 +359,7 @@ def test_any_text_is_refused_or_only_text(
             assert parsed["project"]["authors"][0]["name"] == context["cookiecutter"]["author_name"]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(answers=ANSWERS)
 @example(answers=dict.fromkeys(FREE_TEXT, 'key: [a, {b}] # %} {# "" \\'))

@@ -13,6 +13,7 @@ from time import monotonic
 
 import pytest
 
+from tests.conftest import Measured
 from tests.contract.conftest import FRAMEWORKS
 from tests.deploy.images import Builder, Container, Image, base_of
 from tests.environments import uv
@@ -131,13 +132,14 @@ def test_tables_are_made_by_several_at_once(run: Run) -> None:
     assert [code for code, _ in run.migrations] == [0, 0], run.migrations
 
 
-def test_answers_an_order_within_five_seconds_of_its_start(run: Run, postgres: Postgres) -> None:
+def test_answers_an_order_within_five_seconds_of_its_start(run: Run, postgres: Postgres, measured: Measured) -> None:
     # What else the machine is busy with may hold one start up, but hardly three.
     variables = {"OTEL_SDK_DISABLED": "true", "DATABASE_URL": postgres.url(run.image.tag)}
     while run.starts[-1][1] >= 5 and len(run.starts) < 3:
         with started(Container(run.image, variables), run):
             pass
-    print(f"{run.framework}: an order {', '.join(f'{seconds:.1f}' for _, seconds in run.starts)} s after the start")
+    starts = ", ".join(f"{seconds:.1f}" for _, seconds in run.starts)
+    measured(f"image, {run.framework}, {run.protocol}: an order {starts} s after the start")
     assert {status for status, _ in run.starts} == {201}, run.printed
     assert run.starts[-1][1] < 5
 
@@ -160,8 +162,8 @@ def test_is_unhealthy_when_nobody_answers(run: Run) -> None:
     assert done.returncode == 1, done.stderr
 
 
-def test_ends_within_seven_seconds_of_sigterm(run: Run) -> None:
-    print(f"{run.framework}: ended {run.seconds_to_exit:.1f} s after SIGTERM")
+def test_ends_within_seven_seconds_of_sigterm(run: Run, measured: Measured) -> None:
+    measured(f"image, {run.framework}, {run.protocol}: ended {run.seconds_to_exit:.1f} s after SIGTERM")
     # The first process of a container is not ended by a signal that it sends to itself.
     assert run.exit_code == 0, run.printed
     assert run.seconds_to_exit < 7
@@ -173,11 +175,11 @@ def test_every_span_is_delivered(run: Run) -> None:
     assert {span.resource["service.version"] for span in run.receiver.spans} == {VERSION}
 
 
-def test_size(run: Run) -> None:
+def test_size(run: Run, measured: Measured) -> None:
     layers = run.image.layers_above(run.base)
     total = sum(layers)
     sizes = " + ".join(f"{size / 1e6:.1f}" for size in layers)
-    print(f"{run.framework}, {run.protocol}: {total / 1e6:.1f} MB above the base: {sizes}")
+    measured(f"image, {run.framework}, {run.protocol}: {total / 1e6:.1f} MB above the base: {sizes}")
     if run.protocol == HTTP:
         assert total <= LIMITS[run.framework]
 

@@ -298,6 +298,7 @@ def command_faults(project: Path) -> str:
 PIN = "actions/checkout@08c6903cd8c0fde910a37f88322edcfb5dd907a8 # v5.0.0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("check", "file", "good", "bad", "expected"),
     [
