@@ -100,7 +100,7 @@ class Query:
                 return self._aggregate(node)
             case promql.BinaryExpr():
                 return self._combine(node)
-        raise NotImplementedError(f"{type(node).__name__}: {node.prettify()}")
+        raise ValueError(f"{type(node).__name__}: {node.prettify()}")
 
     def _select(self, node: promql.VectorSelector) -> list[Labels]:
         name = node.name or ""
@@ -136,7 +136,7 @@ class Query:
         if node.modifier is None:
             return [{}] if rows else []
         if node.modifier.type != promql.AggModifierType.By:
-            raise NotImplementedError(node.prettify())
+            raise ValueError(node.prettify())
         for name in node.modifier.labels:
             if rows and not any(name in row for row in rows):
                 self.faults.append(f"no label {name} in {node.expr.prettify()}")
@@ -144,7 +144,7 @@ class Query:
 
     def _combine(self, node: promql.BinaryExpr) -> list[Labels] | None:
         if node.modifier is not None and node.modifier.matching is not None:
-            raise NotImplementedError(node.prettify())
+            raise ValueError(node.prettify())
         left, right = self._evaluate(node.lhs), self._evaluate(node.rhs)
         if left is None or right is None:
             return right if left is None else left
