@@ -165,14 +165,14 @@ class Image:
         kind, *command = self.config["Healthcheck"]["Test"]
         return command if kind == "CMD" else ["/bin/sh", "-c", *command]
 
-    def layers_above(self, base: Image) -> list[int]:
-        """Their sizes in bytes, as they are unpacked."""
+    def layers_above(self, base: Image) -> list[tuple[str, int]]:
+        """Each one's digest, and its size in bytes as it is unpacked."""
         (index,) = self.builder.folder.glob("storage/*-layers/layers.json")
         layers = json.loads(index.read_text())
         sizes = {layer["diff-digest"]: layer["diff-size"] for layer in layers if "diff-digest" in layer}
         below, all_layers = (image._found["rootfs"]["diff_ids"] for image in (base, self))
         assert all_layers[: len(below)] == below
-        return [sizes[layer] for layer in all_layers[len(below) :]]
+        return [(layer, sizes[layer]) for layer in all_layers[len(below) :]]
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Runs a command in a container of its own, and waits for it."""
