@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 # % if cookiecutter.framework == "django"
 from typing import Any, ParamSpec
 # % else
@@ -65,6 +65,7 @@ def configure() -> None:
     try:
         # Imported here because they read OTEL_* when they are imported, and some refuse wrong values then.
         from opentelemetry.distro import OpenTelemetryConfigurator
+        from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor
 
         from . import propagation
@@ -72,6 +73,8 @@ def configure() -> None:
         # A span processor that raises would do so in the middle of a request.
         for name in ("on_start", "_on_ending", "on_end"):
             setattr(SynchronousMultiSpanProcessor, name, _harmless(getattr(SynchronousMultiSpanProcessor, name)))
+        # Exporters look up each span's resource, whose hash is a JSON document of it otherwise; there is only this one.
+        Resource.__hash__ = lambda resource: hash(resource.schema_url)  # type: ignore[method-assign]
         OpenTelemetryConfigurator().configure()  # type: ignore[no-untyped-call]
         propagation.install()
         summary = environment.summary(os.environ)
@@ -138,6 +141,7 @@ def instrument(app: FastAPI) -> None:
     # The middleware keeps a body's size on itself, where concurrent requests overwrite it: no size is better.
     for name in ("create_http_server_request_body_size", "create_http_server_response_body_size"):
         setattr(asgi, name, lambda meter: None)
+    asgi.create_http_server_active_requests = _ActiveRequests  # type: ignore[assignment]
     # A span for each ASGI message says nothing that the SERVER span does not.
     FastAPIInstrumentor.instrument_app(app, server_request_hook=_tidy, exclude_spans=["receive", "send"])
     _once(HTTPXClientInstrumentor(), request_hook=_tidy, async_request_hook=_tidy_async)
@@ -155,23 +159,26 @@ def instrument(app: Flask) -> None:
     """Instrument `app`, its HTTP client and its database, unless opentelemetry-instrument has."""
     if _is_zero_code():
         return
-    from opentelemetry.instrumentation.flask import FlaskInstrumentor
+    from opentelemetry.instrumentation import flask
     from opentelemetry.instrumentation.requests import RequestsInstrumentor
     from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
     from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
     from opentelemetry.util.http import get_excluded_urls
 
     app.before_request(_find_route)
+    flask.create_http_server_active_requests = _ActiveRequests  # type: ignore[assignment]
+    # Left to the instrumentation, excluded URLs would be counted as active requests, and each URL be put together anew.
+    excluded, flask._excluded_urls_from_env = get_excluded_urls("FLASK"), None
     bare = app.wsgi_app
     # The comment for SQL statements is built for each request, used or not.
-    FlaskInstrumentor.instrument_app(app, response_hook=_on_response, enable_commenter=False)  # type: ignore[no-untyped-call]
+    flask.FlaskInstrumentor.instrument_app(app, response_hook=_on_response, enable_commenter=False)  # type: ignore[no-untyped-call]
     measured = app.wsgi_app
-    excluded = get_excluded_urls("FLASK")
 
-    # The instrumentation leaves the excluded URLs untraced, but counts them in http.server.active_requests.
     def wsgi_app(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-        path = environ.get("PATH_INFO", "")
-        return (bare if excluded.url_disabled(f"http://localhost{path}") else measured)(environ, start_response)
+        url = f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST', 'localhost')}{environ.get('PATH_INFO', '')}"
+        if query := environ.get("QUERY_STRING"):
+            url += f"?{query}"
+        return (bare if excluded.url_disabled(url) else measured)(environ, start_response)
 
     app.wsgi_app = wsgi_app  # type: ignore[method-assign]
     _once(RequestsInstrumentor(), request_hook=_tidy)
@@ -213,13 +220,22 @@ def instrument() -> None:
     """
     if _is_zero_code():
         return
-    from opentelemetry.instrumentation.django import DjangoInstrumentor
+    from opentelemetry.instrumentation import django
+    from opentelemetry.instrumentation.django.middleware.otel_middleware import _DjangoMiddleware
     from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
     from opentelemetry.instrumentation.requests import RequestsInstrumentor
     from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
     from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
+    from opentelemetry.util.http import sanitize_method
 
-    _once(DjangoInstrumentor(), request_hook=_tidy)
+    # middleware.py names the span by its route, when Django has found it: here it would be looked for once more.
+    _DjangoMiddleware._get_span_name = staticmethod(  # type: ignore[method-assign]
+        lambda request: sanitize_method(request.method).replace("_OTHER", "HTTP")
+    )
+    if hasattr(_DjangoMiddleware, "process_view"):
+        del _DjangoMiddleware.process_view
+    django.create_http_server_active_requests = _ActiveRequests  # type: ignore[assignment]
+    _once(django.DjangoInstrumentor(), request_hook=_tidy)
     _once(RequestsInstrumentor(), request_hook=_tidy)
     _once(PsycopgInstrumentor())
     _once(SQLite3Instrumentor())
@@ -236,6 +252,30 @@ def _once(instrumentor: Any, **options: Any) -> None:
         instrumentor.instrument(**options)
 
 
+class _ActiveRequests:
+    """The metric http.server.active_requests, counted here and read when it is exported.
+
+    An UpDownCounter would work out the attributes twice a request, which costs as much as a span.
+    """
+
+    def __init__(self, meter: metrics.Meter) -> None:
+        self._counts: dict[frozenset[tuple[str, Any]], int] = {}
+        self._lock = threading.Lock()
+        description = "Number of active HTTP server requests."
+        meter.create_observable_up_down_counter(
+            "http.server.active_requests", [self._observe], unit="{request}", description=description
+        )
+
+    def add(self, amount: int, attributes: Mapping[str, Any]) -> None:
+        key = frozenset(attributes.items())
+        with self._lock:
+            self._counts[key] = self._counts.get(key, 0) + amount
+
+    def _observe(self, options: metrics.CallbackOptions) -> list[metrics.Observation]:
+        with self._lock:
+            return [metrics.Observation(count, dict(key)) for key, count in self._counts.items()]
+
+
 @_harmless
 def _tidy(span: trace.Span, request: Any) -> None:
     """Take the values of query parameters out of the span, and the port out of its server.address."""
@@ -245,8 +285,9 @@ def _tidy(span: trace.Span, request: Any) -> None:
     url, mark, query = attributes.get("url.full", "").partition("?")  # a further one belongs to a value
     if query:
         span.set_attribute("url.full", url + mark + _without_values(query))
-    if (address := attributes.get("server.address")) and ":" in address:
-        span.set_attribute("server.address", re.sub(r":\d+$", "", address))
+    address, _, port = attributes.get("server.address", "").rpartition(":")
+    if port.isdecimal() and address:
+        span.set_attribute("server.address", address)
 
 
 def _without_values(query: str) -> str:
