@@ -30,8 +30,9 @@ COMMON = """
     pyproject.toml deploy/collector/README.md deploy/collector/agent.yaml deploy/collector/gateway.yaml
     deploy/grafana/dashboards/service.json deploy/grafana/provisioning/dashboards.yaml
     deploy/prometheus/alerts.test.yaml deploy/prometheus/alerts.yaml deploy/prometheus/objectives.test.yaml
-    deploy/prometheus/prometheus.yaml dev/__init__.py dev/__main__.py dev/orders.py dev/otlp.py dev/page.html
-    dev/payments.py dev/receiver.py dev/service.py dev/store.py dev/terminal.py docs/alerts.md docs/telemetry.md
+    deploy/prometheus/prometheus.yaml dev/__init__.py dev/__main__.py dev/bench.py dev/load.py dev/orders.py
+    dev/otlp.py dev/page.html dev/payments.py dev/receiver.py dev/service.py dev/store.py dev/terminal.py
+    docs/alerts.md docs/telemetry.md
     src/order_service/__init__.py src/order_service/app.py src/order_service/checkout.py
     src/order_service/doctor/__init__.py src/order_service/doctor/__main__.py src/order_service/doctor/delivery.py
     src/order_service/doctor/packages.py src/order_service/doctor/setup.py src/order_service/doctor/variables.py

@@ -30,6 +30,7 @@ class Service:
             errors="replace",
             start_new_session=True,
         )
+        self.pid = self._process.pid
         self._show = show
         self._reader = Thread(target=self._read, args=(self._process.stdout,), name="console", daemon=True)
         self._reader.start()

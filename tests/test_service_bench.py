@@ -1,0 +1,179 @@
+"""`make bench` of a generated service: what it prints, what it says when it cannot measure, what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from tests.conftest import Measured
+from tests.environments import sync
+from tests.otlp import GRPC, HTTP
+
+pytestmark = pytest.mark.slow
+
+VARIANTS = ("off", "sampled (0.1)", "on (1.0)")
+SPANS = {"fastapi": 7.0, "flask": 7.0, "django": 5.5}
+"""Of one request: the mean of taking an order and of showing it. Django's connections to SQLite are no spans."""
+LIMIT = 300
+"""Seconds: three starts of a server, on a machine that does something else too."""
+
+
+class Bench:
+    """What `make bench` runs, without the installation that comes before it, with temporary files of its own."""
+
+    def __init__(self, project: Path, folder: Path, options: str, **environ: str) -> None:
+        self.folder = folder / "temporary"
+        self.folder.mkdir()
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "LANG": "C.UTF-8",
+            "TMPDIR": str(self.folder),
+            **environ,
+        }
+        make = ["make", "--dry-run", "--no-print-directory", "bench", f"BENCH={options}"]
+        dry = subprocess.run(make, cwd=project, env=self.environ, capture_output=True, text=True, check=True)
+        *_, line = dry.stdout.strip().splitlines()
+        self.process = subprocess.Popen(
+            shlex.split(line),
+            cwd=project,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+
+    def finish(self) -> tuple[str, str]:
+        """What it has printed, once it has ended by itself and has left nothing."""
+        try:
+            printed = self.process.communicate(timeout=LIMIT)
+            assert self.processes() == {}
+            assert list(self.folder.iterdir()) == []
+        finally:
+            for pid in self.processes():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.process.wait()
+        return printed
+
+    def processes(self) -> dict[int, str]:
+        """The commands of those that were started with its environment, its own among them."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                if entry.name.isdigit() and f"TMPDIR={self.folder}\0".encode() in (entry / "environ").read_bytes():
+                    found[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
+        return found
+
+
+@pytest.fixture(scope="module")
+def developed(bake: Callable[..., Path]) -> Callable[..., Path]:
+    """The project of the given answers, its environment made, development tools included."""
+
+    @cache
+    def developed(**answers: str) -> Path:
+        project = bake(fresh=True, **answers)
+        sync(project, dev=True)
+        return project
+
+    return developed
+
+
+@pytest.mark.parametrize(("framework", "protocol"), [("fastapi", HTTP), ("flask", GRPC), ("django", HTTP)])
+def test_the_price_of_telemetry(
+    framework: str, protocol: str, developed: Callable[..., Path], tmp_path: Path, measured: Measured
+) -> None:
+    project = developed(framework=framework, otlp_protocol=protocol)
+    # Where the owner's telemetry goes, and which database is used, is nothing to the benchmark.
+    elsewhere = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:9", "OTEL_TRACES_SAMPLER": "always_off"}
+    database = {"DATABASE_URL": "sqlite:///own.db"}
+    bench = Bench(project, tmp_path, "--rounds 1 --seconds 1 --connections 2", **elsewhere, **database)
+    output, errors = bench.finish()
+    assert bench.process.returncode == 0, errors
+    found = dict(re.findall(rf"^({'|'.join(map(re.escape, VARIANTS))}) +(\d.*)$", output, re.MULTILINE))
+    assert tuple(found) == VARIANTS, output
+    rows = {name: [float(cell) for cell in cells.split()] for name, cells in found.items()}
+    base = rows["off"][0]
+    for cpu, added, ratio, rate, p50, p99, memory, _ in rows.values():
+        assert 50 < cpu < 1e6
+        assert ratio == pytest.approx(cpu / base, abs=0.01)
+        assert added == pytest.approx(cpu - base, abs=1.5)
+        assert rate > 1
+        assert 0 < p50 <= p99
+        assert 20 < memory < 500
+    off, sampled, on = (cells[-1] for cells in rows.values())
+    assert off == 0
+    assert on == SPANS[framework]
+    assert off <= sampled < on / 2
+    assert re.search(r"^Python 3\.\d+\.\d+, \d+ cores, ", output, re.MULTILINE)
+    assert not (project / "own.db").exists()
+    measured(f"make bench, {framework}, {protocol}:\n{output}")
+
+
+def test_a_service_that_fails(developed: Callable[..., Path], tmp_path: Path) -> None:
+    project = developed(framework="flask", otlp_protocol=GRPC)
+    checkout = project / "src/order_service/checkout.py"
+    source = checkout.read_text(encoding="utf-8")
+    broken = source.replace("    total = calculate_total(items)\n", '    raise RuntimeError("the mill is broken")\n')
+    assert broken != source
+    checkout.write_text(broken, encoding="utf-8")
+    try:
+        bench = Bench(project, tmp_path, "")
+        output, errors = bench.finish()
+    finally:
+        checkout.write_text(source, encoding="utf-8")
+    assert bench.process.returncode == 1
+    assert output == ""
+    assert errors.startswith("POST /api/orders was answered 500: ")
+    assert "\nThe last lines of the service:\n" in errors
+    assert "the mill is broken" in errors
+    assert 'File "' not in errors.partition("The last lines")[0], "a traceback of the benchmark itself"
+
+
+def test_spans_that_do_not_come(developed: Callable[..., Path], tmp_path: Path) -> None:
+    project = developed(framework="flask", otlp_protocol=GRPC)
+    bench = Bench(project, tmp_path, "--rounds 1 --seconds 0.2", OTEL_TRACES_EXPORTER="none")
+    output, errors = bench.finish()
+    assert (bench.process.returncode, output) == (1, "")
+    assert errors.startswith("Spans came with telemetry off, or none with it on")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_one_leaves_nothing(
+    number: signal.Signals, developed: Callable[..., Path], tmp_path: Path
+) -> None:
+    bench = Bench(developed(framework="flask", otlp_protocol=GRPC), tmp_path, "--seconds 600")
+    deadline = monotonic() + LIMIT
+    # gunicorn's first process, and its worker
+    while sum("gunicorn" in command for command in bench.processes().values()) < 2:
+        assert bench.process.poll() is None, bench.finish()
+        assert monotonic() < deadline
+        sleep(0.05)
+    if number == signal.SIGINT:
+        os.killpg(bench.process.pid, number)  # as Ctrl-C does
+    else:
+        bench.process.send_signal(number)
+    output, errors = bench.finish()
+    assert (bench.process.returncode, output, errors) == (130, "", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"), [("--rounds 0", "'0'"), ("--seconds inf", "'inf'"), ("--connections x", "'x'")]
+)
+def test_options_that_make_no_sense(options: str, wrong: str, developed: Callable[..., Path], tmp_path: Path) -> None:
+    bench = Bench(developed(framework="flask", otlp_protocol=GRPC), tmp_path, options)
+    _, errors = bench.finish()
+    assert bench.process.returncode == 2
+    assert f"{wrong} cannot be used; allowed: a " in errors
