@@ -1,5 +1,5 @@
 # Needs python3 (3.11 or later), git and make; everything else goes into .venv.
-.PHONY: demo screenshots test test-fast lint format newest compare release clean
+.PHONY: demo screenshots test test-fast bench lint format newest compare release clean
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -15,6 +15,10 @@ test: lint
 
 test-fast: lint
 	$(BIN)/pytest -n 2 -m "not slow"
+
+# What telemetry costs: a quarter of an hour, on a machine that does nothing else. ARGS=--quick gives a first answer.
+bench: $(VENV)/ready
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -202,6 +202,8 @@ class _Spans:
         if _is_unrecorded(trace.get_current_span()):
             return _UNRECORDED
         span = self._tracer.start_span(self._name, kind=self._kind, attributes=self._attributes)
+        if span is trace.INVALID_SPAN:  # nobody has set up a provider
+            return _UNRECORDED
         if self._args and span.is_recording():
             with suppress(TypeError):  # the call itself says what is wrong with its arguments
                 bound = self._signature.bind(*args, **kwargs)

@@ -74,7 +74,7 @@ def configure() -> None:
         for name in ("on_start", "_on_ending", "on_end"):
             setattr(SynchronousMultiSpanProcessor, name, _harmless(getattr(SynchronousMultiSpanProcessor, name)))
         # Exporters look up each span's resource, whose hash is a JSON document of it otherwise; there is only this one.
-        Resource.__hash__ = lambda resource: hash(resource.schema_url)  # type: ignore[method-assign]
+        Resource.__hash__ = lambda self: hash(self.schema_url)  # type: ignore[method-assign]
         OpenTelemetryConfigurator().configure()  # type: ignore[no-untyped-call]
         propagation.install()
         summary = environment.summary(os.environ)
@@ -141,7 +141,7 @@ def instrument(app: FastAPI) -> None:
     # The middleware keeps a body's size on itself, where concurrent requests overwrite it: no size is better.
     for name in ("create_http_server_request_body_size", "create_http_server_response_body_size"):
         setattr(asgi, name, lambda meter: None)
-    asgi.create_http_server_active_requests = _ActiveRequests  # type: ignore[assignment]
+    asgi.create_http_server_active_requests = _ActiveRequests  # type: ignore[assignment,attr-defined]
     # A span for each ASGI message says nothing that the SERVER span does not.
     FastAPIInstrumentor.instrument_app(app, server_request_hook=_tidy, exclude_spans=["receive", "send"])
     _once(HTTPXClientInstrumentor(), request_hook=_tidy, async_request_hook=_tidy_async)
@@ -166,19 +166,17 @@ def instrument(app: Flask) -> None:
     from opentelemetry.util.http import get_excluded_urls
 
     app.before_request(_find_route)
-    flask.create_http_server_active_requests = _ActiveRequests  # type: ignore[assignment]
-    # Left to the instrumentation, excluded URLs would be counted as active requests, and each URL be put together anew.
-    excluded, flask._excluded_urls_from_env = get_excluded_urls("FLASK"), None
+    flask.create_http_server_active_requests = _ActiveRequests  # type: ignore[assignment,attr-defined]
     bare = app.wsgi_app
     # The comment for SQL statements is built for each request, used or not.
     flask.FlaskInstrumentor.instrument_app(app, response_hook=_on_response, enable_commenter=False)  # type: ignore[no-untyped-call]
     measured = app.wsgi_app
+    excluded = get_excluded_urls("FLASK")
 
+    # The instrumentation leaves the excluded URLs untraced, but counts them in http.server.active_requests.
     def wsgi_app(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-        url = f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST', 'localhost')}{environ.get('PATH_INFO', '')}"
-        if query := environ.get("QUERY_STRING"):
-            url += f"?{query}"
-        return (bare if excluded.url_disabled(url) else measured)(environ, start_response)
+        path = environ.get("PATH_INFO", "")
+        return (bare if excluded.url_disabled(f"http://localhost{path}") else measured)(environ, start_response)
 
     app.wsgi_app = wsgi_app  # type: ignore[method-assign]
     _once(RequestsInstrumentor(), request_hook=_tidy)
@@ -234,7 +232,7 @@ def instrument() -> None:
     )
     if hasattr(_DjangoMiddleware, "process_view"):
         del _DjangoMiddleware.process_view
-    django.create_http_server_active_requests = _ActiveRequests  # type: ignore[assignment]
+    django.create_http_server_active_requests = _ActiveRequests  # type: ignore[assignment,attr-defined]
     _once(django.DjangoInstrumentor(), request_hook=_tidy)
     _once(RequestsInstrumentor(), request_hook=_tidy)
     _once(PsycopgInstrumentor())

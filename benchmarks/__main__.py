@@ -1,0 +1,260 @@
+"""`make bench`: what telemetry costs, in ratios that are measured side by side; see docs/benchmarks.md.
+
+Every figure is the median of rounds in which all variants take turns, each in a fresh process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from . import environments, report, servers
+from .environments import FRAMEWORKS, GRPC, HTTP, STYLES, VENDORS, environ, instrumented
+
+RESULTS = environments.ROOT / "docs" / "benchmarks.json"
+OURS = {"ours 1.0": "1.0", "ours 0.1": "0.1", "ours 0": "0"}
+CIRCUMSTANCES = ("sampled", "not sampled", "no provider")
+Found = dict[str, dict[str, list[float]]]
+"""Of each variant and figure the values of all rounds."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    rounds: int = 5
+    requests: int = 700
+    seconds: float = 0.8
+    load_seconds: float = 30.0
+    pairs: int = 7
+    vendors: Sequence[str] = tuple(VENDORS)
+    parts: Sequence[str] = report.PARTS
+
+
+QUICK = Effort(1, 500, 0.3, 3.0, 2, (), ("in_process", "servers", "decorators", "generation"))
+
+
+class Bench:
+    """All parts; `services` holds the Python of each framework's service."""
+
+    def __init__(self, folder: Path, effort: Effort, stack: ExitStack) -> None:
+        self.folder = folder
+        self.effort = effort
+        self.services = {
+            name: environments.service(folder / name, framework=name, otlp_protocol=HTTP) for name in FRAMEWORKS
+        }
+        self.sink = stack.enter_context(environments.sink(self.services["flask"]))
+
+    def in_process(self) -> dict[str, Found]:
+        variants = ("bare", "floor", "guide", *OURS)
+        return {framework: self._rounds(variants, partial(self._one_in_process, framework)) for framework in FRAMEWORKS}
+
+    def _one_in_process(self, framework: str, variant: str) -> dict[str, float]:
+        python = self.services[framework]
+        name, variables = self._variant(variant)
+        command = [*instrumented(python, name), "-m", "benchmarks.inprocess", str(self.effort.requests)]
+        cpu = run(command, BENCH_FRAMEWORK=framework, BENCH_VARIANT=name, **self.sink.variables(), **variables)
+        return {"cpu": float(cpu)}
+
+    def servers(self) -> dict[str, Found]:
+        vendors = {name: environments.vendor(self.folder / name, name) for name in self.effort.vendors}
+        found = {}
+        for framework in FRAMEWORKS:
+            others = vendors if framework != "django" else ()
+            # Latencies are compared at a rate that every variant can answer.
+            probe = servers.measure(self.services[framework], framework, "guide", self.sink, {}, seconds=0.5)
+            rate = probe["rate"] / 2
+
+            def measure(variant: str, framework: str = framework, rate: float = rate) -> dict[str, float]:
+                name, variables = self._variant(variant)
+                python = vendors.get(name, self.services[framework])
+                seconds = self.effort.seconds
+                return servers.measure(python, framework, name, self.sink, variables, seconds=seconds, rate=rate)
+
+            found[framework] = self._rounds(("bare", "guide", "zero-code", "ours 1.0", "ours 0.1", *others), measure)
+        return found
+
+    def throughput(self) -> dict[str, Found]:
+        """Six spans a request at half of what the bare application answers, to a receiver that takes 50 ms."""
+        slow = environments.sink(self.services["flask"], delay=0.05)
+        batches = {"OTEL_BSP_MAX_QUEUE_SIZE": "2048", "OTEL_BSP_SCHEDULE_DELAY": "5000"}
+        cells = {"bare": {}, "ours": {}, "ours, the SDK's own batch settings": batches}
+        found: dict[str, Found] = {}
+        with slow as sink:
+            for framework in FRAMEWORKS:
+                found[framework] = {}
+                rate = 0.0
+                for cell, variables in cells.items():
+                    name = cell.partition(",")[0]
+                    with servers.serve(self.services[framework], framework, name, sink, 5, dict(variables)) as server:
+                        if cell == "bare":
+                            closed = server.load(self.effort.seconds * 2)
+                            rate = min(1000.0, closed["requests"] / closed["seconds"] / 2)
+                        sink.spans()
+                        load = server.load(self.effort.load_seconds / (1 if cell == "ours" else 3), rate)
+                        spans = sink.spans()
+                        found[framework][cell] = {
+                            "rate": [rate],
+                            "answered": [load["requests"] / load["seconds"]],
+                            "p99": [load["p99"] * 1e3],
+                            "memory": [server.memory()],
+                            "dropped": [max(0.0, 6 * load["requests"] - spans)] if cell != "bare" else [0.0],
+                        }
+        return found
+
+    def decorators(self) -> dict[str, Found]:
+        styles = {
+            style: environments.bake(self.folder / style, framework="flask", decorator_style=style) for style in STYLES
+        }
+
+        def measure(circumstance: str) -> dict[str, float]:
+            figures: dict[str, float] = {}
+            for style, project in styles.items():
+                path = os.pathsep.join((str(project / "src"), str(environments.ROOT)))
+                command = [str(self.services["flask"]), "-m", "benchmarks.decorators", style, circumstance]
+                figures |= json.loads(run(command, PYTHONPATH=path))
+            return figures
+
+        return {"all": self._rounds(CIRCUMSTANCES, measure)}
+
+    def start_up(self) -> dict[str, Found]:
+        grpc = {
+            name: environments.service(self.folder / f"{name}-grpc", framework=name, otlp_protocol=GRPC)
+            for name in FRAMEWORKS
+        }
+        found = {}
+        for framework in FRAMEWORKS:
+
+            def measure(variant: str, framework: str = framework) -> dict[str, float]:
+                python = grpc[framework] if variant == "ours, grpc" else self.services[framework]
+                protocol = GRPC if variant == "ours, grpc" else HTTP
+                return start(python, framework, variant.partition(",")[0], protocol)
+
+            variants = ("bare", "guide", "zero-code", "ours, http", "ours, grpc")
+            self._rounds(variants, measure, rounds=1)  # the first time everything is compiled
+            found[framework] = self._rounds(variants, measure)
+        return found
+
+    def generation(self) -> dict[str, Found]:
+        small = self.folder / "one-file"
+        (small / "{{cookiecutter.name}}").mkdir(parents=True)
+        (small / "cookiecutter.json").write_text('{"name": "one"}', encoding="utf-8")
+        (small / "{{cookiecutter.name}}" / "file.txt").write_text("{{ cookiecutter.name }}\n", encoding="utf-8")
+        config = self.folder / "config.yaml"
+        config.write_text(f"cookiecutters_dir: {self.folder}\nreplay_dir: {self.folder}\n", encoding="utf-8")
+
+        def measure(template: str) -> dict[str, float]:
+            with TemporaryDirectory(dir=self.folder) as output:
+                path = small if template == "one file" else environments.ROOT
+                command = [sys.executable, "-m", "cookiecutter", "--no-input", "--config-file", str(config)]
+                begin = time.perf_counter()
+                run([*command, "--output-dir", output, str(path)])
+                return {"ms": (time.perf_counter() - begin) * 1e3}
+
+        return {"all": self._rounds(("one file", "this template"), measure, self.effort.pairs)}
+
+    def shutdown(self) -> dict[str, Found]:
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))  # bound, but it does not listen: connections are refused
+            receivers = {"healthy": self.sink.port, "refused": nobody.getsockname()[1]}
+            found: Found = {}
+            for state, port in receivers.items():
+                for variant in ("ours", "sdk"):
+                    command = [str(self.services["flask"]), "-m", "benchmarks.shutdown", variant, "3000"]
+                    endpoint = {**self.sink.variables(), "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}
+                    seconds = float(run(command, **endpoint))
+                    found.setdefault(state, {})[variant] = [seconds]
+        return {"all": found}
+
+    def _variant(self, variant: str) -> tuple[str, dict[str, str]]:
+        if variant in OURS:
+            return "ours", {"OTEL_TRACES_SAMPLER_ARG": OURS[variant]}
+        return variant, {}
+
+    def _rounds(self, variants: Sequence[str], measure: Callable[[str], dict[str, float]], rounds: int = 0) -> Found:
+        found: Found = {variant: {} for variant in variants}
+        for _ in range(rounds or self.effort.rounds):
+            for variant in variants:
+                for figure, value in measure(variant).items():
+                    found[variant].setdefault(figure, []).append(round(value, 4))
+        return found
+
+
+def run(command: Sequence[str], **variables: str) -> str:
+    """What it printed last; RuntimeError with its errors when it failed."""
+    done = subprocess.run(command, env=environ(**variables), capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    return (done.stdout.strip().splitlines() or [""])[-1]
+
+
+def start(python: Path, framework: str, variant: str, protocol: str) -> dict[str, float]:
+    """Milliseconds and MB (at most) of a whole process that makes the application and ends."""
+    command = [*instrumented(python, variant), "-m", "benchmarks.startup"]
+    begin = time.perf_counter()
+    # Nobody listens: an exporter connects when it exports first.
+    memory = run(command, BENCH_FRAMEWORK=framework, BENCH_VARIANT=variant, OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
+    return {"ms": (time.perf_counter() - begin) * 1e3, "memory": float(memory)}
+
+
+def machine() -> dict[str, str]:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    model = (names or [platform.machine()])[0]
+    return {
+        "processor": f"{model}, {os.cpu_count()} cores",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
+        "Python": platform.python_version(),
+    }
+
+
+def versions(python: Path) -> dict[str, str]:
+    names = ("opentelemetry-sdk", "opentelemetry-instrumentation", "flask", "fastapi", "django", "gunicorn", "uvicorn")
+    code = "from importlib.metadata import *; print({d.name.lower(): d.version for d in distributions()})"
+    found = ast.literal_eval(run([str(python), "-c", code]))
+    return {name: found[name] for name in names if name in found}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round of each, printed only")
+    parser.add_argument("--only", nargs="+", metavar="PART", help=f"of {', '.join(report.PARTS)}; printed only")
+    options = parser.parse_args()
+    if unknown := set(options.only or ()) - set(report.PARTS):
+        parser.error(f"{', '.join(sorted(unknown))}: no such part; there are {', '.join(report.PARTS)}")
+    results: dict[str, Any] = {"machine": machine(), "versions": {}}
+    begin = time.monotonic()
+    with TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:
+        effort = QUICK if options.quick else Effort()
+        bench = Bench(Path(folder), effort, stack)
+        for python in bench.services.values():
+            results["versions"] |= versions(python)
+        for part in report.PARTS:
+            if part in (options.only or effort.parts):
+                print(f"{part} ...", file=sys.stderr, flush=True)
+                results[part] = getattr(bench, part)()
+    results["machine"]["minutes"] = f"{(time.monotonic() - begin) / 60:.0f}"
+    if options.quick or options.only:
+        print(report.text(results))
+    else:
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        report.write(RESULTS)
+        print(f"docs/benchmarks.md and its plots are made from {RESULTS.relative_to(environments.ROOT)}.")
+
+
+if __name__ == "__main__":
+    main()

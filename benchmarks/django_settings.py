@@ -1,0 +1,7 @@
+"""The least that Django needs."""
+
+ALLOWED_HOSTS = ["*"]
+LOGGING_CONFIG = None
+MIDDLEWARE: list[str] = []
+ROOT_URLCONF = "benchmarks.apps"
+SECRET_KEY = "bench"

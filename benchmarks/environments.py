@@ -1,0 +1,107 @@
+"""What is measured: generated services, and others' telemetry, each in an environment of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cookiecutter.main import cookiecutter  # type: ignore[import-untyped]
+
+ROOT = Path(__file__).parent.parent
+FRAMEWORKS = ("flask", "fastapi", "django")
+HTTP, GRPC = "http/protobuf", "grpc"
+STYLES = ("traced", "paired", "native")
+SERVERS = ("flask", "gunicorn", "fastapi", "uvicorn")
+VENDORS = {
+    "elastic": (
+        "elastic-opentelemetry==1.18.0",
+        "opentelemetry-instrumentation-flask==0.66b1",
+        "opentelemetry-instrumentation-fastapi==0.66b1",
+    ),
+    "logfire": ("logfire[flask,fastapi]==5.2.0",),
+    "sentry": ("sentry-sdk==2.75.0",),
+}
+
+
+def bake(folder: Path, **answers: str) -> Path:
+    """Generates a service, whose package is `order_service` whatever the answers are."""
+    folder.mkdir(parents=True)
+    config = folder / "config.yaml"
+    config.write_text(f"cookiecutters_dir: {folder}\nreplay_dir: {folder}\n", encoding="utf-8")
+    options: dict[str, Any] = {"no_input": True, "output_dir": folder, "config_file": str(config)}
+    return Path(cookiecutter(str(ROOT), extra_context=answers, **options))
+
+
+def service(folder: Path, **answers: str) -> Path:
+    """Generates a service, installs what it needs, and returns its Python."""
+    project = bake(folder, **answers)
+    run_uv("sync", "--quiet", "--no-dev", "--project", str(project), "--python", sys.executable)
+    return project / ".venv" / "bin" / "python"
+
+
+def vendor(folder: Path, name: str) -> Path:
+    """Makes an environment with the vendor's packages and returns its Python."""
+    run_uv("venv", "--quiet", "--python", sys.executable, str(folder))
+    python = folder / "bin" / "python"
+    run_uv("pip", "install", "--quiet", "--python", str(python), *SERVERS, *VENDORS[name])
+    return python
+
+
+def run_uv(*arguments: str) -> None:
+    environ = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    subprocess.run([Path(sys.executable).parent / "uv", *arguments], env=environ, check=True)
+
+
+def environ(**variables: str) -> dict[str, str]:
+    """Of a process that is measured: what the machine needs, and nothing that says how telemetry shall be."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHON", "BENCH_"))}
+    settings = {"DJANGO_SETTINGS_MODULE": "benchmarks.django_settings", "LOG_LEVEL": "WARNING"}
+    return {**kept, "PYTHONPATH": str(ROOT), **settings, **variables}
+
+
+def instrumented(python: Path, variant: str) -> list[str]:
+    """How Python is started: by `opentelemetry-instrument` where that is what the variant is about."""
+    if variant in ("zero-code", "elastic"):
+        return [str(python.parent / "opentelemetry-instrument"), str(python)]
+    return [str(python)]
+
+
+@dataclass
+class Sink:
+    """An OTLP receiver in a process of its own."""
+
+    process: subprocess.Popen[str]
+    port: int
+
+    def variables(self) -> Mapping[str, str]:
+        return {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.port}",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "BENCH_SENTRY_DSN": f"http://key@127.0.0.1:{self.port}/1",
+        }
+
+    def spans(self) -> int:
+        """How many have come since the last time."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+
+@contextmanager
+def sink(python: Path, delay: float = 0.0) -> Iterator[Sink]:
+    command = [str(python), "-m", "benchmarks.sink", str(delay)]
+    process = subprocess.Popen(command, env=environ(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        yield Sink(process, int(process.stdout.readline()))
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,71 @@
+"""`make bench` measures what it says, and its page says what was measured."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks import environments, report
+from benchmarks.environments import FRAMEWORKS, Sink, environ, instrumented
+
+DOCS = environments.ROOT / "docs"
+REQUESTS = 20
+SPANS = {"bare": 0, "floor": 1, "guide": 1, "ours": 1}
+"""Of each request in process; FastAPI's instrumentation adds its own for the messages of a request."""
+
+
+def test_the_page_and_the_plots_are_made_from_the_figures(tmp_path: Path) -> None:
+    results = tmp_path / "benchmarks.json"
+    results.write_bytes((DOCS / "benchmarks.json").read_bytes())
+    report.write(results)
+    for name in ("benchmarks.md", "benchmarks-in-process.svg", "benchmarks-servers.svg"):
+        assert (tmp_path / name).read_bytes() == (DOCS / name).read_bytes(), f"{name}: `make bench` has not written it"
+
+
+def test_a_goal_that_is_not_reached_is_shown() -> None:
+    cells = {"bare": [100.0], "floor": [200.0], "ours 1.0": [400.0], "ours 0.1": [250.0]}
+    found = {"in_process": {"flask": {name: {"cpu": cpu} for name, cpu in cells.items()}}}
+    assert [(limit, value) for _, _, limit, value in report.goals(found)] == [(2.6, 3.0), (1.9, 1.5)]
+    assert report.goals_table(report.goals(found)).count("**no**") == 1
+
+
+@pytest.fixture(scope="module")
+def sink(installed: Callable[..., tuple[Path, Path]]) -> Iterator[Sink]:
+    with environments.sink(installed(framework="flask")[1]) as sink:
+        yield sink
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", SPANS)
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_each_variant_makes_its_spans(
+    framework: str, variant: str, sink: Sink, installed: Callable[..., tuple[Path, Path]]
+) -> None:
+    _, python = installed(framework=framework)
+    sink.spans()
+    command = [*instrumented(python, variant), "-m", "benchmarks.inprocess", str(REQUESTS)]
+    variables = environ(BENCH_FRAMEWORK=framework, BENCH_VARIANT=variant, **sink.variables())
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-1]) > 0
+    messages = 3 if (framework, variant) == ("fastapi", "guide") else 0
+    assert sink.spans() == (SPANS[variant] + messages) * (REQUESTS + REQUESTS // 10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_nothing_of_the_other_protocol_is_imported(
+    framework: str, sink: Sink, installed: Callable[..., tuple[Path, Path]]
+) -> None:
+    _, python = installed(framework=framework)
+    code = "import json, sys; from benchmarks import apps; apps.create(); print(json.dumps(list(sys.modules)))"
+    variables = environ(BENCH_FRAMEWORK=framework, BENCH_VARIANT="ours", **sink.variables())
+    done = subprocess.run([python, "-c", code], env=variables, capture_output=True, text=True, check=True)
+    modules = json.loads(done.stdout.splitlines()[-1])
+    assert "opentelemetry.exporter.otlp.proto.http" in modules
+    assert not [name for name in modules if name.split(".")[0] in ("grpc", "pytest", "rich", "dev")]
+    assert not [name for name in modules if ".proto.grpc" in name or ".doctor" in name]
