@@ -37,15 +37,15 @@ class Effort:
     """How much is measured."""
 
     rounds: int = 5
-    requests: int = 700
-    seconds: float = 0.8
+    requests: int = 500
+    seconds: float = 0.6
     load_seconds: float = 30.0
     pairs: int = 7
     vendors: Sequence[str] = tuple(VENDORS)
     parts: Sequence[str] = report.PARTS
 
 
-QUICK = Effort(1, 500, 0.3, 3.0, 2, (), ("in_process", "servers", "decorators", "generation"))
+QUICK = Effort(1, 300, 0.3, 3.0, 2, (), ("in_process", "servers", "decorators", "generation"))
 
 
 class Bench:

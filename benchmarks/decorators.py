@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 
 CALLS = 2000
-ROUNDS = 15
+ROUNDS = 9
 
 tracer = trace.get_tracer(__name__)
 
