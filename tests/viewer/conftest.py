@@ -8,10 +8,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.environments import sync
 from tests.viewer.browser import NoBrowserError, chromium
+
+TIMEOUT = 30_000
+"""Milliseconds until something has to be seen, on a machine that does something else too."""
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +48,8 @@ def page(browser: Browser) -> Iterator[Page]:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(TIMEOUT)
+    expect.set_options(timeout=TIMEOUT)
     yield page
     page.close()
     assert errors == []

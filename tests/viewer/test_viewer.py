@@ -93,7 +93,19 @@ def test_the_page_leads_from_an_error_to_its_reason(ordered: Viewer, page: Page)
     expect(page.get_by_role("option")).to_have_count(8)
 
 
-def test_the_page_is_usable_with_the_keyboard(ordered: Viewer, page: Page) -> None:
+# What the page asks for comes later than the next key is pressed.
+SLOW = """
+    const atOnce = window.fetch;
+    window.fetch = async path => {
+        await new Promise(goOn => setTimeout(goOn, 300));
+        return atOnce(path);
+    };
+"""
+
+
+@pytest.mark.parametrize("script", ["", SLOW], ids=["at once", "slow"])
+def test_the_page_is_usable_with_the_keyboard(script: str, ordered: Viewer, page: Page) -> None:
+    page.add_init_script(script)
     page.goto(ordered.page)
     expect(page.get_by_role("option")).to_have_count(8)
     page.keyboard.press("/")

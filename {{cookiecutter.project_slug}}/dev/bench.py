@@ -138,9 +138,11 @@ def measure_all(options: argparse.Namespace, console: Console) -> dict[str, Cost
         TemporaryDirectory(prefix="bench-") as folder,
         receiver() as (url, spans),
         # The load has a process of its own: threads here would wait for each other and for the output.
-        ProcessPoolExecutor(1, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as users,
+        ProcessPoolExecutor(1, get_context("spawn")) as users,
         console.status("making the tables") as status,
     ):
+        with interrupts_held_back():
+            users.submit(int)  # starts the process
         environ = settings(folder, url)
         migrate(environ)
         for number in range(options.rounds):
@@ -157,7 +159,8 @@ def receiver() -> Iterator[tuple[str, Synchronized[int]]]:
     spans = context.Value("Q", 0)
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=receive, args=(there, spans), daemon=True)
-    process.start()
+    with interrupts_held_back():
+        process.start()
     there.close()
     try:
         yield here.recv(), spans
@@ -166,9 +169,18 @@ def receiver() -> Iterator[tuple[str, Synchronized[int]]]:
         process.join()
 
 
+@contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C goes to all processes: those that are started in here never hear of it, and this one does later."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def receive(address: Connection, spans: Synchronized[int]) -> None:
     """Take OTLP and count the spans, without a look at what is in them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def accept(items: Iterable[Any]) -> None:
