@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -368,6 +370,29 @@ def test_a_trace_that_is_not_sampled_costs_no_span(emitted: Telemetry) -> None:
         assert list(count(2)) == [0, 1]
         assert asyncio.run(collect(count_later(2))) == [0, 1]
     assert {span.name for span in emitted.spans()} == {"inside"}
+
+
+PROVIDER_COMES_LATER = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from {{ cookiecutter.package_name }}.tracing import traced
+
+@traced
+def current():
+    return trace.get_current_span()
+
+assert current() is trace.INVALID_SPAN
+caller = trace.NonRecordingSpan(trace.SpanContext(1, 1, is_remote=True, trace_flags=trace.TraceFlags(1)))
+with trace.use_span(caller):
+    assert current() is caller
+    trace.set_tracer_provider(TracerProvider(shutdown_on_exit=False))
+    assert current().parent == caller.get_span_context()
+assert current().parent is None
+"""
+
+
+def test_without_a_provider_there_is_no_span() -> None:
+    subprocess.run([sys.executable, "-c", PROVIDER_COMES_LATER], check=True)
 
 
 def test_work_that_outlives_its_parent_is_recorded(emitted: Telemetry) -> None:

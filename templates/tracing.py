@@ -113,7 +113,7 @@ def _wrap(function: Callable[..., Any], spans: _Spans) -> Callable[..., Any]:
 
         @functools.wraps(function)
         async def coroutine(*args: Any, **kwargs: Any) -> Any:
-            with spans.start(args, kwargs) as call, call.active():
+            with spans.start(args, kwargs, _CurrentCall):
                 return await function(*args, **kwargs)
 
         return coroutine
@@ -123,7 +123,7 @@ def _wrap(function: Callable[..., Any], spans: _Spans) -> Callable[..., Any]:
 
         @functools.wraps(function)
         async def async_generator(*args: Any, **kwargs: Any) -> Any:
-            with spans.start(args, kwargs) as call:
+            with spans.start(args, kwargs, _Call) as call:
                 steps = function(*args, **kwargs)
                 step = functools.partial(anext, steps)
                 while True:
@@ -147,7 +147,7 @@ def _wrap(function: Callable[..., Any], spans: _Spans) -> Callable[..., Any]:
 
         @functools.wraps(function)
         def generator(*args: Any, **kwargs: Any) -> Any:
-            with spans.start(args, kwargs) as call:
+            with spans.start(args, kwargs, _Call) as call:
                 steps = function(*args, **kwargs)
                 step = functools.partial(next, steps)
                 while True:
@@ -169,7 +169,7 @@ def _wrap(function: Callable[..., Any], spans: _Spans) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def plain(*args: Any, **kwargs: Any) -> Any:
-        with spans.start(args, kwargs) as call, call.active():
+        with spans.start(args, kwargs, _CurrentCall):
             return function(*args, **kwargs)
 
     return plain
@@ -189,6 +189,7 @@ class _Spans:
     ) -> None:
         qualified = function.__qualname__.replace("<locals>.", "")
         self._tracer = trace.get_tracer(function.__module__)
+        self._has_provider = False
         self._name = name or qualified
         self._kind = kind
         self._attributes = {"code.function.name": f"{function.__module__}.{qualified}", **attributes}
@@ -198,12 +199,15 @@ class _Spans:
         if unknown := set(args) - set(self._signature.parameters):
             raise TypeError(f"{function.__qualname__} has no parameter {', '.join(sorted(unknown))}.")
 
-    def start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call | _Unrecorded:
-        if _is_unrecorded(trace.get_current_span()):
+    def start(self, args: tuple[Any, ...], kwargs: dict[str, Any], call: type[_Call]) -> _Call | _Unrecorded:
+        if not self._has_provider:  # once there is one, it stays
+            self._has_provider = not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+            if not self._has_provider:
+                return _UNRECORDED
+        current = context.get_current()
+        if _is_unrecorded(trace.get_current_span(current)):
             return _UNRECORDED
-        span = self._tracer.start_span(self._name, kind=self._kind, attributes=self._attributes)
-        if span is trace.INVALID_SPAN:  # nobody has set up a provider
-            return _UNRECORDED
+        span = self._tracer.start_span(self._name, current, self._kind, self._attributes)
         if self._args and span.is_recording():
             with suppress(TypeError):  # the call itself says what is wrong with its arguments
                 bound = self._signature.bind(*args, **kwargs)
@@ -211,7 +215,7 @@ class _Spans:
                 for name in self._args:
                     value = bound.arguments[name]
                     span.set_attribute(f"arg.{name}", value if isinstance(value, bool | int | float) else str(value))
-        return _Call(span, self.ignore)
+        return call(span, trace.set_span_in_context(span, current), self.ignore)
 
 
 class _Call:
@@ -219,9 +223,9 @@ class _Call:
 
     __slots__ = ("_context", "_ignore", "_span")
 
-    def __init__(self, span: Span, ignore: Ignored) -> None:
+    def __init__(self, span: Span, inside: context.Context, ignore: Ignored) -> None:
         self._span = span
-        self._context = trace.set_span_in_context(span)
+        self._context = inside
         self._ignore = ignore
 
     def __enter__(self) -> _Call:
@@ -254,6 +258,22 @@ class _Call:
                 error._recorded_in_trace = trace_id  # type: ignore[attr-defined]
 
 
+class _CurrentCall(_Call):
+    """One call whose span is the current one in all of the with-block."""
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> _Call:
+        self._token = context.attach(self._context)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Literal[False]:
+        context.detach(self._token)
+        return super().__exit__(kind, error, traceback)
+
+
 def _is_unrecorded(parent: Span) -> bool:
     """Say whether `parent` was started here and not sampled: each sampler of the SDK leaves its children out too.
 
@@ -269,7 +289,7 @@ def _is_unrecorded(parent: Span) -> bool:
 
 
 class _Unrecorded:
-    """A call in a trace that is not sampled; and the with-block of it, in which the parent stays the current span."""
+    """A call without a span of its own; and the with-block of it, in which the parent stays the current span."""
 
     __slots__ = ()
 
