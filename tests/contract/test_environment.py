@@ -71,3 +71,16 @@ def test_wrong_values(
     assert {delivery.signal for delivery in receiver.deliveries} >= {"traces", "metrics"}
     if "OTEL_EXPORTER_OTLP_HEADERS" in wrong:
         assert {delivery.headers.get("x-team") for delivery in receiver.deliveries} == {"orders"}
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_excluded_urls(framework: str, installed: Callable[..., tuple[Path, Path]], tmp_path: Path) -> None:
+    """The expressions are looked for in the whole URL, and replace the generated ones."""
+    project, python = installed(framework=framework)
+    with Receiver() as receiver:
+        excluded = {f"OTEL_PYTHON_{framework.upper()}_EXCLUDED_URLS": r"^http://127\.0\.0\.1:\d+/health$,nope/1"}
+        with Service(project, python, tmp_path, receiver.environ(HTTP) | excluded) as service:
+            for path in ("/health", "/nope/1", "/ready", "/nope/2"):
+                service.request("GET", path)
+    servers = [span for span in receiver.spans if span.kind == "SERVER"]
+    assert [span.attributes["url.path"] for span in servers] == ["/ready", "/nope/2"]

@@ -159,6 +159,9 @@ def instrument(app: Flask) -> None:
     """Instrument `app`, its HTTP client and its database, unless opentelemetry-instrument has."""
     if _is_zero_code():
         return
+    from wsgiref.util import request_uri
+
+    from flask import request
     from opentelemetry.instrumentation import flask
     from opentelemetry.instrumentation.requests import RequestsInstrumentor
     from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
@@ -168,15 +171,21 @@ def instrument(app: Flask) -> None:
     app.before_request(_find_route)
     flask.create_http_server_active_requests = _ActiveRequests  # type: ignore[assignment,attr-defined]
     bare = app.wsgi_app
+    # Excluded URLs go past the instrumentation: it would count them in http.server.active_requests, and it puts the URL
+    # of each request together in a costly way to look it up.
+    flask._excluded_urls_from_env = None  # type: ignore[assignment]
+    excluded = get_excluded_urls("FLASK")
     # The comment for SQL statements is built for each request, used or not.
     flask.FlaskInstrumentor.instrument_app(app, response_hook=_on_response, enable_commenter=False)  # type: ignore[no-untyped-call]
     measured = app.wsgi_app
-    excluded = get_excluded_urls("FLASK")
+    begin = app.before_request_funcs[None].pop()
 
-    # The instrumentation leaves the excluded URLs untraced, but counts them in http.server.active_requests.
     def wsgi_app(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-        path = environ.get("PATH_INFO", "")
-        return (bare if excluded.url_disabled(f"http://localhost{path}") else measured)(environ, start_response)
+        return (bare if excluded.url_disabled(request_uri(environ)) else measured)(environ, start_response)
+
+    @app.before_request
+    def before_request() -> Any:
+        return begin() if flask._ENVIRON_STARTTIME_KEY in request.environ else None
 
     app.wsgi_app = wsgi_app  # type: ignore[method-assign]
     _once(RequestsInstrumentor(), request_hook=_tidy)
@@ -218,9 +227,9 @@ def instrument() -> None:
     """
     if _is_zero_code():
         return
+    from django.conf import settings
     from opentelemetry.instrumentation import django
     from opentelemetry.instrumentation.django.middleware.otel_middleware import _DjangoMiddleware
-    from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
     from opentelemetry.instrumentation.requests import RequestsInstrumentor
     from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
     from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
@@ -235,8 +244,12 @@ def instrument() -> None:
     django.create_http_server_active_requests = _ActiveRequests  # type: ignore[assignment,attr-defined]
     _once(django.DjangoInstrumentor(), request_hook=_tidy)
     _once(RequestsInstrumentor(), request_hook=_tidy)
-    _once(PsycopgInstrumentor())
     _once(SQLite3Instrumentor())
+    # This one imports psycopg, a good part of the start that a service on SQLite can do without.
+    if any(not database.get("ENGINE", "").endswith("sqlite3") for database in settings.DATABASES.values()):
+        from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
+
+        _once(PsycopgInstrumentor())
     _once(SystemMetricsInstrumentor())
 
 
