@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import gc
 import logging
 import os
 import re
@@ -148,6 +149,8 @@ def instrument(app: FastAPI) -> None:
     # Of its only metric the sum goes below zero, and the name is deprecated.
     _once(SQLAlchemyInstrumentor(), meter_provider=metrics.NoOpMeterProvider())
     _once(SystemMetricsInstrumentor())
+    # What is loaded by now stays anyway: garbage collections need not look through it, for some 40 ms each time.
+    gc.freeze()
 
 
 async def _tidy_async(span: trace.Span, request: Any) -> None:
@@ -192,6 +195,8 @@ def instrument(app: Flask) -> None:
     # Of its only metric the sum goes below zero, and the name is deprecated.
     _once(SQLAlchemyInstrumentor(), meter_provider=metrics.NoOpMeterProvider())
     _once(SystemMetricsInstrumentor())
+    # What is loaded by now stays anyway: garbage collections need not look through it, for some 40 ms each time.
+    gc.freeze()
 
 
 @_harmless
@@ -251,6 +256,8 @@ def instrument() -> None:
 
         _once(PsycopgInstrumentor())
     _once(SystemMetricsInstrumentor())
+    # What is loaded by now stays anyway: garbage collections need not look through it, for some 40 ms each time.
+    gc.freeze()
 
 
 # % endif
