@@ -1,6 +1,6 @@
 """`make bench`: what telemetry costs, in ratios that are measured side by side; see docs/benchmarks.md.
 
-Every figure is the median of rounds in which all variants take turns, each in a fresh process.
+Every figure is the median of rounds, in each of which all variants take turns, in fresh processes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import mean, median
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from . import environments, report, servers
 from .environments import FRAMEWORKS, GRPC, HTTP, STYLES, VENDORS, environ, instrumented
@@ -28,6 +29,8 @@ from .environments import FRAMEWORKS, GRPC, HTTP, STYLES, VENDORS, environ, inst
 RESULTS = environments.ROOT / "docs" / "benchmarks.json"
 OURS = {"ours 1.0": "1.0", "ours 0.1": "0.1", "ours 0": "0"}
 CIRCUMSTANCES = ("sampled", "not sampled", "no provider")
+Process = TypeVar("Process")
+Result = TypeVar("Result")
 Found = dict[str, dict[str, list[float]]]
 """Of each variant and figure the values of all rounds."""
 
@@ -37,15 +40,16 @@ class Effort:
     """How much is measured."""
 
     rounds: int = 5
-    requests: int = 500
-    seconds: float = 0.6
+    turns: int = 5
+    requests: int = 100
+    seconds: float = 0.4
     load_seconds: float = 30.0
     pairs: int = 7
     vendors: Sequence[str] = tuple(VENDORS)
     parts: Sequence[str] = report.PARTS
 
 
-QUICK = Effort(1, 300, 0.3, 3.0, 2, (), ("in_process", "servers", "decorators", "generation"))
+QUICK = Effort(1, 3, 100, 0.3, 3.0, 2, (), ("in_process", "servers", "decorators", "generation"))
 
 
 class Bench:
@@ -61,32 +65,66 @@ class Bench:
 
     def in_process(self) -> dict[str, Found]:
         variants = ("bare", "floor", "guide", *OURS)
-        return {framework: self._rounds(variants, partial(self._one_in_process, framework)) for framework in FRAMEWORKS}
+        return {framework: self._rounds(partial(self._in_process, framework, variants)) for framework in FRAMEWORKS}
 
-    def _one_in_process(self, framework: str, variant: str) -> dict[str, float]:
-        python = self.services[framework]
-        name, variables = self._variant(variant)
-        command = [*instrumented(python, name), "-m", "benchmarks.inprocess", str(self.effort.requests)]
-        cpu = run(command, BENCH_FRAMEWORK=framework, BENCH_VARIANT=name, **self.sink.variables(), **variables)
-        return {"cpu": float(cpu)}
+    def _in_process(self, framework: str, variants: Sequence[str]) -> dict[str, dict[str, float]]:
+        with ExitStack() as stack:
+            processes = {}
+            for variant in variants:
+                name, variables = self._variant(variant)
+                command = [str(self.services[framework]), "-m", "benchmarks.inprocess", str(self.effort.requests)]
+                settings = environ(BENCH_FRAMEWORK=framework, BENCH_VARIANT=name, **self.sink.variables(), **variables)
+                processes[variant] = stack.enter_context(Answering(command, settings))
+            return {variant: {"cpu": mean(cpu)} for variant, cpu in self._turns(processes, Answering.ask).items()}
 
     def servers(self) -> dict[str, Found]:
         vendors = {name: environments.vendor(self.folder / name, name) for name in self.effort.vendors}
         found = {}
         for framework in FRAMEWORKS:
-            others = vendors if framework != "django" else ()
-            # Latencies are compared at a rate that every variant can answer.
-            probe = servers.measure(self.services[framework], framework, "guide", self.sink, {}, seconds=0.5)
-            rate = probe["rate"] / 2
+            variants = (
+                "bare",
+                "guide",
+                "zero-code",
+                "ours 1.0",
+                "ours 0.1",
+                *(vendors if framework != "django" else ()),
+            )
+            found[framework] = self._rounds(partial(self._servers, framework, variants, vendors))
+        return found
 
-            def measure(variant: str, framework: str = framework, rate: float = rate) -> dict[str, float]:
+    def _servers(
+        self, framework: str, variants: Sequence[str], vendors: dict[str, Path]
+    ) -> dict[str, dict[str, float]]:
+        with ExitStack() as stack:
+            running = {}
+            for variant in variants:
                 name, variables = self._variant(variant)
                 python = vendors.get(name, self.services[framework])
-                seconds = self.effort.seconds
-                return servers.measure(python, framework, name, self.sink, variables, seconds=seconds, rate=rate)
+                server = servers.serve(python, framework, name, self.sink, 3, variables)
+                running[variant] = stack.enter_context(server)
+                running[variant].load(0.3)
 
-            found[framework] = self._rounds(("bare", "guide", "zero-code", "ours 1.0", "ours 0.1", *others), measure)
-        return found
+            def closed(server: servers.Server) -> dict[str, float]:
+                self.sink.spans()
+                return server.load(self.effort.seconds) | {"spans": self.sink.spans()}
+
+            loads = {
+                variant: {figure: sum(turn[figure] for turn in turns) for figure in turns[0]}
+                for variant, turns in self._turns(running, closed).items()
+            }
+            # Latencies are compared at a rate that every variant can answer.
+            rate = loads["guide"]["requests"] / loads["guide"]["seconds"] / 2
+            late = self._turns(running, lambda server: server.load(self.effort.seconds, rate)["p99"])
+            return {
+                variant: {
+                    "cpu": load["cpu"] / load["requests"] * 1e6,
+                    "rate": load["requests"] / load["seconds"],
+                    "p99": median(late[variant]) * 1e3,
+                    "memory": running[variant].memory(),
+                    "spans": load["spans"] / load["requests"],
+                }
+                for variant, load in loads.items()
+            }
 
     def throughput(self) -> dict[str, Found]:
         """Six spans a request at half of what the bare application answers, to a receiver that takes 50 ms.
@@ -134,7 +172,7 @@ class Bench:
                 figures |= json.loads(run(command, PYTHONPATH=path))
             return figures
 
-        return {"all": self._rounds(CIRCUMSTANCES, measure)}
+        return {"all": self._rounds(lambda: {name: measure(name) for name in CIRCUMSTANCES})}
 
     def start_up(self) -> dict[str, Found]:
         grpc = {
@@ -149,9 +187,11 @@ class Bench:
                 protocol = GRPC if variant == "ours, grpc" else HTTP
                 return start(python, framework, variant.partition(",")[0], protocol)
 
-            variants = ("bare", "guide", "zero-code", "ours, http", "ours, grpc")
-            self._rounds(variants, measure, rounds=1)  # the first time everything is compiled
-            found[framework] = self._rounds(variants, measure)
+            def one(measure: Callable[[str], dict[str, float]] = measure) -> dict[str, dict[str, float]]:
+                return {name: measure(name) for name in ("bare", "guide", "zero-code", "ours, http", "ours, grpc")}
+
+            one()  # the first time everything is compiled
+            found[framework] = self._rounds(one)
         return found
 
     def generation(self) -> dict[str, Found]:
@@ -170,7 +210,8 @@ class Bench:
                 run([*command, "--output-dir", output, str(path)])
                 return {"ms": (time.perf_counter() - begin) * 1e3}
 
-        return {"all": self._rounds(("one file", "this template"), measure, self.effort.pairs)}
+        pair = ("one file", "this template")
+        return {"all": self._rounds(lambda: {name: measure(name) for name in pair}, self.effort.pairs)}
 
     def shutdown(self) -> dict[str, Found]:
         with socket.socket() as nobody:
@@ -190,13 +231,48 @@ class Bench:
             return "ours", {"OTEL_TRACES_SAMPLER_ARG": OURS[variant]}
         return variant, {}
 
-    def _rounds(self, variants: Sequence[str], measure: Callable[[str], dict[str, float]], rounds: int = 0) -> Found:
-        found: Found = {variant: {} for variant in variants}
-        for _ in range(rounds or self.effort.rounds):
-            for variant in variants:
-                for figure, value in measure(variant).items():
-                    found[variant].setdefault(figure, []).append(round(value, 4))
+    def _turns(self, processes: dict[str, Process], measure: Callable[[Process], Result]) -> dict[str, list[Result]]:
+        """What each process is measured to do in its turns, which are short: a machine can be slow for seconds."""
+        found: dict[str, list[Result]] = {variant: [] for variant in processes}
+        for _ in range(self.effort.turns):
+            for variant, process in processes.items():
+                found[variant].append(measure(process))
         return found
+
+    def _rounds(self, one: Callable[[], dict[str, dict[str, float]]], rounds: int = 0) -> Found:
+        found: Found = {}
+        for _ in range(rounds or self.effort.rounds):
+            for variant, figures in one().items():
+                for figure, value in figures.items():
+                    found.setdefault(variant, {}).setdefault(figure, []).append(round(value, 4))
+        return found
+
+
+class Answering:
+    """A process that measures when it is asked to."""
+
+    def __init__(self, command: Sequence[str], settings: dict[str, str]) -> None:
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, env=settings, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def ask(self) -> float:
+        """The number that it prints; RuntimeError with its errors when there is none."""
+        assert self._process.stdin
+        assert self._process.stdout
+        with suppress(BrokenPipeError):
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self._process.args!r} failed:\n{self._process.communicate()[1]}")
+        return float(line)
 
 
 def run(command: Sequence[str], **variables: str) -> str:

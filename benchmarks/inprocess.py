@@ -1,6 +1,7 @@
 """CPU time of a request without sockets: `python -m benchmarks.inprocess REQUESTS` prints microseconds.
 
-The time of the export threads is in it.
+It does so for each line on its standard input, so that several variants can take turns. The time of the export threads
+is in it.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 import sys
+from collections.abc import Iterator
 from time import process_time
 from typing import Any
 
@@ -62,10 +64,11 @@ def main() -> None:
     requests = int(sys.argv[1])
     app = apps.create()
     measure = measure_asgi if apps.FRAMEWORK == "fastapi" else measure_wsgi
-    print(measure(app, requests) * 1e6)
+    for seconds in measure(app, requests):
+        print(seconds * 1e6, flush=True)
 
 
-def measure_wsgi(app: Any, requests: int) -> float:
+def measure_wsgi(app: Any, requests: int) -> Iterator[float]:
     answers: list[str] = []
 
     def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
@@ -81,7 +84,7 @@ def measure_wsgi(app: Any, requests: int) -> float:
     return timed(serve, requests, answers, "200 OK")
 
 
-def measure_asgi(app: Any, requests: int) -> float:
+def measure_asgi(app: Any, requests: int) -> Iterator[float]:
     answers: list[int] = []
 
     async def receive() -> dict[str, Any]:
@@ -96,21 +99,22 @@ def measure_asgi(app: Any, requests: int) -> float:
             await app({**SCOPE, "state": {}}, receive, send)
 
     with asyncio.Runner() as runner:
-        return timed(lambda count: runner.run(serve_all(count)), requests, answers, 200)
+        yield from timed(lambda count: runner.run(serve_all(count)), requests, answers, 200)
 
 
-def timed(serve: Any, requests: int, answers: list[Any], good: Any) -> float:
-    """The first requests fill caches and are not counted. Seconds of CPU a request."""
-    serve(requests // 10)
-    apps.flush()
-    answers.clear()
-    start = process_time()
+def timed(serve: Any, requests: int, answers: list[Any], good: Any) -> Iterator[float]:
+    """The first requests fill caches and are not counted. Seconds of CPU a request, for each line that comes."""
     serve(requests)
     apps.flush()
-    spent = process_time() - start
-    if answers != [good] * requests:
-        raise SystemExit(f"not every answer was {good}")
-    return spent / requests
+    for _ in sys.stdin:
+        answers.clear()
+        start = process_time()
+        serve(requests)
+        apps.flush()
+        spent = process_time() - start
+        if answers != [good] * requests:
+            raise SystemExit(f"not every answer was {good}")
+        yield spent / requests
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class Server:
         return sum(process.memory_info().rss for process in self.tree()) / 1e6
 
     def load(self, seconds: float, rate: float = 0.0) -> dict[str, float]:
-        """Asks for `seconds`; raises RuntimeError unless every answer was good. CPU is in microseconds a request."""
+        """Asks for `seconds`; raises RuntimeError unless every answer was good. CPU and times are in seconds."""
         before = self.cpu()
         numbers = map(str, (CONNECTIONS, seconds, rate))
         command = [sys.executable, "-m", "benchmarks.load", str(self.port), PATH, BODY, *numbers]
@@ -67,7 +67,7 @@ class Server:
         self.flush()
         if found["failed"]:
             raise RuntimeError(f"{found['failed']} of {found['requests']} requests failed")
-        found["cpu"] = (self.cpu() - before) / found["requests"] * 1e6
+        found["cpu"] = self.cpu() - before
         return found
 
 
@@ -121,32 +121,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def measure(
-    python: Path,
-    framework: str,
-    variant: str,
-    sink: Sink,
-    variables: dict[str, str],
-    *,
-    seconds: float,
-    rate: float = 0.0,
-    spans: int = 3,
-) -> dict[str, float]:
-    """One round: as fast as it goes, then at `rate` requests a second."""
-    with serve(python, framework, variant, sink, spans, variables) as server:
-        server.load(0.3)
-        sink.spans()
-        closed = server.load(seconds)
-        delivered = sink.spans()
-        found = {
-            "cpu": closed["cpu"],
-            "rate": closed["requests"] / closed["seconds"],
-            "p99 closed": closed["p99"] * 1e3,
-            "memory": server.memory(),
-            "spans": delivered / closed["requests"],
-        }
-        if rate:
-            found["p99"] = server.load(seconds, rate)["p99"] * 1e3
-        return found

@@ -49,11 +49,11 @@ def test_each_variant_makes_its_spans(
     sink.spans()
     command = [*instrumented(python, variant), "-m", "benchmarks.inprocess", str(REQUESTS)]
     variables = environ(BENCH_FRAMEWORK=framework, BENCH_VARIANT=variant, **sink.variables())
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=variables, input="\n\n", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout.split()[-1]) > 0
+    assert [float(line) > 0 for line in done.stdout.split()] == [True] * 2
     messages = 3 if (framework, variant) == ("fastapi", "guide") else 0
-    assert sink.spans() == (SPANS[variant] + messages) * (REQUESTS + REQUESTS // 10)
+    assert sink.spans() == (SPANS[variant] + messages) * REQUESTS * 3  # the first ones fill caches
 
 
 @pytest.mark.slow
