@@ -139,6 +139,12 @@ def instrument(app: FastAPI) -> None:
     from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
     from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
 
+    # Its own way decodes all headers for each one that it looks up. Servers give names in lower case (ASGI).
+    def header(getter: Any, carrier: Any, key: str) -> list[str] | None:
+        name, decode = key.lower().encode(), asgi._decode_header_item
+        return [decode(value) for found, value in carrier.get("headers") or () if found == name] or None  # type: ignore[no-untyped-call]
+
+    asgi.ASGIGetter.get = header  # type: ignore[assignment,method-assign]
     # The middleware keeps a body's size on itself, where concurrent requests overwrite it: no size is better.
     for name in ("create_http_server_request_body_size", "create_http_server_response_body_size"):
         setattr(asgi, name, lambda meter: None)
