@@ -110,7 +110,7 @@ def throughput(part: dict[str, Any]) -> str:
         for cell, figures in part[framework].items()
     ]
     return "## Six spans a request, a slow receiver\n\n" + table(
-        ["", "asked/s", "answered/s", "spans dropped", "p99 ms at half of it", "MB"], rows
+        ["", "asked/s", "answered/s", "spans dropped", "p99 ms", "MB"], rows
     )
 
 
