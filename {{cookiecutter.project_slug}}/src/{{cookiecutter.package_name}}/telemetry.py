@@ -77,6 +77,10 @@ def configure() -> None:
         # Exporters look up each span's resource, whose hash is a JSON document of it otherwise; there is only this one.
         Resource.__hash__ = lambda self: hash(self.schema_url)  # type: ignore[method-assign]
         OpenTelemetryConfigurator().configure()  # type: ignore[no-untyped-call]
+        if "opentelemetry.exporter.otlp.proto.common.trace_encoder" in sys.modules:  # there is an exporter that uses it
+            from . import encoding
+
+            encoding.install()
         propagation.install()
         summary = environment.summary(os.environ)
     except Exception:
@@ -149,9 +153,10 @@ def instrument(app: FastAPI) -> None:
     for name in ("create_http_server_request_body_size", "create_http_server_response_body_size"):
         setattr(asgi, name, lambda meter: None)
     asgi.create_http_server_active_requests = _ActiveRequests  # type: ignore[assignment,attr-defined]
+    asgi.collect_request_attributes = _tidied(asgi.collect_request_attributes)
     # A span for each ASGI message says nothing that the SERVER span does not.
-    FastAPIInstrumentor.instrument_app(app, server_request_hook=_tidy, exclude_spans=["receive", "send"])
-    _once(HTTPXClientInstrumentor(), request_hook=_tidy, async_request_hook=_tidy_async)
+    FastAPIInstrumentor.instrument_app(app, exclude_spans=["receive", "send"])
+    _once(HTTPXClientInstrumentor(), request_hook=_on_call, async_request_hook=_on_async_call)
     # Of its only metric the sum goes below zero, and the name is deprecated.
     _once(SQLAlchemyInstrumentor(), meter_provider=metrics.NoOpMeterProvider())
     _once(SystemMetricsInstrumentor())
@@ -159,8 +164,8 @@ def instrument(app: FastAPI) -> None:
     gc.freeze()
 
 
-async def _tidy_async(span: trace.Span, request: Any) -> None:
-    _tidy(span, request)
+async def _on_async_call(span: trace.Span, request: Any) -> None:
+    _on_call(span, request)
 
 
 # % elif cookiecutter.framework == "flask"
@@ -171,7 +176,7 @@ def instrument(app: Flask) -> None:
     from wsgiref.util import request_uri
 
     from flask import request
-    from opentelemetry.instrumentation import flask
+    from opentelemetry.instrumentation import flask, wsgi
     from opentelemetry.instrumentation.requests import RequestsInstrumentor
     from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
     from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
@@ -179,6 +184,11 @@ def instrument(app: Flask) -> None:
 
     app.before_request(_find_route)
     flask.create_http_server_active_requests = _ActiveRequests  # type: ignore[assignment,attr-defined]
+    wsgi.collect_request_attributes = _tidied(wsgi.collect_request_attributes)
+    # All headers are looked through for those to record also when there are none.
+    for direction in ("request", "response"):
+        if not os.environ.get(f"OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_{direction.upper()}"):
+            setattr(wsgi, f"collect_custom_{direction}_headers_attributes", lambda carrier: {})
     bare = app.wsgi_app
     # Excluded URLs go past the instrumentation: it would count them in http.server.active_requests, and it puts the URL
     # of each request together in a costly way to look it up.
@@ -197,7 +207,7 @@ def instrument(app: Flask) -> None:
         return begin() if flask._ENVIRON_STARTTIME_KEY in request.environ else None
 
     app.wsgi_app = wsgi_app  # type: ignore[method-assign]
-    _once(RequestsInstrumentor(), request_hook=_tidy)
+    _once(RequestsInstrumentor(), request_hook=_on_call)
     # Of its only metric the sum goes below zero, and the name is deprecated.
     _once(SQLAlchemyInstrumentor(), meter_provider=metrics.NoOpMeterProvider())
     _once(SystemMetricsInstrumentor())
@@ -223,7 +233,6 @@ def _on_response(span: trace.Span, status: str, headers: list[tuple[str, str]]) 
     from flask import request
     from opentelemetry.util.http import sanitize_method
 
-    _tidy(span, request)
     if request.url_rule is None:  # the path of a request that matches no route has no place in a span's name
         method = sanitize_method(request.method)
         span.update_name("HTTP" if method == "_OTHER" else method)
@@ -240,21 +249,29 @@ def instrument() -> None:
         return
     from django.conf import settings
     from opentelemetry.instrumentation import django
-    from opentelemetry.instrumentation.django.middleware.otel_middleware import _DjangoMiddleware
+    from opentelemetry.instrumentation.django.middleware import otel_middleware
     from opentelemetry.instrumentation.requests import RequestsInstrumentor
     from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
     from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
     from opentelemetry.util.http import sanitize_method
 
+    middleware = otel_middleware._DjangoMiddleware
     # middleware.py names the span by its route, when Django has found it: here it would be looked for once more.
-    _DjangoMiddleware._get_span_name = staticmethod(  # type: ignore[method-assign]
+    middleware._get_span_name = staticmethod(  # type: ignore[method-assign]
         lambda request: sanitize_method(request.method).replace("_OTHER", "HTTP")
     )
-    if hasattr(_DjangoMiddleware, "process_view"):
-        del _DjangoMiddleware.process_view
+    if hasattr(middleware, "process_view"):
+        del middleware.process_view
     django.create_http_server_active_requests = _ActiveRequests  # type: ignore[assignment,attr-defined]
-    _once(django.DjangoInstrumentor(), request_hook=_tidy)
-    _once(RequestsInstrumentor(), request_hook=_tidy)
+    for gateway in ("wsgi", "asgi"):
+        name = f"{gateway}_collect_request_attributes"
+        setattr(otel_middleware, name, _tidied(getattr(otel_middleware, name)))
+    # All headers are looked through for those to record also when there are none.
+    for direction in ("request", "response"):
+        if not os.environ.get(f"OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_{direction.upper()}"):
+            setattr(otel_middleware, f"wsgi_collect_custom_{direction}_headers_attributes", lambda carrier: {})
+    _once(django.DjangoInstrumentor())
+    _once(RequestsInstrumentor(), request_hook=_on_call)
     _once(SQLite3Instrumentor())
     # This one imports psycopg, a good part of the start that a service on SQLite can do without.
     if any(not database.get("ENGINE", "").endswith("sqlite3") for database in settings.DATABASES.values()):
@@ -300,18 +317,35 @@ class _ActiveRequests:
             return [metrics.Observation(count, dict(key)) for key, count in self._counts.items()]
 
 
+def _tidied(collect: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
+    """Wrap what collects the attributes of a request, for _tidy."""
+
+    @functools.wraps(collect)
+    def tidied(*args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+        attributes = collect(*args, **kwargs)
+        _tidy(attributes)
+        return attributes
+
+    return tidied
+
+
 @_harmless
-def _tidy(span: trace.Span, request: Any) -> None:
-    """Take the values of query parameters out of the span, and the port out of its server.address."""
-    attributes = getattr(span, "attributes", None) or {}
+def _tidy(attributes: dict[str, Any]) -> None:
+    """Take the values of query parameters out, and the port out of server.address."""
     if query := attributes.get("url.query"):
-        span.set_attribute("url.query", _without_values(query))
+        attributes["url.query"] = _without_values(query)
+    address, _, port = attributes.get("server.address", "").rpartition(":")
+    if port.isdecimal() and address:
+        attributes["server.address"] = address
+
+
+@_harmless
+def _on_call(span: trace.Span, request: Any) -> None:
+    """Take the values of query parameters out of the URL that is called."""
+    attributes = getattr(span, "attributes", None) or {}
     url, mark, query = attributes.get("url.full", "").partition("?")  # a further one belongs to a value
     if query:
         span.set_attribute("url.full", url + mark + _without_values(query))
-    address, _, port = attributes.get("server.address", "").rpartition(":")
-    if port.isdecimal() and address:
-        span.set_attribute("server.address", address)
 
 
 def _without_values(query: str) -> str:
