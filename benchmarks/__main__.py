@@ -1,6 +1,6 @@
 """`make bench`: what telemetry costs, in ratios that are measured side by side; see docs/benchmarks.md.
 
-Every figure is the median of rounds, in each of which all variants take turns, in fresh processes.
+Every figure is the median of rounds, in each of which all variants take turns.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 from tempfile import TemporaryDirectory
 from typing import Any, Self, TypeVar
 
-from . import environments, report, servers
+from . import environments, report
 from .environments import FRAMEWORKS, GRPC, HTTP, STYLES, VENDORS, environ, instrumented
+from .servers import Server, serve
 
 RESULTS = environments.ROOT / "docs" / "benchmarks.json"
 OURS = {"ours 1.0": "1.0", "ours 0.1": "0.1", "ours 0": "0"}
@@ -40,8 +41,8 @@ class Effort:
     """How much is measured."""
 
     rounds: int = 5
-    turns: int = 5
-    requests: int = 100
+    turns: int = 3
+    requests: int = 200
     seconds: float = 0.4
     load_seconds: float = 30.0
     pairs: int = 7
@@ -49,7 +50,7 @@ class Effort:
     parts: Sequence[str] = report.PARTS
 
 
-QUICK = Effort(1, 3, 100, 0.3, 3.0, 2, (), ("in_process", "servers", "decorators", "generation"))
+QUICK = Effort(1, 2, 100, 0.3, 3.0, 2, (), ("in_process", "servers", "decorators", "generation"))
 
 
 class Bench:
@@ -64,67 +65,61 @@ class Bench:
         self.sink = stack.enter_context(environments.sink(self.services["flask"]))
 
     def in_process(self) -> dict[str, Found]:
-        variants = ("bare", "floor", "guide", *OURS)
-        return {framework: self._rounds(partial(self._in_process, framework, variants)) for framework in FRAMEWORKS}
+        found = {}
+        for framework in FRAMEWORKS:
+            with ExitStack() as stack:
+                processes = {}
+                for variant in ("bare", "floor", "guide", *OURS):
+                    name, variables = self._variant(variant)
+                    command = [str(self.services[framework]), "-m", "benchmarks.inprocess", str(self.effort.requests)]
+                    variables |= {"BENCH_FRAMEWORK": framework, "BENCH_VARIANT": name, **self.sink.variables()}
+                    processes[variant] = stack.enter_context(Answering(command, environ(**variables)))
+                found[framework] = self._rounds(partial(self._in_process, processes))
+        return found
 
-    def _in_process(self, framework: str, variants: Sequence[str]) -> dict[str, dict[str, float]]:
-        with ExitStack() as stack:
-            processes = {}
-            for variant in variants:
-                name, variables = self._variant(variant)
-                command = [str(self.services[framework]), "-m", "benchmarks.inprocess", str(self.effort.requests)]
-                settings = environ(BENCH_FRAMEWORK=framework, BENCH_VARIANT=name, **self.sink.variables(), **variables)
-                processes[variant] = stack.enter_context(Answering(command, settings))
-            return {variant: {"cpu": mean(cpu)} for variant, cpu in self._turns(processes, Answering.ask).items()}
+    def _in_process(self, processes: dict[str, Answering]) -> dict[str, dict[str, float]]:
+        return {variant: {"cpu": mean(cpu)} for variant, cpu in self._turns(processes, Answering.ask).items()}
 
     def servers(self) -> dict[str, Found]:
         vendors = {name: environments.vendor(self.folder / name, name) for name in self.effort.vendors}
         found = {}
         for framework in FRAMEWORKS:
-            variants = (
-                "bare",
-                "guide",
-                "zero-code",
-                "ours 1.0",
-                "ours 0.1",
-                *(vendors if framework != "django" else ()),
-            )
-            found[framework] = self._rounds(partial(self._servers, framework, variants, vendors))
+            variants = ["bare", "guide", "zero-code", "ours 1.0", "ours 0.1"]
+            if framework != "django":
+                variants += vendors
+            with ExitStack() as stack:
+                running = {}
+                for variant in variants:
+                    name, variables = self._variant(variant)
+                    python = vendors.get(name, self.services[framework])
+                    server = serve(python, framework, name, self.sink, 3, variables)
+                    running[variant] = stack.enter_context(server)
+                    running[variant].load(0.3)
+                found[framework] = self._rounds(partial(self._servers, running))
         return found
 
-    def _servers(
-        self, framework: str, variants: Sequence[str], vendors: dict[str, Path]
-    ) -> dict[str, dict[str, float]]:
-        with ExitStack() as stack:
-            running = {}
-            for variant in variants:
-                name, variables = self._variant(variant)
-                python = vendors.get(name, self.services[framework])
-                server = servers.serve(python, framework, name, self.sink, 3, variables)
-                running[variant] = stack.enter_context(server)
-                running[variant].load(0.3)
+    def _servers(self, running: dict[str, Server]) -> dict[str, dict[str, float]]:
+        def closed(server: Server) -> dict[str, float]:
+            self.sink.spans()
+            return server.load(self.effort.seconds) | {"spans": self.sink.spans()}
 
-            def closed(server: servers.Server) -> dict[str, float]:
-                self.sink.spans()
-                return server.load(self.effort.seconds) | {"spans": self.sink.spans()}
-
-            loads = {
-                variant: {figure: sum(turn[figure] for turn in turns) for figure in turns[0]}
-                for variant, turns in self._turns(running, closed).items()
+        loads = {
+            variant: {figure: sum(turn[figure] for turn in turns) for figure in turns[0]}
+            for variant, turns in self._turns(running, closed).items()
+        }
+        # Latencies are compared at a rate that every variant can answer, for long enough that all of them export.
+        rate = loads["guide"]["requests"] / loads["guide"]["seconds"] / 2
+        late = {variant: server.load(4 * self.effort.seconds, rate)["p99"] for variant, server in running.items()}
+        return {
+            variant: {
+                "cpu": load["cpu"] / load["requests"] * 1e6,
+                "rate": load["requests"] / load["seconds"],
+                "p99": late[variant] * 1e3,
+                "memory": running[variant].memory(),
+                "spans": load["spans"] / load["requests"],
             }
-            # Latencies are compared at a rate that every variant can answer.
-            rate = loads["guide"]["requests"] / loads["guide"]["seconds"] / 2
-            late = self._turns(running, lambda server: server.load(self.effort.seconds, rate)["p99"])
-            return {
-                variant: {
-                    "cpu": load["cpu"] / load["requests"] * 1e6,
-                    "rate": load["requests"] / load["seconds"],
-                    "p99": median(late[variant]) * 1e3,
-                    "memory": running[variant].memory(),
-                    "spans": load["spans"] / load["requests"],
-                }
-                for variant, load in loads.items()
-            }
+            for variant, load in loads.items()
+        }
 
     def throughput(self) -> dict[str, Found]:
         """Six spans a request at half of what the bare application answers, to a receiver that takes 50 ms.
@@ -142,18 +137,18 @@ class Bench:
                 rate = 0.0
                 for cell, variables in cells.items():
                     name = cell.partition(",")[0]
-                    with servers.serve(self.services[framework], framework, name, sink, 5, dict(variables)) as server:
+                    with serve(self.services[framework], framework, name, sink, 5, dict(variables)) as server:
                         if cell == "bare":
                             closed = server.load(self.effort.seconds * 2)
                             rate = min(1000.0, closed["requests"] / closed["seconds"] / 2)
                         sink.spans()
-                        load = server.load(self.effort.load_seconds / (1 if cell == "ours" else 3), rate)
+                        load = server.load(self.effort.load_seconds / (1 if cell == "ours" else 5), rate)
                         spans = sink.spans()
                         memory = server.memory()
                         found[framework][cell] = {
                             "rate": [rate],
                             "answered": [load["requests"] / load["seconds"]],
-                            "p99": [server.load(self.effort.load_seconds / 3, rate / 2)["p99"] * 1e3],
+                            "p99": [server.load(self.effort.load_seconds / 5, rate / 2)["p99"] * 1e3],
                             "memory": [memory],
                             "dropped": [max(0.0, 6 * load["requests"] - spans)] if cell != "bare" else [0.0],
                         }
@@ -195,23 +190,35 @@ class Bench:
         return found
 
     def generation(self) -> dict[str, Found]:
-        small = self.folder / "one-file"
-        (small / "{{cookiecutter.name}}").mkdir(parents=True)
-        (small / "cookiecutter.json").write_text('{"name": "one"}', encoding="utf-8")
-        (small / "{{cookiecutter.name}}" / "file.txt").write_text("{{ cookiecutter.name }}\n", encoding="utf-8")
+        this = environments.ROOT / "{{cookiecutter.project_slug}}"
+        files = [path.relative_to(this) for path in this.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+        templates = {
+            "one file": self._template("one-file", [Path("file")]),
+            "as many files, of one line": self._template("many-files", files),
+            "this template": environments.ROOT,
+        }
         config = self.folder / "config.yaml"
         config.write_text(f"cookiecutters_dir: {self.folder}\nreplay_dir: {self.folder}\n", encoding="utf-8")
 
         def measure(template: str) -> dict[str, float]:
             with TemporaryDirectory(dir=self.folder) as output:
-                path = small if template == "one file" else environments.ROOT
                 command = [sys.executable, "-m", "cookiecutter", "--no-input", "--config-file", str(config)]
                 begin = time.perf_counter()
-                run([*command, "--output-dir", output, str(path)])
+                run([*command, "--output-dir", output, str(templates[template])])
                 return {"ms": (time.perf_counter() - begin) * 1e3}
 
-        pair = ("one file", "this template")
-        return {"all": self._rounds(lambda: {name: measure(name) for name in pair}, self.effort.pairs)}
+        return {"all": self._rounds(lambda: {name: measure(name) for name in templates}, self.effort.pairs)}
+
+    def _template(self, name: str, files: Sequence[Path]) -> Path:
+        """A template of files with one line each."""
+        folder = self.folder / name
+        for file in files:
+            path = folder / "{{cookiecutter.project_slug}}" / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("{{ cookiecutter.package_name }}\n", encoding="utf-8")
+        answers = {"project_slug": "service", "package_name": "service"}
+        (folder / "cookiecutter.json").write_text(json.dumps(answers), encoding="utf-8")
+        return folder
 
     def shutdown(self) -> dict[str, Found]:
         with socket.socket() as nobody:

@@ -201,7 +201,8 @@ class _Spans:
 
     def start(self, args: tuple[Any, ...], kwargs: dict[str, Any], call: type[_Call]) -> _Call | _Unrecorded:
         if not self._has_provider:  # once there is one, it stays
-            self._has_provider = not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+            # What get_tracer_provider() looks at too; it then looks for OTEL_PYTHON_TRACER_PROVIDER, for each call.
+            self._has_provider = getattr(trace, "_TRACER_PROVIDER", self) is not None
             if not self._has_provider:
                 return _UNRECORDED
         current = context.get_current()

@@ -36,12 +36,13 @@ COMMON = """
     src/order_service/__init__.py src/order_service/app.py src/order_service/checkout.py
     src/order_service/doctor/__init__.py src/order_service/doctor/__main__.py src/order_service/doctor/delivery.py
     src/order_service/doctor/packages.py src/order_service/doctor/setup.py src/order_service/doctor/variables.py
-    src/order_service/encoding.py src/order_service/environment.py src/order_service/logs.py src/order_service/messages.py
-    src/order_service/orders.py src/order_service/payments.py src/order_service/problems.py
-    src/order_service/propagation.py src/order_service/routes.py src/order_service/settings.py
-    src/order_service/store.py src/order_service/telemetry.py tests/__init__.py tests/conftest.py tests/test_docs.py
-    tests/test_doctor.py tests/test_encoding.py tests/test_environment.py tests/test_orders.py tests/test_process.py
-    tests/test_propagation.py tests/test_telemetry.py tests/test_viewer.py
+    src/order_service/encoding.py src/order_service/environment.py src/order_service/logs.py
+    src/order_service/messages.py src/order_service/orders.py src/order_service/payments.py
+    src/order_service/problems.py src/order_service/propagation.py src/order_service/routes.py
+    src/order_service/settings.py src/order_service/store.py src/order_service/telemetry.py tests/__init__.py
+    tests/conftest.py tests/test_docs.py tests/test_doctor.py tests/test_encoding.py tests/test_environment.py
+    tests/test_orders.py tests/test_process.py tests/test_propagation.py tests/test_telemetry.py
+    tests/test_viewer.py
 """
 TRACING = "src/order_service/tracing.py tests/test_tracing.py"
 OF_ANSWER = {

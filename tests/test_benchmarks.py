@@ -62,10 +62,13 @@ def test_nothing_is_imported_that_is_not_used(
     framework: str, sink: Sink, installed: Callable[..., tuple[Path, Path]]
 ) -> None:
     _, python = installed(framework=framework)
-    code = "import json, sys; from benchmarks import apps; apps.create(); print(json.dumps(list(sys.modules)))"
+    code = "import json, sys; from benchmarks import apps; apps.create(); print(json.dumps(list(sys.modules)))\n"
+    code += "print(sys.modules['opentelemetry.exporter.otlp.proto.http.trace_exporter'].encode_spans.__module__)"
     variables = environ(BENCH_FRAMEWORK=framework, BENCH_VARIANT="ours", **sink.variables())
     done = subprocess.run([python, "-c", code], env=variables, capture_output=True, text=True, check=True)
-    modules = json.loads(done.stdout.splitlines()[-1])
+    *_, loaded, encoder = done.stdout.splitlines()
+    assert encoder == "order_service.encoding"
+    modules = json.loads(loaded)
     assert "opentelemetry.exporter.otlp.proto.http" in modules
     unused = ("grpc", "pytest", "rich", "dev", "asyncpg", "psycopg")  # the database is SQLite
     assert not [name for name in modules if name.split(".")[0] in unused]
