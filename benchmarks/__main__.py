@@ -19,7 +19,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import mean
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any, Self, TypeVar
 
@@ -42,7 +42,7 @@ class Effort:
 
     rounds: int = 5
     turns: int = 3
-    requests: int = 200
+    requests: int = 100
     seconds: float = 0.4
     load_seconds: float = 30.0
     pairs: int = 7
@@ -78,7 +78,8 @@ class Bench:
         return found
 
     def _in_process(self, processes: dict[str, Answering]) -> dict[str, dict[str, float]]:
-        return {variant: {"cpu": mean(cpu)} for variant, cpu in self._turns(processes, Answering.ask).items()}
+        turns = self._turns(processes, Answering.ask, 3 * self.effort.turns)
+        return {variant: {"cpu": median(cpu)} for variant, cpu in turns.items()}
 
     def servers(self) -> dict[str, Found]:
         vendors = {name: environments.vendor(self.folder / name, name) for name in self.effort.vendors}
@@ -186,7 +187,7 @@ class Bench:
                 return {name: measure(name) for name in ("bare", "guide", "zero-code", "ours, http", "ours, grpc")}
 
             one()  # the first time everything is compiled
-            found[framework] = self._rounds(one)
+            found[framework] = self._rounds(one, self.effort.pairs)
         return found
 
     def generation(self) -> dict[str, Found]:
@@ -238,10 +239,12 @@ class Bench:
             return "ours", {"OTEL_TRACES_SAMPLER_ARG": OURS[variant]}
         return variant, {}
 
-    def _turns(self, processes: dict[str, Process], measure: Callable[[Process], Result]) -> dict[str, list[Result]]:
+    def _turns(
+        self, processes: dict[str, Process], measure: Callable[[Process], Result], turns: int = 0
+    ) -> dict[str, list[Result]]:
         """What each process is measured to do in its turns, which are short: a machine can be slow for seconds."""
         found: dict[str, list[Result]] = {variant: [] for variant in processes}
-        for _ in range(self.effort.turns):
+        for _ in range(turns or self.effort.turns):
             for variant, process in processes.items():
                 found[variant].append(measure(process))
         return found

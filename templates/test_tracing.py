@@ -336,12 +336,11 @@ def test_calls_are_sampled_as_the_sampler_says(
     sampler: sampling.Sampler, caller: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracer = TracerProvider(sampler=sampler, shutdown_on_exit=False).get_tracer("test")
-    with monkeypatch.context() as patch:
-        patch.setattr(trace, "get_tracer", lambda name: tracer)
+    monkeypatch.setattr(trace, "get_tracer", lambda name: tracer)
 
-        @traced
-        def call() -> bool:
-            return trace.get_current_span().is_recording()
+    @traced
+    def call() -> bool:
+        return trace.get_current_span().is_recording()
 
     for number in range(1, 33):
         parent = context.Context()

@@ -1,8 +1,8 @@
 """Spans as OTLP messages, each written where it stays.
 
 The exporters' own encoder makes a message and hands it to the one around it, which takes a copy: an attribute is copied
-five times until it is sent. Here it is written once, which takes a third of the time, in a thread that requests wait
-for. The message is the same (https://opentelemetry.io/docs/specs/otlp/); tests compare the two.
+five times until it is sent. Written once it takes half of the time, and the thread that exports holds up the requests
+for half as long. The message is the same (https://opentelemetry.io/docs/specs/otlp/); tests compare the two.
 """
 
 from __future__ import annotations

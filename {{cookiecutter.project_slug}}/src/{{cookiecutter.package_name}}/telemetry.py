@@ -319,6 +319,8 @@ class _ActiveRequests:
 
 def _tidied(collect: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
     """Wrap what collects the attributes of a request, for _tidy."""
+    if hasattr(collect, "__wrapped__"):  # for another application
+        return collect
 
     @functools.wraps(collect)
     def tidied(*args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
