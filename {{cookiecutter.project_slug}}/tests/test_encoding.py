@@ -57,13 +57,14 @@ def spans() -> list[ReadableSpan]:
         called = set_span_in_context(NonRecordingSpan(CALLER))
         with scoped.start_as_current_span("server", called, SpanKind.SERVER, VALUES, links) as server:
             for kind in SpanKind:
-                with plain.start_as_current_span(kind.name, kind=kind, attributes={"kind": kind.value}) as span:
+                with plain.start_as_current_span(kind.name, kind=kind, attributes=VALUES) as span:
                     span.set_status(Status(StatusCode.OK))
             server.add_event("dropped")
             server.add_event("event", VALUES)
             server.set_attributes({f"many.{number}": number for number in range(20)})
             server.set_status(Status(StatusCode.ERROR, "failed"))
-        with plain.start_as_current_span("unset"):
+        simple = {key: value for key, value in VALUES.items() if not isinstance(value, list)}
+        with plain.start_as_current_span("unset", attributes=simple):
             pass
     return list(exporter.get_finished_spans())
 

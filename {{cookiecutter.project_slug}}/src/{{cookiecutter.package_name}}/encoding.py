@@ -63,7 +63,6 @@ def encode_spans(spans: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
 
 
 def _add_span(messages: Any, span: ReadableSpan) -> None:
-    count = len(messages)
     context: Any = span.get_span_context()
     attributes: Any = span.attributes
     try:
@@ -88,5 +87,4 @@ def _add_span(messages: Any, span: ReadableSpan) -> None:
             flags=_span_flags(span.parent),
         )
     except (KeyError, ValueError):  # an array, a map, or a value that OTLP has no room for
-        del messages[count:]
         messages.append(_encode_span(span))
