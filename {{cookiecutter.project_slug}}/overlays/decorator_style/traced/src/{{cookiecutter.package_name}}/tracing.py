@@ -1,1 +1,0 @@
-# % include "tracing.py"

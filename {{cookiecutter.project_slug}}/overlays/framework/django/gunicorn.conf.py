@@ -1,1 +1,0 @@
-# % include "gunicorn.conf.py"
