@@ -1,7 +1,9 @@
-"""Lay the files of the chosen answers over the project, then delete `overlays/`; no prompt is known by name here.
+"""Move the files of the chosen answers into the project, then delete `overlays/`; no prompt is known by name here.
 
-`overlays/<prompt>/<answer>/` holds, in the project's own layout, the files that only this answer wants, or wants in
-another form: they replace common ones. A slash in an answer is a hyphen in its folder: `http-protobuf`.
+`overlays/<prompt>/<answer>/` holds, in the project's own layout, the files that only this answer gets. Alternatives are
+separated by commas: `overlays/framework/flask,django/`. What depends on two prompts is in
+`overlays/<prompt>+<prompt>/<answer>+<answer>/`, with the prompts in alphabetical order and the same alternatives:
+`overlays/framework+sample/flask,django+orders/`. A slash in an answer is a hyphen in its folder: `http-protobuf`.
 """
 
 import json
@@ -9,8 +11,9 @@ import os
 import sys
 
 ANSWERS: dict[str, object] = json.loads(r"""{{ cookiecutter | tojson }}""")
-# The choices of every prompt. A replay has only the answers here and cruft nothing, so a test of the template checks
-# all overlays once more.
+# The choices of every prompt. A replay has only the answers here, and cruft nothing, so a test of the template checks
+# all its overlays as well. That test also compares them with the common files: here, in a project that is generated
+# again, a file that exists may come from the last time.
 OPTIONS: dict[str, object] = json.loads(r"""{{ _cookiecutter | default({}) | tojson }}""")
 
 OVERLAYS = "overlays"
@@ -29,27 +32,46 @@ def folder_name(answer: object) -> str:
     return str(answer).replace("/", "-")
 
 
+def find_chosen() -> list[str]:
+    """Return the folders whose answers were all given."""
+    chosen = []
+    for group in sorted(os.listdir(OVERLAYS)):
+        folder = os.path.join(OVERLAYS, group)
+        prompts = group.split("+")
+        for prompt in prompts:
+            if prompt.startswith("_") or prompt not in ANSWERS:
+                raise OverlayError(f"{folder}: cookiecutter.json has no prompt {prompt!r}")
+        if len(prompts) > 2 or prompts != sorted(set(prompts)):
+            raise OverlayError(f"{folder}: expected one prompt, or two in alphabetical order")
+        for answers in sorted(os.listdir(folder)):
+            path = os.path.join(folder, answers)
+            parts = answers.split("+")
+            if len(parts) != len(prompts):
+                raise OverlayError(f"{path}: expected one answer per prompt")
+            fits = True
+            for prompt, part in zip(prompts, parts, strict=True):
+                alternatives, choices = part.split(","), OPTIONS.get(prompt)
+                if isinstance(choices, list) and not set(alternatives) <= set(map(folder_name, choices)):
+                    raise OverlayError(f"{path}: prompt {prompt!r} has no such choice")
+                fits = fits and folder_name(ANSWERS[prompt]) in alternatives
+            if fits:
+                chosen.append(path)
+    return chosen
+
+
 def find_moves() -> dict[str, str]:
     """Return the overlay file for each path of the project that gets one.
 
-    No path gets two, so the order of the prompts means nothing.
+    No path gets two, so the order of the overlays means nothing.
     """
     moves: dict[str, str] = {}
-    for prompt in sorted(os.listdir(OVERLAYS)):
-        folder = os.path.join(OVERLAYS, prompt)
-        if prompt.startswith("_") or prompt not in ANSWERS:
-            raise OverlayError(f"{folder}: cookiecutter.json has no prompt {prompt!r}")
-        choices = OPTIONS.get(prompt)
-        for answer in sorted(os.listdir(folder)):
-            if isinstance(choices, list) and answer not in map(folder_name, choices):
-                raise OverlayError(f"{os.path.join(folder, answer)}: prompt {prompt!r} has no such choice")
-        chosen = os.path.join(folder, folder_name(ANSWERS[prompt]))
-        for parent, _, names in os.walk(chosen):
+    for folder in find_chosen():
+        for parent, _, names in os.walk(folder):
             for name in names:
                 source = os.path.join(parent, name)
-                target = os.path.relpath(source, chosen)
+                target = os.path.relpath(source, folder)
                 if moves.setdefault(target, source) != source:
-                    raise OverlayError(f"{moves[target]} and {source} are both meant to be {target}")
+                    raise OverlayError(f"{moves[target]} and {source} both produce {target}")
     return moves
 
 
@@ -65,7 +87,7 @@ def lay_overlays() -> None:
 
 
 def main() -> int:
-    """Lay the overlays, if the template has any; the exit status."""
+    """Lay the overlays, if the template has any; return the exit status."""
     try:
         if os.path.isdir(OVERLAYS):
             lay_overlays()

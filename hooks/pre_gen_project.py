@@ -1,4 +1,4 @@
-"""Check every answer before a file is written, and report all that are wrong in one message.
+"""Check every answer before any file is written, and report all invalid ones in one message.
 
 Cookiecutter renders this file and runs it on its own Python (3.10 or later): standard library only, and Jinja only
 inside string literals, so that the source is Python as it stands.
@@ -11,54 +11,59 @@ import re
 import sys
 from collections.abc import Callable
 
-# tojson escapes every quote, backslash and control character, so that no answer can end this raw string.
+# tojson escapes quotes, backslashes and control characters, so no answer can end this raw string.
 ANSWERS: dict[str, object] = json.loads(r"""{{ cookiecutter | tojson }}""")
 
-# The choices of cookiecutter.json again (a test compares them): an edited replay file brings its answers unchecked.
+# The choices of cookiecutter.json (a test compares them): cookiecutter does not check the answers of a replay file.
 CHOICES = {
     "framework": ("fastapi", "flask", "django"),
     "otlp_protocol": ("http/protobuf", "grpc"),
     "decorator_style": ("traced", "paired", "native"),
-    "python_version": ("3.13", "3.12", "3.11", "3.14"),
+    "sample": ("orders", "minimal"),
+    "python_version": ("3.13", "3.12", "3.11", "3.14", "3.15"),
+    "dev_tools": ("yes", "no"),
+    "monitoring": ("yes", "no"),
     "kubernetes": ("yes", "no"),
     "github_actions": ("yes", "no"),
 }
 
 WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)}
 
-# YAML reads these as a truth value or as nothing, wherever they stand without quotes.
+# YAML reads these as booleans or null wherever they appear without quotes.
 YAML_WORDS = {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}
 
 KEYWORDS = {*keyword.kwlist, *keyword.softkwlist, "type"}
 STANDARD_LIBRARY = {name.lower() for name in sys.stdlib_module_names}
 
-# What only some of the supported Pythons have, so that the verdict does not depend on the one that runs this hook.
+# Modules that only some Python versions have: the verdict must not depend on the version that runs this hook.
 STANDARD_LIBRARY_ELSEWHERE = """
     aifc annotationlib asynchat asyncore audioop cgi cgitb chunk compression crypt distutils imghdr imp lib2to3
     mailcap msilib nis nntplib ossaudiodev pipes smtpd sndhdr spwd sunau telnetlib uu xdrlib
 """
 
-# Folders and files of the generated project, and names that git or the test tools treat in their own way.
-PROJECT_NAMES = "build conftest deploy dev dist docs env gunicorn_conf manage overlays scripts src test tests venv"
+# Folders and files of the generated project, and names that git or test tools treat specially.
+PROJECT_NAMES = """
+    build conftest deploy dev dist docs env gunicorn_conf manage migrations overlays scripts src test tests venv
+"""
 
-# Distributions and import names that the generated projects install, with underscores.
+# Distributions and import names that generated projects install, with underscores.
 DEPENDENCIES = """
-    aiosqlite annotated_doc annotated_types anyio asgiref ast_serialize async_timeout asyncpg attr attrs blinker certifi
-    cffi charset_normalizer click colorama coverage deprecated dj_database_url django django_stubs django_stubs_ext
-    dotenv editables exceptiongroup execnet fastapi flask google googleapis_common_protos greenlet grpc grpcio gunicorn
-    h11 h2 hatchling httpcore httpcore2 httptools httpx httpx2 hypothesis idna importlib_metadata iniconfig itsdangerous
-    jinja2 librt markdown_it markdown_it_py markupsafe mdurl mypy mypy_django_plugin mypy_extensions mypyc
-    opentelemetry orjson
-    packaging pathspec pip pkg_resources pluggy protobuf psutil psycopg psycopg2 psycopg_binary psycopg_c psycopg_pool
-    py pydantic pydantic_core pydantic_settings pygments pytest pytest_asyncio pytest_cov pytest_django pytest_xdist
-    python_dotenv requests rich ruff setuptools sitecustomize sniffio sortedcontainers sqlalchemy sqlparse starlette
-    tomli trove_classifiers truststore types_pyyaml types_requests typing_extensions typing_inspection tzdata urllib3
-    usercustomize uv uvicorn uvloop virtualenv watchfiles websockets werkzeug wheel wrapt xdist yaml zipp
+    aiosqlite alembic annotated_doc annotated_types anyio asgiref ast_serialize async_timeout asyncpg attr attrs blinker
+    certifi cffi charset_normalizer click colorama coverage deprecated dj_database_url django django_stubs
+    django_stubs_ext dotenv editables exceptiongroup execnet fastapi flask google googleapis_common_protos greenlet grpc
+    grpcio gunicorn h11 h2 hatchling httpcore httpcore2 httptools httpx httpx2 hypothesis idna importlib_metadata
+    iniconfig itsdangerous jinja2 librt mako markdown_it markdown_it_py markupsafe mdurl mypy mypy_django_plugin
+    mypy_extensions mypyc opentelemetry orjson packaging pathspec pip pkg_resources pluggy protobuf psutil psycopg
+    psycopg2 psycopg_binary psycopg_c psycopg_pool py pydantic pydantic_core pydantic_settings pygments pytest
+    pytest_asyncio pytest_cov pytest_django pytest_xdist python_dotenv requests rich ruff setuptools sitecustomize
+    sniffio sortedcontainers sqlalchemy sqlparse starlette tomli trove_classifiers truststore types_pyyaml
+    types_requests typing_extensions typing_inspection tzdata urllib3 usercustomize uv uvicorn uvloop virtualenv
+    watchfiles websockets werkzeug wheel wrapt xdist yaml zipp
 """
 
 
 def is_dependency(name: str) -> bool:
-    """Whether a distribution or package of that name is installed beside the service; runs of `-` and `_` are one.
+    """Return whether a dependency has that name; runs of `-` and `_` are equivalent.
 
     >>> is_dependency("opentelemetry-sdk"), is_dependency("pydantic--core"), is_dependency("flask")
     (True, True, True)
@@ -70,7 +75,7 @@ def is_dependency(name: str) -> bool:
 
 
 def check_text(value: str, most: int) -> str | None:
-    r"""Return what is wrong with a line of text for people, if anything.
+    r"""Return what is wrong with a line of free text, if anything.
 
     >>> check_text('Ünï "quoted" \\ {x} 🚀', 60)
     >>> check_text("", 60)
@@ -78,9 +83,9 @@ def check_text(value: str, most: int) -> str | None:
     >>> check_text(" Orders", 60)
     'starts or ends with a space'
     >>> check_text("Orders\nPayments", 60)
-    'holds U+000A at position 7, which is not printable'
+    'contains U+000A at position 7, which is not printable'
     >>> check_text("a\u2028", 60), check_text("\u202eb", 60)
-    ('holds U+2028 at position 2, which is not printable', 'holds U+202E at position 1, which is not printable')
+    ('contains U+2028 at position 2, which is not printable', 'contains U+202E at position 1, which is not printable')
     >>> check_text("x" * 61, 60)
     'has 61 characters'
     """
@@ -88,14 +93,14 @@ def check_text(value: str, most: int) -> str | None:
         return f"has {len(value)} characters"
     for position, character in enumerate(value, 1):
         if not character.isprintable():
-            return f"holds U+{ord(character):04X} at position {position}, which is not printable"
+            return f"contains U+{ord(character):04X} at position {position}, which is not printable"
     if not value.strip():
         return "is blank"
     return "starts or ends with a space" if value != value.strip() else None
 
 
 def check_project_name(value: str) -> str | None:
-    """Return what is wrong with the name for people, if anything.
+    """Return what is wrong with the project's display name, if anything.
 
     >>> check_project_name("Order Service")
     >>> check_project_name("x" * 61)
@@ -105,7 +110,7 @@ def check_project_name(value: str) -> str | None:
 
 
 def check_project_slug(value: str) -> str | None:
-    r"""Return what is wrong with the name of folder, distribution and service, if anything.
+    r"""Return what is wrong with the name of the folder, distribution and service, if anything.
 
     >>> check_project_slug("order-service"), check_project_slug("a"), check_project_slug("a" * 63)
     (None, None, None)
@@ -114,19 +119,19 @@ def check_project_slug(value: str) -> str | None:
     >>> check_project_slug("7days"), check_project_slug("orders-"), check_project_slug("a" * 64)
     ('is not a DNS label', 'is not a DNS label', 'is not a DNS label')
     >>> check_project_slug("com1")
-    'is the name of a Windows device'
+    'is a Windows device name'
     >>> check_project_slug("null")
-    'is not text in YAML'
+    'is not a string in YAML'
     >>> check_project_slug("opentelemetry-sdk")
-    'is a package that the service depends on'
+    'is a package the service depends on'
     """
     if not re.fullmatch("[a-z]([a-z0-9-]{0,61}[a-z0-9])?", value):
         return "is not a DNS label"
     if value in WINDOWS_DEVICES:
-        return "is the name of a Windows device"
+        return "is a Windows device name"
     if value in YAML_WORDS:
-        return "is not text in YAML"
-    return "is a package that the service depends on" if is_dependency(value) else None
+        return "is not a string in YAML"
+    return "is a package the service depends on" if is_dependency(value) else None
 
 
 def check_package_name(value: str) -> str | None:
@@ -139,33 +144,33 @@ def check_package_name(value: str) -> str | None:
     >>> check_package_name("a" * 64)
     'has 64 characters'
     >>> check_package_name("import"), check_package_name("match")
-    ('is a keyword of Python', 'is a keyword of Python')
+    ('is a Python keyword', 'is a Python keyword')
     >>> check_package_name("json"), check_package_name("distutils")
-    ('is a module of the standard library', 'is a module of the standard library')
+    ('is a standard library module', 'is a standard library module')
     >>> check_package_name("flask"), check_package_name("tests")
-    ('is a package that the service depends on', 'is a name that the project uses itself')
+    ('is a package the service depends on', 'is a name the project itself uses')
     >>> check_package_name("nul")
-    'is the name of a Windows device'
+    'is a Windows device name'
     """
     if not re.fullmatch("[a-z][a-z0-9_]*", value):
         return "is not a lowercase identifier"
     if len(value) > 63:
         return f"has {len(value)} characters"
     if value in KEYWORDS:
-        return "is a keyword of Python"
+        return "is a Python keyword"
     if value in STANDARD_LIBRARY or value in STANDARD_LIBRARY_ELSEWHERE.split():
-        return "is a module of the standard library"
+        return "is a standard library module"
     if is_dependency(value):
-        return "is a package that the service depends on"
+        return "is a package the service depends on"
     if value in PROJECT_NAMES.split():
-        return "is a name that the project uses itself"
-    return "is the name of a Windows device" if value in WINDOWS_DEVICES else None
+        return "is a name the project itself uses"
+    return "is a Windows device name" if value in WINDOWS_DEVICES else None
 
 
 def check_description(value: str) -> str | None:
     """Return what is wrong with the description, if anything.
 
-    >>> check_description("Takes orders, gets them paid and keeps them.")
+    >>> check_description("A Python microservice instrumented with OpenTelemetry.")
     >>> check_description("x" * 201)
     'has 201 characters'
     """
@@ -188,9 +193,9 @@ def check_service_namespace(value: str) -> str | None:
     >>> check_service_namespace("default"), check_service_namespace("Shop.eu-1_b")
     (None, None)
     >>> check_service_namespace("my shop"), check_service_namespace("shop."), check_service_namespace("a,b=c")
-    ('is not a plain name', 'is not a plain name', 'is not a plain name')
+    ('is not a valid name', 'is not a valid name', 'is not a valid name')
     """
-    return None if re.fullmatch("[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", value) else "is not a plain name"
+    return None if re.fullmatch("[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", value) else "is not a valid name"
 
 
 def check_sampler_ratio(value: str) -> str | None:
@@ -199,17 +204,17 @@ def check_sampler_ratio(value: str) -> str | None:
     >>> check_sampler_ratio("0"), check_sampler_ratio("0.25"), check_sampler_ratio("1"), check_sampler_ratio("1.0")
     (None, None, None, None)
     >>> check_sampler_ratio(".5")
-    'needs a digit before the point: write 0.5'
+    'needs a digit before the decimal point: write 0.5'
     >>> check_sampler_ratio("1.1"), check_sampler_ratio("1e-3"), check_sampler_ratio("nan")
-    ('is not a plain number from 0 to 1', 'is not a plain number from 0 to 1', 'is not a plain number from 0 to 1')
+    ('is not a decimal from 0 to 1', 'is not a decimal from 0 to 1', 'is not a decimal from 0 to 1')
     >>> check_sampler_ratio("-0"), check_sampler_ratio("0,5"), check_sampler_ratio("50%")
-    ('is not a plain number from 0 to 1', 'is not a plain number from 0 to 1', 'is not a plain number from 0 to 1')
+    ('is not a decimal from 0 to 1', 'is not a decimal from 0 to 1', 'is not a decimal from 0 to 1')
     """
     if re.fullmatch(r"0|1|0\.[0-9]{1,9}|1\.0{1,9}", value):
         return None
     if re.fullmatch(r"\.[0-9]{1,9}", value):
-        return f"needs a digit before the point: write 0{value}"
-    return "is not a plain number from 0 to 1"
+        return f"needs a digit before the decimal point: write 0{value}"
+    return "is not a decimal from 0 to 1"
 
 
 def check_choice(choices: tuple[str, ...]) -> Callable[[str], str | None]:
@@ -217,47 +222,48 @@ def check_choice(choices: tuple[str, ...]) -> Callable[[str], str | None]:
 
     >>> check_choice(("yes", "no"))("yes")
     >>> check_choice(("yes", "no"))("maybe")
-    'is not a choice'
+    'is not one of the choices'
     """
-    return lambda value: None if value in choices else "is not a choice"
+    return lambda value: None if value in choices else "is not one of the choices"
 
 
 # prompt: check, what is allowed, an example
 RULES: dict[str, tuple[Callable[[str], str | None], str, str]] = {
     "project_name": (
         check_project_name,
-        "1 to 60 printable characters, no space at either end",
+        "1 to 60 printable characters, no leading or trailing space",
         "Order Service",
     ),
     "project_slug": (
         check_project_slug,
-        "1 to 63 characters a-z, 0-9 and hyphen, a letter first, no hyphen last; no dependency's name and no special "
-        "word of Windows or YAML",
+        "1 to 63 characters a-z, 0-9 and hyphen; starts with a letter, does not end with a hyphen; not the name of a "
+        "dependency or a reserved word of Windows or YAML",
         "order-service",
     ),
     "package_name": (
         check_package_name,
-        "1 to 63 characters a-z, 0-9 and underscore, a letter first; no keyword, and nobody else's module",
+        "1 to 63 characters a-z, 0-9 and underscore; starts with a letter; not a Python keyword or the name of "
+        "an existing module",
         "order_service",
     ),
     "description": (
         check_description,
-        "1 to 200 printable characters, no space at either end",
-        "Takes orders and keeps them.",
+        "1 to 200 printable characters, no leading or trailing space",
+        "Takes orders and ships them.",
     ),
     "author_name": (
         check_author_name,
-        "1 to 100 printable characters, no space at either end",
+        "1 to 100 printable characters, no leading or trailing space",
         "Order Team",
     ),
     "service_namespace": (
         check_service_namespace,
-        "1 to 63 characters A-Z, a-z, 0-9, dot, underscore and hyphen, a letter or digit at both ends",
+        "1 to 63 characters A-Z, a-z, 0-9, dot, underscore and hyphen; starts and ends with a letter or digit",
         "shop",
     ),
     "sampler_ratio": (
         check_sampler_ratio,
-        "a number from 0 to 1 with digits and at most one point, up to 9 digits after it",
+        "a decimal number from 0 to 1, with up to 9 digits after the point",
         "0.25",
     ),
     **{prompt: (check_choice(them), f"one of {', '.join(them)}", them[0]) for prompt, them in CHOICES.items()},
@@ -269,7 +275,7 @@ def find_errors(answers: dict[str, object]) -> dict[str, str]:
     errors = {}
     for prompt, (check, allowed, example) in RULES.items():
         value = answers.get(prompt)
-        wrong = check(value) if isinstance(value, str) else "is not text: put it in double quotes"
+        wrong = check(value) if isinstance(value, str) else "is not a string: put it in double quotes"
         if wrong:
             shown = repr(value)
             if len(shown) > 70:
@@ -279,10 +285,10 @@ def find_errors(answers: dict[str, object]) -> dict[str, str]:
 
 
 def find_replay_file(answers: dict[str, object]) -> str | None:
-    """Return the file in which cookiecutter, before it runs the hooks, keeps these very answers.
+    """Return the file in which cookiecutter stored these answers before it ran the hooks.
 
-    Its name is the template folder's, but the folder of a local template may be given as ".", which only cookiecutter
-    can resolve: so the contents decide.
+    It is named after the template's folder, but a local template may be given as ".", which only cookiecutter can
+    resolve, so compare the contents.
     """
     folder = os.path.expanduser(os.path.join("~", ".cookiecutter_replay"))
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
@@ -297,15 +303,15 @@ def find_replay_file(answers: dict[str, object]) -> str | None:
 
 
 def explain_next_step(answers: dict[str, object], examples: dict[str, str]) -> str:
-    """Return how to go on without typing the good answers again."""
-    import shlex  # only a failing run needs them
+    """Return how to continue without retyping the valid answers."""
+    import shlex  # needed only on failure
     import subprocess
 
     join = subprocess.list2cmdline if os.name == "nt" else shlex.join
-    if "_repo_dir" not in answers:  # cruft keeps no answers, and takes them as JSON
+    if "_repo_dir" not in answers:  # cruft stores no answers, and takes them as JSON
         new = join([json.dumps(examples)])
         return (
-            "To go on, run the same command again with corrected answers, which cruft takes as\n"
+            "Run the same command again with valid answers, which cruft takes as\n"
             f"  cruft create --extra-context {new}\n"
             f"  cruft update --variables-to-update {new}"
         )
@@ -314,7 +320,7 @@ def explain_next_step(answers: dict[str, object], examples: dict[str, str]) -> s
         options += ["--checkout", str(answers["_checkout"])]
     if answers.get("_output_dir") != os.environ.get("PWD"):
         options += ["--output-dir", str(answers.get("_output_dir"))]
-    if os.listdir():  # the project existed, so that it was to be overwritten
+    if os.listdir():  # the project existed, so the user asked to overwrite it
         options += ["--overwrite-if-exists"]
     template = str(answers.get("_template"))
     again = join(["cookiecutter", *options, template, *(f"{key}={value}" for key, value in examples.items())])
@@ -322,9 +328,9 @@ def explain_next_step(answers: dict[str, object], examples: dict[str, str]) -> s
     place = replay_file or "the template's file in cookiecutter's replay_dir (~/.cookiecutter_replay by default)"
     replay = ["--replay-file", replay_file] if replay_file else ["--replay"]
     return (
-        "To go on, run the same command again with corrected answers, such as\n"
+        "Run the same command again with valid answers, such as\n"
         f"  {again}\n"
-        "Or, as all your answers are kept (see cookiecutter --replay), correct the wrong ones in\n"
+        "Or correct them in the file in which cookiecutter stored all your answers,\n"
         f"  {place}\n"
         "and run\n"
         f"  {join(['cookiecutter', *replay, *options, template])}"
@@ -332,14 +338,14 @@ def explain_next_step(answers: dict[str, object], examples: dict[str, str]) -> s
 
 
 def main() -> int:
-    """Check the answers; the exit status."""
+    """Check the answers; return the exit status."""
     errors = find_errors(ANSWERS)
     if not errors:
         return 0
-    count = "1 answer" if len(errors) == 1 else f"{len(errors)} answers"
+    invalid = "1 answer is" if len(errors) == 1 else f"{len(errors)} answers are"
     examples = {prompt: RULES[prompt][2] for prompt in errors}
     parts = [
-        f"\nNothing was generated, because of {count}:",
+        f"\nNothing was generated. {invalid} not valid:",
         *errors.values(),
         explain_next_step(ANSWERS, examples),
     ]
