@@ -9,9 +9,9 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
-from itertools import combinations
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -320,12 +320,15 @@ def files_with_free_text() -> list[Path]:
     ]
 
 
-def choice_of_overlay(path: Path) -> dict[str, str]:
-    """Return the answer that the file is generated for, if it is in an overlay."""
+def choices_of_overlay(path: Path) -> dict[str, str]:
+    """Return answers that the file is generated for, if it is in an overlay: of alternatives the first."""
     if not path.is_relative_to(OVERLAYS):
         return {}
-    prompt, folder = path.relative_to(OVERLAYS).parts[:2]
-    return {prompt: next(answer for answer in CHOICES[prompt] if answer.replace("/", "-") == folder)}
+    prompts, folders = path.relative_to(OVERLAYS).parts[:2]
+    return {
+        prompt: next(answer for answer in CHOICES[prompt] if answer.replace("/", "-") in alternatives.split(","))
+        for prompt, alternatives in zip(prompts.split("+"), folders.split("+"), strict=True)
+    }
 
 
 @pytest.fixture(scope="session")
@@ -352,7 +355,7 @@ def test_any_text_is_refused_or_only_text(
     refused = pre_gen.find_errors(make_context(**answers)["cookiecutter"])
     allowed = {prompt: text for prompt, text in answers.items() if prompt not in refused}
     for path in files_with_free_text():
-        context = make_context(**{**allowed, **choice_of_overlay(path)})
+        context = make_context(**{**allowed, **choices_of_overlay(path)})
         parsed = parse(path, render(path, context))
         if path == PROJECT / "pyproject.toml":
             assert parsed["project"]["description"] == context["cookiecutter"]["description"]
@@ -384,24 +387,39 @@ def test_whole_projects_are_generated_or_refused(
 # Overlays
 
 
-def overlay_folders() -> Iterator[tuple[str, str, Path]]:
-    for prompt in sorted(OVERLAYS.iterdir()) if OVERLAYS.is_dir() else ():
-        for answer in sorted(prompt.iterdir()):
-            yield prompt.name, answer.name, answer
+def replaced_files(hook: ModuleType) -> set[str]:
+    """Return the common files of the template, in the current folder, that an overlay has as well.
+
+    The hook finds every other contradiction of any combination of answers by itself.
+    """
+    prompts = sorted({prompt for group in os.listdir("overlays") for prompt in group.split("+")} & set(CHOICES))
+    found = set()
+    for answers in product(*(CHOICES[prompt] for prompt in prompts)):
+        hook.ANSWERS.update(zip(prompts, answers, strict=True))
+        found |= {target for target in hook.find_moves() if os.path.lexists(target)}
+    return found
 
 
-def test_every_overlay_of_the_template_names_a_choice() -> None:
-    for prompt, answer, _ in overlay_folders():
-        assert answer in [choice.replace("/", "-") for choice in CHOICES.get(prompt, ())], f"{prompt}/{answer}"
+def test_the_overlays_of_the_template_contradict_neither_each_other_nor_the_common_files(
+    load_hook: Hook, make_context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(PROJECT)
+    assert not replaced_files(load_hook("post_gen_project", make_context()))
 
 
-def test_no_two_prompts_of_the_template_lay_the_same_file() -> None:
-    files = {
-        (prompt, answer): {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-        for prompt, answer, folder in overlay_folders()
-    }
-    for (first, paths), (second, others) in combinations(files.items(), 2):
-        assert first[0] == second[0] or not paths & others, f"{first} and {second} clash"
+def test_an_overlay_that_replaces_a_common_file_is_found(
+    load_hook: Hook, make_context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("README.md", "overlays/framework/flask/app.py", "overlays/framework+sample/django+minimal/README.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    hook = load_hook("post_gen_project", make_context())
+    assert replaced_files(hook) == {"README.md"}
+    (tmp_path / "overlays/sample/minimal").mkdir(parents=True)
+    (tmp_path / "overlays/sample/minimal/app.py").touch()
+    with pytest.raises(hook.OverlayError, match=r"both produce app\.py"):
+        replaced_files(hook)
 
 
 @pytest.fixture
@@ -427,30 +445,42 @@ def lay(
 Lay = Callable[..., tuple[int, dict[str, str]]]
 
 
-def test_the_chosen_overlays_replace_and_add_files(
-    lay: Lay, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_files_of_the_chosen_answers_are_laid(lay: Lay, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, files = lay(
         {
-            "app.py": "common",
             "README.md": "common",
             "overlays/framework/flask/app.py": "flask",
             "overlays/framework/flask/deploy/a/b.yaml": "flask",
+            "overlays/framework/flask,django/gunicorn.conf.py": "flask or django",
+            "overlays/framework/fastapi,django/uvicorn.py": "fastapi or django",
             "overlays/framework/django/manage.py": "django",
             "overlays/otlp_protocol/http-protobuf/deploy/a/c.yaml": "http",
             "overlays/otlp_protocol/grpc/deploy/a/c.yaml": "grpc",
             "overlays/kubernetes/yes/deploy/kubernetes/d.yaml": "yes",
+            "overlays/framework+otlp_protocol/flask+http-protobuf/http.py": "flask and http",
+            "overlays/framework+otlp_protocol/flask+grpc/grpc.py": "flask and grpc",
+            "overlays/framework+otlp_protocol/django+http-protobuf/django.py": "django and http",
+            "overlays/framework+sample/fastapi,flask+minimal,orders/either.py": "either of both",
+            "overlays/framework+sample/fastapi,flask+minimal/hello.py": "either and minimal",
         }
     )
     assert status == 0
     assert files == {
-        "app.py": "flask",
         "README.md": "common",
+        "app.py": "flask",
         "deploy/a/b.yaml": "flask",
+        "gunicorn.conf.py": "flask or django",
         "deploy/a/c.yaml": "http",
+        "http.py": "flask and http",
+        "either.py": "either of both",
     }
-    assert not list(tmp_path.rglob("overlays")) + list(tmp_path.rglob("kubernetes"))
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_dir()) == ["a", "deploy"]
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_project_that_is_generated_again_gets_the_new_files(lay: Lay) -> None:
+    """What `--overwrite-if-exists` finds from the last time is not a contradiction."""
+    assert lay({"app.py": "last time", "overlays/framework/flask/app.py": "new"}) == (0, {"app.py": "new"})
 
 
 def test_a_template_without_overlays(lay: Lay) -> None:
@@ -477,9 +507,22 @@ def test_permissions_are_kept(lay: Lay, tmp_path: Path) -> None:
     [
         (["framewrok/flask/app.py"], "no prompt 'framewrok'"),
         (["_versions/flask/app.py"], "no prompt '_versions'"),
+        (["framework+otlp/flask+grpc/app.py"], "no prompt 'otlp'"),
+        (["framework+/flask/app.py"], "no prompt ''"),
         (["framework/flaks/app.py"], "prompt 'framework' has no such choice"),
+        (["framework/fastapi,flaks/app.py"], "prompt 'framework' has no such choice"),
+        (["framework/flask, django/app.py"], "prompt 'framework' has no such choice"),
+        (["framework+sample/flask+order/app.py"], "prompt 'sample' has no such choice"),
+        (["framework+sample/orders+flask/app.py"], "prompt 'framework' has no such choice"),
         (["otlp_protocol/http/protobuf/app.py"], "prompt 'otlp_protocol' has no such choice"),
-        (["framework/flask/app.py", "kubernetes/no/app.py"], "are both meant to be app.py"),
+        (["framework/flask+orders/app.py"], "expected one answer per prompt"),
+        (["framework+sample/flask/app.py"], "expected one answer per prompt"),
+        (["sample+framework/orders+flask/app.py"], "alphabetical order"),
+        (["framework+framework/flask+flask/app.py"], "alphabetical order"),
+        (["framework+kubernetes+sample/flask+no+orders/app.py"], "alphabetical order"),
+        (["framework/flask/app.py", "kubernetes/no/app.py"], "both produce app.py"),
+        (["framework/flask/app.py", "framework/flask,django/app.py"], "both produce app.py"),
+        (["framework/flask/a/app.py", "framework+kubernetes/flask+no/a/app.py"], "a/app.py both produce a/app.py"),
         (["framework/flask/README.md/app.py"], "README.md"),
     ],
 )
