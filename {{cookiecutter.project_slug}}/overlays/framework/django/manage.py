@@ -5,14 +5,15 @@ import os
 import subprocess
 import sys
 
-import {{ cookiecutter.package_name }}.telemetry  # noqa: F401  # first: some libraries read OTEL_* when they are imported
-
-# isort: split
 from django.core.management import execute_from_command_line
+from {{ cookiecutter.package_name }}.settings import SettingsError
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{{cookiecutter.package_name}}.settings")
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{{cookiecutter.package_name}}.django_settings")
     if "runserver" in sys.argv:
-        # When it is asked to end, it kills the child that serves; asked to end as well, that exports what it has.
+        # On a reload it kills the child that serves. Asked to terminate instead, the child exports what is queued.
         subprocess.Popen.kill = subprocess.Popen.terminate  # type: ignore[method-assign]
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except SettingsError as error:
+        sys.exit(str(error))

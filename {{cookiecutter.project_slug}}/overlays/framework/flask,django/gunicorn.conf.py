@@ -7,29 +7,32 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
-from {{ cookiecutter.package_name }} import logs, settings, telemetry
+from {{ cookiecutter.package_name }}.components import ServiceSettings
+from {{ cookiecutter.package_name }}.observability import configure_logging, shutdown
+from {{ cookiecutter.package_name }}.settings import SettingsError, load
+
+try:
+    settings = load(ServiceSettings)
+except SettingsError as error:
+    raise SystemExit(str(error)) from None
 
 
 class ConsoleLogger(Logger):
-    """Sends gunicorn's own lines the way of all others."""
+    """Sends gunicorn's own lines to the root logger."""
 
     def setup(self, cfg: Config) -> None:
-        """Leave the output to the root logger."""
+        """Remove the handlers that gunicorn adds."""
         super().setup(cfg)
-        logs.configure()
+        configure_logging(settings.log_level, settings.log_format)
         self.error_log.handlers.clear()
         self.error_log.propagate = True
 
 
-# % if cookiecutter.framework == "django"
-wsgi_app = "{{ cookiecutter.package_name }}.wsgi:application"
-# % else
-wsgi_app = "{{ cookiecutter.package_name }}.app:create_app()"
-# % endif
-bind = f"{settings.HOST}:{settings.PORT}"
-workers = settings.WEB_CONCURRENCY
+wsgi_app = "{{ cookiecutter.package_name }}.{{ cookiecutter._frameworks[cookiecutter.framework].wsgi_app }}"
+bind = f"{settings.host}:{settings.port}"
+workers = settings.web_concurrency
 worker_class = "gthread"
-threads = settings.THREADS
+threads = settings.threads
 graceful_timeout = 25  # seconds for the requests in flight and for the flush, which takes up to five
 # Each worker sets up its own telemetry. What is set up before a fork is shared: the exporter's connection, its
 # locks, and whatever was counted until then.
@@ -40,7 +43,7 @@ control_socket_disable = True
 
 def on_exit(server: Arbiter) -> None:
     """Do not wait for a dead collector: under opentelemetry-instrument this process has telemetry of its own."""
-    telemetry.shutdown()
+    shutdown()
 
 
 def worker_exit(server: Arbiter, worker: Any) -> None:

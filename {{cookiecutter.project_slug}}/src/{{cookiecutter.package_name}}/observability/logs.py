@@ -10,27 +10,27 @@ from typing import Any
 
 from opentelemetry import trace
 
-from . import environment, settings
+from . import environment
 
 _OWN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
 
-def configure() -> None:
-    """Send every logger of the process to the console, in LOG_FORMAT, from LOG_LEVEL on."""
+def configure_logging(level: str, format: str) -> None:
+    """Send every logger of the process to the console, in this format, from this level on."""
     root = logging.getLogger()
-    root.setLevel(settings.LOG_LEVEL)
+    root.setLevel(level)
     if not any(isinstance(handler, _Console) for handler in root.handlers):
-        root.addHandler(_Console())
+        root.addHandler(_Console(format))
     # % if cookiecutter.framework == "fastapi"
-    logging.getLogger("uvicorn.error").addFilter(_without_colour)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each call, with the values of its query
+    logging.getLogger("uvicorn.error").addFilter(_without_color)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs one line per call, with the values of its query
     # % elif cookiecutter.framework == "django"
-    logging.getLogger("django.request").setLevel(logging.CRITICAL)  # says again what the outcome's own line says
+    logging.getLogger("django.request").setLevel(logging.CRITICAL)  # it repeats what RequestMiddleware logs
     # % endif
 # %%
 # %%
-def export() -> None:
-    """Send the same records over OTLP, too."""
+def attach_otlp_handler() -> None:
+    """Send the same records over OTLP as well."""
     from opentelemetry.instrumentation.logging import LoggingInstrumentor
     from opentelemetry.instrumentation.logging.handler import LoggingHandler
     from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -61,7 +61,7 @@ def _guard(handler: logging.Handler) -> None:
     handler.emit = guarded  # type: ignore[method-assign]
 
 
-def stop_export() -> None:
+def detach_otlp_handler() -> None:
     """Send no more records over OTLP; the console goes on."""
     from opentelemetry.instrumentation.logging import LoggingInstrumentor
 
@@ -71,23 +71,23 @@ def stop_export() -> None:
 
 
 # % if cookiecutter.framework == "fastapi"
-def _without_colour(record: logging.LogRecord) -> bool:
+def _without_color(record: logging.LogRecord) -> bool:
     vars(record).pop("color_message", None)
     return True
 
 
 # % endif
 class _Console(logging.StreamHandler[Any]):
-    def __init__(self) -> None:
+    def __init__(self, format: str) -> None:
         super().__init__(sys.stdout)
-        self.setFormatter(TextFormatter() if settings.LOG_FORMAT == "text" else JsonFormatter())
-        trouble = ExportTrouble()
-        self.addFilter(trouble.shorten)
+        self.setFormatter(TextFormatter() if format == "text" else JsonFormatter())
+        trouble = ExportErrorThrottle()
+        self.addFilter(trouble.throttle)
         # In place of the SDK's own filter, which lets some of these pass and counts none.
         logging.getLogger("opentelemetry.sdk._shared_internal").filters = [trouble.count]
 
 
-class ExportTrouble:
+class ExportErrorThrottle:
     """Of what the SDK says about telemetry that it cannot deliver, lets one line a minute and signal pass."""
 
     def __init__(self, interval: float = 60.0) -> None:
@@ -102,7 +102,7 @@ class ExportTrouble:
             self._dropped[signal] += 1
         return time.monotonic() >= self._due[signal]
 
-    def shorten(self, record: logging.LogRecord) -> bool:
+    def throttle(self, record: logging.LogRecord) -> bool:
         """Say where the telemetry should go, what was lost since the last line, and what can be done."""
         if not record.name.startswith(("opentelemetry.exporter.", "opentelemetry.sdk._shared_internal")):
             return True

@@ -1,13 +1,8 @@
-"""The paths."""
+"""The service's paths. Add your own here."""
 
-from django.urls import path
-
-from . import routes
+from django.urls import include, path
 
 urlpatterns = [
-    path("health", routes.Health.as_view()),
-    path("ready", routes.Ready.as_view()),
-    path("api/orders", routes.Orders.as_view()),
-    path("api/orders/<str:order_id>", routes.OneOrder.as_view()),
-    path("api/payments", routes.Payments.as_view()),
+    path("", include("{{cookiecutter.package_name}}.health")),
+    path("api/", include("{{cookiecutter.package_name}}.orders.urls")),
 ]

@@ -1,23 +1,34 @@
-"""Start and stop of the process, for wsgi.py and asgi.py alike."""
+"""Start and stop of the process, shared by wsgi.py and asgi.py."""
 
 from __future__ import annotations
 
-from . import telemetry  # first: some of the libraries below read OTEL_* when they are imported
-
-# isort: split
 import os
+from contextlib import ExitStack
 
-from . import messages
+from . import components, observability
+from .components import ServiceSettings
+from .settings import load
+
+_resources = ExitStack()
 
 
 def start() -> None:
-    """Set up telemetry; comes before get_wsgi_application() and get_asgi_application()."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{{cookiecutter.package_name}}.settings")
-    telemetry.configure()
-    telemetry.instrument()
+    """Set up telemetry and open the resources, before get_wsgi_application() or get_asgi_application().
+
+    Raises:
+        SettingsError: a variable of the environment is not valid.
+
+    """
+    settings = load(ServiceSettings)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{{cookiecutter.package_name}}.django_settings")
+    observability.configure(settings.log_level, settings.log_format)
+    observability.instrument()
+    _resources.enter_context(components.resources(settings))
 
 
 def stop() -> None:
-    """Let nothing get lost when the process ends; the server calls this in each worker process."""
-    messages.drain()
-    telemetry.shutdown()
+    """Close the resources, then export what is queued, whatever fails to close."""
+    try:
+        _resources.close()
+    finally:
+        observability.shutdown()

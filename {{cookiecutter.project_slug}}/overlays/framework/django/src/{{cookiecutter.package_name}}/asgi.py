@@ -1,4 +1,4 @@
-"""What an ASGI server such as uvicorn serves."""
+"""The ASGI application, for servers such as uvicorn."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ _django = get_asgi_application()
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Serve requests with Django, and stop telemetry when the server stops.
+    """Serve requests with Django, and flush telemetry when the server stops.
 
-    Django refuses the lifespan protocol, and uvicorn ends by the signal that stopped it, so atexit functions do not
-    run there.
+    Django does not support the lifespan protocol, and uvicorn re-raises the signal that stopped it, which skips atexit.
     """
     if scope["type"] != "lifespan":
         await _django(scope, receive, send)

@@ -1,4 +1,4 @@
-"""What gunicorn and runserver serve."""
+"""The WSGI application that gunicorn and runserver serve."""
 
 from django.core.wsgi import get_wsgi_application
 

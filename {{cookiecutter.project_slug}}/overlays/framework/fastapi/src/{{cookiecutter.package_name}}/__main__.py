@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import uvicorn
 
-from . import logs, settings
+from .components import ServiceSettings
+from .observability import configure_logging
+from .settings import SettingsError, load
 
 
 def main() -> None:
-    """Serve on HOST and PORT with WEB_CONCURRENCY worker processes."""
-    logs.configure()  # for the process that looks after the workers
+    """Serve on HOST and PORT with WEB_CONCURRENCY worker processes; exit with the reason if a setting is not valid."""
+    try:
+        settings = load(ServiceSettings)
+    except SettingsError as error:
+        sys.exit(str(error))
+    configure_logging(settings.log_level, settings.log_format)  # for the process that supervises the workers
     uvicorn.run(
         "{{cookiecutter.package_name}}.app:create_app",
         factory=True,
-        host=settings.HOST,
-        port=settings.PORT,
-        workers=settings.WEB_CONCURRENCY,
-        log_config=None,  # uvicorn's lines take the same way as all others
-        timeout_graceful_shutdown=20,  # seconds; what is still queued then gets five more
-        access_log=False,  # LOG_ACCESS writes a line that carries the ids of the trace
+        host=settings.host,
+        port=settings.port,
+        workers=settings.web_concurrency,
+        log_config=None,  # uvicorn's lines go to the root logger
+        timeout_graceful_shutdown=20,  # seconds; the drain and the last export take up to five each
+        access_log=False,  # LOG_ACCESS writes a line that carries the trace ID
         reload="RELOAD" in os.environ,
     )
 

@@ -1,10 +1,10 @@
-"""The tables."""
+"""The table of orders."""
 
 from __future__ import annotations
 
 from django.db import models
 
-from .orders import Order
+from .schemas import Order
 
 
 class OrderRow(models.Model):
@@ -17,7 +17,7 @@ class OrderRow(models.Model):
     created_at = models.DateTimeField(db_index=True)
 
     class Meta:
-        """The table's own name, without the application's."""
+        """The name of the table."""
 
         db_table = "orders"
 
@@ -25,18 +25,10 @@ class OrderRow(models.Model):
         return f"order {self.id} ({self.status})"
 
     @classmethod
-    def of(cls, order: Order) -> OrderRow:
+    def from_order(cls, order: Order) -> OrderRow:
         """Return the row of an order."""
         return cls(**{**order.model_dump(), "items": [item.model_dump(mode="json") for item in order.items]})
 
-    def order(self) -> Order:
+    def to_order(self) -> Order:
         """Return the order of this row."""
-        return Order.model_validate(
-            {
-                "id": self.id,
-                "status": self.status,
-                "total": self.total,
-                "items": self.items,
-                "created_at": self.created_at,
-            }
-        )
+        return Order.model_validate({field: getattr(self, field) for field in Order.model_fields})

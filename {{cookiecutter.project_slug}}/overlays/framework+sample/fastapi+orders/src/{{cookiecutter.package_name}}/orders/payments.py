@@ -1,47 +1,61 @@
-"""Payments: the outgoing call to PAYMENT_URL, and the other side of that call."""
+"""Payments: the outgoing call to PAYMENT_URL, and the endpoint that answers such a call."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from uuid import UUID, uuid4
 
 import httpx
 from opentelemetry import trace
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from . import settings
-from .orders import Total
 # % if cookiecutter.decorator_style == "paired"
-from .tracing import async_traced, traced
-
+from ..observability import async_traced, traced
 # % elif cookiecutter.decorator_style == "traced"
-from .tracing import traced
+from ..observability import traced
+# % endif
+from .schemas import Payment, PaymentRequest
+from .settings import OrderSettings
 
-# % else
-# %%
+# % if cookiecutter.decorator_style == "native"
 tracer = trace.get_tracer(__name__)
 # % endif
-_client: httpx.AsyncClient | None = None
+_settings: OrderSettings
+_client: httpx.AsyncClient
 
 
-# % include "payment_models.py"
-# %%
-# %%
+class PaymentUnavailable(Exception):
+    """The payment service did not respond, or the response was invalid."""
+
+
+@asynccontextmanager
+async def connected(settings: OrderSettings) -> AsyncIterator[None]:
+    """Open the shared HTTP client."""
+    global _client, _settings
+    _settings = settings
+    async with httpx.AsyncClient() as _client:
+        yield
+
+
 # % if cookiecutter.decorator_style == "native"
 @tracer.start_as_current_span("process_payment")
 # % elif cookiecutter.decorator_style == "paired"
 @async_traced
-# % else
+# % elif cookiecutter.decorator_style == "traced"
 @traced
 # % endif
 async def process_payment(order_id: UUID, amount: Decimal) -> Payment:
-    """Return the decision of the payment service at PAYMENT_URL, or without one our own.
+    """Authorize via PAYMENT_URL, or decide locally if it is unset. A declined payment is an event, not an error.
 
-    Raises PaymentUnavailable. A declined payment is an answer like any other, so it is an event and no error.
+    Raises:
+        PaymentUnavailable: the payment service did not respond, or the response was invalid.
+
     """
     span = trace.get_current_span()
     span.set_attribute("payment.amount", float(amount))
-    payment = await _ask(order_id, amount) if settings.PAYMENT_URL else decide(amount)
+    payment = await _request(order_id, amount) if _settings.payment_url else decide(amount)
     span.set_attribute("payment.success", payment.approved)
     if payment.approved:
         span.set_attribute("payment.transaction_id", str(payment.transaction_id))
@@ -50,33 +64,32 @@ async def process_payment(order_id: UUID, amount: Decimal) -> Payment:
     return payment
 
 
-async def _ask(order_id: UUID, amount: Decimal) -> Payment:
-    """Ask the payment service. The instrumentation of the client puts the trace context into the headers."""
+async def _request(order_id: UUID, amount: Decimal) -> Payment:
+    """Call the payment service. The HTTP client's instrumentation adds the trace context to the headers."""
     body = PaymentRequest(order_id=order_id, amount=amount).model_dump(mode="json")
     try:
-        response = await client().post(settings.PAYMENT_URL, json=body, timeout=settings.PAYMENT_TIMEOUT)
+        response = await _client.post(_settings.payment_url, json=body, timeout=_settings.payment_timeout)
         response.raise_for_status()
         return Payment.model_validate_json(response.content)
     except (httpx.HTTPError, ValidationError) as error:
         raise PaymentUnavailable(f"no usable answer from the payment service: {type(error).__name__}") from error
 
 
-def connect() -> None:
-    """Open the HTTP client, which keeps its connections."""
-    global _client
-    _client = httpx.AsyncClient()
+# % if cookiecutter.decorator_style == "native"
+@tracer.start_as_current_span("authorize_payment")
+# % else
+@traced
+# % endif
+def authorize_payment(request: PaymentRequest) -> Payment:
+    """Answer the payment request of another service."""
+    payment = decide(request.amount)
+    span = trace.get_current_span()
+    span.set_attributes({"payment.amount": float(request.amount), "payment.success": payment.approved})
+    return payment
 
 
-async def disconnect() -> None:
-    """Close the HTTP client."""
-    await client().aclose()
-
-
-def client() -> httpx.AsyncClient:
-    """Return the HTTP client."""
-    if _client is None:
-        raise RuntimeError("The HTTP client is not open: payments.connect() comes first.")
-    return _client
-
-
-# % include "payment_rules.py"
+def decide(amount: Decimal) -> Payment:
+    """Approve amounts up to PAYMENT_LIMIT."""
+    if amount > _settings.payment_limit:
+        return Payment(approved=False, reason="limit")
+    return Payment(approved=True, transaction_id=uuid4())

@@ -1,4 +1,4 @@
-"""The HTTP interface: read the request, call the domain, say what came of it."""
+"""The HTTP interface of orders and payments."""
 
 from __future__ import annotations
 
@@ -7,67 +7,49 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from . import environment, store
-from .checkout import create_order
-from .orders import Order, OrderRequest, Refusal
-from .payments import Payment, PaymentRequest, PaymentUnavailable, authorize_payment
-from .problems import Problem
+from ..problems import Problem, responses
+from . import repository
+from .payments import PaymentUnavailable, authorize_payment
+from .schemas import Order, OrderList, OrderRequest, Payment, PaymentRequest
+from .service import OrderRefused, PaymentDeclined, create_order
 
-router = APIRouter()
-
-
-@router.head("/health", include_in_schema=False)
-@router.get("/health")
-async def health() -> dict[str, str]:
-    """Say that the process runs. Does no I/O; neither traced nor measured (OTEL_PYTHON_EXCLUDED_URLS)."""
-    return {"status": "healthy", "service": environment.SERVICE_NAME}
+router = APIRouter(prefix="/api")
 
 
-@router.head("/ready", include_in_schema=False)
-@router.get("/ready")
-async def ready() -> dict[str, str]:
-    """Say whether requests can be served: whether the database answers."""
-    with suppress_instrumentation():  # without it the query would be a trace of its own, every few seconds
-        if not await store.is_ready():
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The database does not answer.")
-    return {"status": "ready"}
-
-
-@router.post("/api/orders", status_code=HTTPStatus.CREATED)
+@router.post("/orders", status_code=HTTPStatus.CREATED, responses=responses(402, 413, 422, 502))
 async def post_order(body: OrderRequest, response: Response) -> Order:
-    """Take an order."""
+    """Place an order."""
     try:
-        outcome = await create_order(body.items)
-    except PaymentUnavailable as error:
-        raise Problem(HTTPStatus.BAD_GATEWAY, "The payment service does not answer.") from error
-    if isinstance(outcome, Refusal):
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, outcome.detail)
-    if outcome.status == "declined":
-        raise Problem(HTTPStatus.PAYMENT_REQUIRED, "The payment was declined.")
-    response.headers["Location"] = f"/api/orders/{outcome.id}"
-    return outcome
+        order = await create_order(body.items)
+    except OrderRefused as refused:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(refused)) from None
+    except PaymentDeclined:
+        raise Problem(HTTPStatus.PAYMENT_REQUIRED, "The payment was declined.") from None
+    except PaymentUnavailable:
+        raise Problem(HTTPStatus.BAD_GATEWAY, "The payment service is unavailable.") from None
+    response.headers["Location"] = f"/api/orders/{order.id}"
+    return order
 
 
-@router.head("/api/orders", include_in_schema=False)
-@router.get("/api/orders")
-async def list_orders(limit: Annotated[int, Query(ge=1, le=100)] = 20) -> dict[str, list[Order]]:
-    """Show the newest orders."""
-    return {"orders": await store.newest(limit)}
+@router.head("/orders", include_in_schema=False)
+@router.get("/orders", responses=responses(422))
+async def list_orders(limit: Annotated[int, Query(ge=1, le=100)] = 20) -> OrderList:
+    """List the newest orders."""
+    return OrderList(orders=await repository.newest(limit))
 
 
-@router.head("/api/orders/{order_id}", include_in_schema=False)
-@router.get("/api/orders/{order_id}")
+@router.head("/orders/{order_id}", include_in_schema=False)
+@router.get("/orders/{order_id}", responses=responses(404, 422))
 async def get_order(order_id: UUID) -> Order:
-    """Show one order."""
-    order = await store.get(order_id)
+    """Return one order."""
+    order = await repository.get(order_id)
     if order is None:
         raise Problem(HTTPStatus.NOT_FOUND, "There is no such order.")
     return order
 
 
-@router.post("/api/payments", response_model_exclude_none=True)
+@router.post("/payments", response_model_exclude_none=True, responses=responses(413, 422))
 async def post_payment(body: PaymentRequest) -> Payment:
-    """Decide on a payment: what another copy of this service calls as its PAYMENT_URL."""
+    """Decide on a payment: another instance of this service calls this as its PAYMENT_URL."""
     return authorize_payment(body)

@@ -1,70 +1,145 @@
-"""From items to an order that is paid, kept and announced: the spans, events and logs of the business."""
+"""Place an order: validate, price, store, charge and announce it."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
 from uuid import uuid4
 
-from opentelemetry import trace
+from opentelemetry import metrics, trace
 
-from . import messages, store
-from .orders import Item, Order, Refusal, calculate_total, orders_created, orders_value, validate_order
-from .payments import PaymentUnavailable, process_payment
 # % if cookiecutter.decorator_style == "paired"
-from .tracing import async_traced
-
+from ..observability import async_traced, traced
 # % elif cookiecutter.decorator_style == "traced"
-from .tracing import traced
+from ..observability import traced
+# % endif
+from . import messages, repository
+from .payments import PaymentUnavailable, process_payment
+from .schemas import CENT, MAX_ITEMS, Item, Order
 
-# % else
-# %%
+logger = logging.getLogger(__name__)
+# % if cookiecutter.decorator_style == "native"
 tracer = trace.get_tracer(__name__)
 # % endif
-logger = logging.getLogger(__name__)
+meter = metrics.get_meter(__name__)
+orders_created = meter.create_counter("orders.created", unit="{order}", description="Orders that were paid.")
+orders_value = meter.create_histogram(
+    "orders.value",
+    unit="{currency}",
+    description="Totals of the orders that were paid.",
+    explicit_bucket_boundaries_advisory=[5, 10, 25, 50, 100, 250, 500, 1000],
+)
+
+
+class Refusal(StrEnum):
+    """Why an order is refused. The values are part of docs/contract.md: keep them few."""
+
+    NO_ITEMS = "no_items"
+    TOO_MANY_ITEMS = "too_many_items"
+    DUPLICATE_SKU = "duplicate_sku"
+
+
+class OrderRefused(Exception):
+    """The order is not acceptable. The message is for the client."""
+
+    def __init__(self, reason: Refusal, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class PaymentDeclined(Exception):
+    """The payment was declined."""
 
 
 # % if cookiecutter.decorator_style == "native"
-@tracer.start_as_current_span("create_order")
+@tracer.start_as_current_span("create_order", record_exception=False, set_status_on_exception=False)
 # % elif cookiecutter.decorator_style == "paired"
-@async_traced
-# % else
-@traced
+@async_traced(ignore=(OrderRefused, PaymentDeclined))
+# % elif cookiecutter.decorator_style == "traced"
+@traced(ignore=(OrderRefused, PaymentDeclined))
 # % endif
-async def create_order(items: Sequence[Item]) -> Order | Refusal:
-    """Return the order, confirmed or declined, or why there is none.
+async def create_order(items: Sequence[Item]) -> Order:
+    """Place an order and return it, confirmed.
 
-    The order is kept before it is paid. When the payment service gives no answer (PaymentUnavailable) it stays
-    `pending`: whether money has moved is not known then.
+    The order is stored before it is paid. If the payment service does not respond, it stays `pending`, because we
+    can't tell whether the customer was charged.
+
+    Raises:
+        OrderRefused: the items do not make an order.
+        PaymentDeclined: the order is stored as `declined`.
+        PaymentUnavailable: the order is stored as `pending`.
+
     """
     span = trace.get_current_span()
     order_id = uuid4()
     span.set_attributes({"order.id": str(order_id), "order.item_count": len(items)})
-    if refusal := validate_order(items):
-        span.add_event("order.refused", {"order.refusal.reason": refusal})
-        logger.info("order refused", extra={"order.refusal.reason": refusal})
-        return refusal
+    try:
+        validate_order(items)
+    except OrderRefused as refused:
+        span.add_event("order.refused", {"order.refusal.reason": refused.reason})
+        logger.info("order refused", extra={"order.refusal.reason": refused.reason})
+        raise
 
     total = calculate_total(items)
     span.set_attribute("order.total", float(total))
     order = Order(id=order_id, status="pending", total=total, items=list(items), created_at=datetime.now(UTC))
-    await store.add(order)
+    await repository.add(order)
     try:
         payment = await process_payment(order.id, total)
-    except PaymentUnavailable:
-        logger.exception("payment service failed", extra={"order.id": str(order_id)})
+    except PaymentUnavailable as unavailable:
+        # % if cookiecutter.decorator_style == "native"
+        span.set_status(trace.StatusCode.ERROR, str(unavailable))
+        # % endif
+        logger.error("payment service failed", exc_info=unavailable, extra={"order.id": str(order_id)})
         raise
     if not payment.approved:
-        await store.set_status(order, "declined")
+        await repository.set_status(order_id, "declined")
         span.add_event("order.declined", {"order.id": str(order_id)})
         logger.info("payment declined", extra={"order.id": str(order_id)})
-        return order
+        raise PaymentDeclined
 
-    await store.set_status(order, "confirmed")
+    await repository.set_status(order_id, "confirmed")
     span.add_event("order.created", {"order.id": str(order_id)})
     orders_created.add(1)
     orders_value.record(float(total))
     logger.info("order created", extra={"order.id": str(order_id), "order.total": float(total)})
     messages.publish("order.created", order_id)
-    return order
+    return order.model_copy(update={"status": "confirmed"})
+
+
+# % if cookiecutter.decorator_style == "native"
+@tracer.start_as_current_span("validate_order", record_exception=False, set_status_on_exception=False)
+# % else
+@traced(ignore=(OrderRefused,))
+# % endif
+def validate_order(items: Sequence[Item]) -> None:
+    """Check whether the items make an order. A refusal is not an error; no one should be paged for it.
+
+    Raises:
+        OrderRefused: there are no items, too many, or two with the same SKU.
+
+    """
+    span = trace.get_current_span()
+    span.set_attribute("validation.passed", False)
+    if not items:
+        raise OrderRefused(Refusal.NO_ITEMS, "An order needs at least one item.")
+    if len(items) > MAX_ITEMS:
+        raise OrderRefused(Refusal.TOO_MANY_ITEMS, f"An order can have at most {MAX_ITEMS} items.")
+    if len({item.sku for item in items}) < len(items):
+        raise OrderRefused(Refusal.DUPLICATE_SKU, "Each SKU may appear only once; use `quantity` instead.")
+    span.set_attribute("validation.passed", True)
+
+
+# % if cookiecutter.decorator_style == "native"
+@tracer.start_as_current_span("calculate_total")
+# % else
+@traced
+# % endif
+def calculate_total(items: Sequence[Item]) -> Decimal:
+    """Return the sum of the items. Only the span attribute is a float: OTLP has no decimals."""
+    total = sum((item.price * item.quantity for item in items), start=Decimal(0)).quantize(CENT)
+    trace.get_current_span().set_attribute("order.total", float(total))
+    return total

@@ -1,9 +1,21 @@
-class Base(DeclarativeBase):
-    """The tables of this service."""
+"""The table of orders."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import JSON, BigInteger, DateTime, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ..database import Base
+from .schemas import CENT, Order
 
 
 class OrderRow(Base):
-    """An order. Money is kept in cents: SQLite has no decimals."""
+    """An order. Money is stored in cents: SQLite has no decimals."""
 
     __tablename__ = "orders"
 
@@ -14,7 +26,7 @@ class OrderRow(Base):
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
 
     @classmethod
-    def of(cls, order: Order) -> OrderRow:
+    def from_order(cls, order: Order) -> OrderRow:
         """Return the row of an order."""
         return cls(
             id=order.id,
@@ -24,7 +36,7 @@ class OrderRow(Base):
             created_at=order.created_at,
         )
 
-    def order(self) -> Order:
+    def to_order(self) -> Order:
         """Return the order of this row."""
         return Order.model_validate(
             {
@@ -32,6 +44,6 @@ class OrderRow(Base):
                 "status": self.status,
                 "total": (Decimal(self.total_cents) / 100).quantize(CENT),
                 "items": self.items,
-                "created_at": self.created_at.replace(tzinfo=UTC),  # SQLite keeps no time zone; all times are UTC
+                "created_at": self.created_at.replace(tzinfo=UTC),  # SQLite stores no time zone; all times are UTC
             }
         )

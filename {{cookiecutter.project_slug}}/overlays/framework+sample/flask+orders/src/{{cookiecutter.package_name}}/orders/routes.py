@@ -1,4 +1,4 @@
-"""The HTTP interface: read the request, call the domain, say what came of it."""
+"""The HTTP interface of orders and payments."""
 
 from __future__ import annotations
 
@@ -6,79 +6,60 @@ from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
 
-from flask import Blueprint, request
-from opentelemetry.instrumentation.utils import suppress_instrumentation
+from flask import Blueprint
 from pydantic import BaseModel, Field
 
-from . import environment, store
-from .checkout import create_order
-from .orders import OrderRequest, Refusal
-from .payments import PaymentRequest, PaymentUnavailable, authorize_payment
-from .problems import Problem
+from ..problems import Problem, parse_body, parse_path, parse_query
+from . import repository
+from .payments import PaymentUnavailable, authorize_payment
+from .schemas import OrderList, OrderRequest, PaymentRequest
+from .service import OrderRefused, PaymentDeclined, create_order
 
-routes = Blueprint("routes", __name__)
+blueprint = Blueprint("orders", __name__, url_prefix="/api")
 
 
 class OrderPath(BaseModel):
-    """The path of an order."""
+    """The path parameters of an order."""
 
     order_id: UUID
 
 
 class Page(BaseModel):
-    """The query of the list of orders."""
+    """The query parameters of the list of orders."""
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
 
 
-@routes.get("/health")
-def health() -> dict[str, str]:
-    """Say that the process runs. Does no I/O; neither traced nor measured (OTEL_PYTHON_EXCLUDED_URLS)."""
-    return {"status": "healthy", "service": environment.SERVICE_NAME}
-
-
-@routes.get("/ready")
-def ready() -> dict[str, str]:
-    """Say whether requests can be served: whether the database answers."""
-    with suppress_instrumentation():  # without it the query would be a trace of its own, every few seconds
-        if not store.is_ready():
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The database does not answer.")
-    return {"status": "ready"}
-
-
-@routes.post("/api/orders")
+@blueprint.post("/orders")
 def post_order() -> tuple[dict[str, Any], int, dict[str, str]]:
-    """Take an order."""
-    body = OrderRequest.model_validate_json(request.get_data())
+    """Place an order."""
     try:
-        outcome = create_order(body.items)
-    except PaymentUnavailable as error:
-        raise Problem(HTTPStatus.BAD_GATEWAY, "The payment service does not answer.") from error
-    if isinstance(outcome, Refusal):
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, outcome.detail)
-    if outcome.status == "declined":
-        raise Problem(HTTPStatus.PAYMENT_REQUIRED, "The payment was declined.")
-    return outcome.model_dump(mode="json"), HTTPStatus.CREATED, {"Location": f"/api/orders/{outcome.id}"}
+        order = create_order(parse_body(OrderRequest).items)
+    except OrderRefused as refused:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(refused)) from None
+    except PaymentDeclined:
+        raise Problem(HTTPStatus.PAYMENT_REQUIRED, "The payment was declined.") from None
+    except PaymentUnavailable:
+        raise Problem(HTTPStatus.BAD_GATEWAY, "The payment service is unavailable.") from None
+    return order.model_dump(mode="json"), HTTPStatus.CREATED, {"Location": f"/api/orders/{order.id}"}
 
 
-@routes.get("/api/orders")
+@blueprint.get("/orders")
 def list_orders() -> dict[str, Any]:
-    """Show the newest orders."""
-    page = Page.model_validate(request.args.to_dict())
-    return {"orders": [order.model_dump(mode="json") for order in store.newest(page.limit)]}
+    """List the newest orders."""
+    return OrderList(orders=repository.newest(parse_query(Page).limit)).model_dump(mode="json")
 
 
-@routes.get("/api/orders/<order_id>")
+@blueprint.get("/orders/<order_id>")
 def get_order(order_id: str) -> dict[str, Any]:
-    """Show one order."""
-    order = store.get(OrderPath.model_validate({"order_id": order_id}).order_id)
+    """Return one order."""
+    order = repository.get(parse_path(OrderPath).order_id)
     if order is None:
         raise Problem(HTTPStatus.NOT_FOUND, "There is no such order.")
     return order.model_dump(mode="json")
 
 
-@routes.post("/api/payments")
+@blueprint.post("/payments")
 def post_payment() -> dict[str, Any]:
-    """Decide on a payment: what another copy of this service calls as its PAYMENT_URL."""
-    payment = authorize_payment(PaymentRequest.model_validate_json(request.get_data()))
-    return payment.model_dump(mode="json", exclude_none=True)
+    """Decide on a payment: another instance of this service calls this as its PAYMENT_URL."""
+    return authorize_payment(parse_body(PaymentRequest)).model_dump(mode="json", exclude_none=True)

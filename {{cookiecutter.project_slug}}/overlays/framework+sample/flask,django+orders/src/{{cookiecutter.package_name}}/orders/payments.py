@@ -1,43 +1,57 @@
-"""Payments: the outgoing call to PAYMENT_URL, and the other side of that call."""
+"""Payments: the outgoing call to PAYMENT_URL, and the endpoint that answers such a call."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from uuid import UUID, uuid4
 
 import requests
 from opentelemetry import trace
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from . import settings
-from .orders import Total
 # % if cookiecutter.decorator_style != "native"
-from .tracing import traced
+from ..observability import traced
+# % endif
+from .schemas import Payment, PaymentRequest
+from .settings import OrderSettings
 
-# % else
-# %%
+# % if cookiecutter.decorator_style == "native"
 tracer = trace.get_tracer(__name__)
 # % endif
+_settings: OrderSettings
 _local = threading.local()
 
 
-# % include "payment_models.py"
-# %%
-# %%
+class PaymentUnavailable(Exception):
+    """The payment service did not respond, or the response was invalid."""
+
+
+@contextmanager
+def connected(settings: OrderSettings) -> Iterator[None]:
+    """Use these settings. Each thread opens its own session on its first call."""
+    global _settings
+    _settings = settings
+    yield
+
+
 # % if cookiecutter.decorator_style == "native"
 @tracer.start_as_current_span("process_payment")
 # % else
 @traced
 # % endif
 def process_payment(order_id: UUID, amount: Decimal) -> Payment:
-    """Return the decision of the payment service at PAYMENT_URL, or without one our own.
+    """Authorize via PAYMENT_URL, or decide locally if it is unset. A declined payment is an event, not an error.
 
-    Raises PaymentUnavailable. A declined payment is an answer like any other, so it is an event and no error.
+    Raises:
+        PaymentUnavailable: the payment service did not respond, or the response was invalid.
+
     """
     span = trace.get_current_span()
     span.set_attribute("payment.amount", float(amount))
-    payment = _ask(order_id, amount) if settings.PAYMENT_URL else decide(amount)
+    payment = _request(order_id, amount) if _settings.payment_url else decide(amount)
     span.set_attribute("payment.success", payment.approved)
     if payment.approved:
         span.set_attribute("payment.transaction_id", str(payment.transaction_id))
@@ -46,11 +60,11 @@ def process_payment(order_id: UUID, amount: Decimal) -> Payment:
     return payment
 
 
-def _ask(order_id: UUID, amount: Decimal) -> Payment:
-    """Ask the payment service. The instrumentation of the client puts the trace context into the headers."""
+def _request(order_id: UUID, amount: Decimal) -> Payment:
+    """Call the payment service. The HTTP client's instrumentation adds the trace context to the headers."""
     body = PaymentRequest(order_id=order_id, amount=amount).model_dump(mode="json")
     try:
-        response = _session().post(settings.PAYMENT_URL, json=body, timeout=settings.PAYMENT_TIMEOUT)
+        response = _session().post(_settings.payment_url, json=body, timeout=_settings.payment_timeout)
         response.raise_for_status()
         return Payment.model_validate_json(response.content)
     except (requests.RequestException, ValidationError) as error:
@@ -58,11 +72,28 @@ def _ask(order_id: UUID, amount: Decimal) -> Payment:
 
 
 def _session() -> requests.Session:
-    """Return this thread's session: it keeps its connections, and is not made to be shared."""
+    """Return this thread's session: it reuses connections and is not thread-safe."""
     if not hasattr(_local, "session"):
         _local.session = requests.Session()
     session: requests.Session = _local.session
     return session
 
 
-# % include "payment_rules.py"
+# % if cookiecutter.decorator_style == "native"
+@tracer.start_as_current_span("authorize_payment")
+# % else
+@traced
+# % endif
+def authorize_payment(request: PaymentRequest) -> Payment:
+    """Answer the payment request of another service."""
+    payment = decide(request.amount)
+    span = trace.get_current_span()
+    span.set_attributes({"payment.amount": float(request.amount), "payment.success": payment.approved})
+    return payment
+
+
+def decide(amount: Decimal) -> Payment:
+    """Approve amounts up to PAYMENT_LIMIT."""
+    if amount > _settings.payment_limit:
+        return Payment(approved=False, reason="limit")
+    return Payment(approved=True, transaction_id=uuid4())

@@ -1,18 +1,20 @@
-"""Work that outlives the request: messages that carry the trace context in their headers.
+"""Work that outlives the request: a queue whose messages carry the trace context in their headers.
 
-The queue is in memory and lives as long as the process does. With a broker or a table in its place, inject() and
-extract() stay where they are: they are what no instrumentation does for a transport of your own.
+The queue is in memory: what it holds is lost with the process. When you replace it with a broker or a table, keep
+inject() and extract(): no instrumentation does that for a transport of your own.
 """
 
 from __future__ import annotations
 
-import atexit
 import logging
 import queue
 import threading
 from dataclasses import dataclass
 from uuid import UUID
 
+# % if cookiecutter.framework == "django"
+from django.db import connections
+# % endif
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.propagate import extract, inject
@@ -24,7 +26,7 @@ tracer = trace.get_tracer(__name__)
 
 @dataclass(frozen=True)
 class Message:
-    """What is to be done, for which order, and the trace context of whoever sent it."""
+    """What happened to which order, and the trace context of the sender."""
 
     type: str
     order_id: UUID
@@ -32,15 +34,14 @@ class Message:
 
 
 _queue: queue.Queue[Message | None] = queue.Queue(maxsize=10_000)
-_start = threading.Lock()
+_lock = threading.Lock()
 _worker: threading.Thread | None = None
 
 
 def publish(message_type: str, order_id: UUID) -> None:
-    """Queue a message. Never blocks; with a full queue the message is given up, and that is logged.
+    """Queue a message. Never blocks; if the queue is full, the message is dropped and an error logged.
 
-    The request waits for nothing that is done with it: a thread of its own works it off, from now on, maybe before
-    the response is sent. So publish last, once what the message tells of is in the database.
+    A background thread may process it before the response is sent, so publish only after committing.
     """
     attributes = {"order.id": str(order_id)}
     with tracer.start_as_current_span(f"send {message_type}", kind=SpanKind.PRODUCER, attributes=attributes):
@@ -49,12 +50,12 @@ def publish(message_type: str, order_id: UUID) -> None:
         try:
             _queue.put_nowait(message)
         except queue.Full:
-            logger.error("message given up: the queue is full", extra=attributes)
+            logger.error("message dropped: the queue is full", extra=attributes)
         _ensure_worker()
 
 
 def drain(timeout: float = 5.0) -> None:
-    """Work off what is queued, and return after `timeout` seconds at the latest."""
+    """Process what is queued and stop the worker; return after `timeout` seconds at the latest."""
     global _worker
     worker = _worker
     if worker is not None and worker.is_alive():
@@ -64,13 +65,12 @@ def drain(timeout: float = 5.0) -> None:
 
 
 def _ensure_worker() -> None:
-    """Start the thread in the process that needs it: one that is started before a fork does not survive it."""
+    """Start the worker in the process that needs it: threads do not survive a fork."""
     global _worker
-    with _start:
+    with _lock:
         if _worker is None or not _worker.is_alive():
             _worker = threading.Thread(target=_work, name="messages", daemon=True)
             _worker.start()
-            atexit.register(drain)  # for servers that have no other place for it; before the telemetry goes
 
 
 def _work() -> None:
@@ -79,12 +79,15 @@ def _work() -> None:
             _process(message)
         except Exception:
             logger.exception("message failed", extra={"order.id": str(message.order_id)})
+    # % if cookiecutter.framework == "django"
+    connections.close_all()
+    # % endif
 
 
 def _process(message: Message) -> None:
     """Handle one message in a trace of its own.
 
-    The request is over by now, and has its own duration and outcome; the link leads back to it.
+    The request may be over by now and has its own duration and outcome; the link leads back to it.
     """
     producer = trace.get_current_span(extract(message.headers)).get_span_context()
     with tracer.start_as_current_span(

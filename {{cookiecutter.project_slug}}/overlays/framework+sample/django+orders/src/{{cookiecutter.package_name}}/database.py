@@ -1,0 +1,55 @@
+"""The database: Django connects to it; here are its setting, its readiness and its migrations."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+from django.core.management import call_command
+from django.db import DatabaseError, connection
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_settings import BaseSettings
+
+logger = logging.getLogger(__name__)
+
+LOCK = 79824716
+"""The key of the advisory lock around migrations: any number that nothing else in the database locks."""
+
+
+def check_url(url: SecretStr) -> SecretStr:
+    """Return the URL if its database is supported."""
+    if not url.get_secret_value().startswith(("sqlite://", "postgresql://")):
+        raise ValueError("allowed are sqlite:///file.db and postgresql://user:password@host/database")
+    return url
+
+
+class DatabaseSettings(BaseSettings):
+    """Where the database is."""
+
+    database_url: Annotated[SecretStr, AfterValidator(check_url), Field(description="SQLite or PostgreSQL")] = (
+        SecretStr("sqlite:///service.db")
+    )
+
+
+def is_ready() -> bool:
+    """Return whether the database answers."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        logger.exception("database not ready")
+        return False
+    return True
+
+
+def migrate() -> None:
+    """Apply the migrations that are missing. Safe to run in several processes at once on PostgreSQL."""
+    if connection.vendor != "postgresql":
+        call_command("migrate", verbosity=0)
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        try:
+            call_command("migrate", verbosity=0)
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])

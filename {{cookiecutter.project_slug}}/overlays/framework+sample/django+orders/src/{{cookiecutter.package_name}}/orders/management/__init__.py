@@ -1,1 +1,0 @@
-"""What `manage.py` does differently here."""

@@ -1,0 +1,34 @@
+"""Your code, as the rest of the service sees it. This is the only module of yours that the template's code imports."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter
+
+from . import hello
+from .settings import Settings
+
+
+class ServiceSettings(Settings):
+    """Everything that the service reads from its environment. Add your own settings here."""
+
+
+routers: Sequence[APIRouter] = [hello.router]
+"""What create_app() includes."""
+
+
+@asynccontextmanager
+async def resources(settings: ServiceSettings) -> AsyncIterator[None]:
+    """Open what requests need before `yield`, such as an HTTP client; close it after."""
+    yield
+
+
+async def is_ready() -> bool:
+    """Return whether requests can be served, for `/ready`."""
+    return True
+
+
+def drain(timeout: float = 5.0) -> None:
+    """Finish the background work; return after `timeout` seconds at the latest. There is none yet."""

@@ -1,0 +1,102 @@
+"""The database: connection pool, sessions, migrations and readiness, in SQLite or PostgreSQL (DATABASE_URL)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+import alembic.command
+from alembic.config import Config
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_settings import BaseSettings
+from sqlalchemy import event, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import DeclarativeBase
+
+logger = logging.getLogger(__name__)
+
+DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+
+_engine: AsyncEngine | None = None
+
+
+def check_url(url: SecretStr) -> SecretStr:
+    """Return the URL if its database is supported."""
+    if not url.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in DRIVERS)):
+        raise ValueError("allowed are sqlite:///file.db and postgresql://user:password@host/database")
+    return url
+
+
+class DatabaseSettings(BaseSettings):
+    """Where the database is."""
+
+    database_url: Annotated[SecretStr, AfterValidator(check_url), Field(description="SQLite or PostgreSQL")] = (
+        SecretStr("sqlite:///service.db")
+    )
+
+
+class Base(DeclarativeBase):
+    """The base class of the models, and so the target of the migrations."""
+
+
+def create_engine(settings: DatabaseSettings) -> AsyncEngine:
+    """Return a new connection pool. It connects when it is first used."""
+    url = make_url(settings.database_url.get_secret_value())
+    is_sqlite = url.get_backend_name() == "sqlite"
+    # Looked up in its module, where the instrumentation replaces it.
+    engine = sqlalchemy_asyncio.create_async_engine(
+        url.set(drivername=DRIVERS[url.get_backend_name()]),
+        connect_args={"timeout": 30} if is_sqlite else {},  # seconds that a writer waits for another
+        hide_parameters=True,  # or the values of a failed statement would be logged
+        pool_pre_ping=not is_sqlite,
+    )
+    if is_sqlite:
+        event.listen(engine.sync_engine, "connect", _use_write_ahead_log)
+    return engine
+
+
+def _use_write_ahead_log(connection: Any, record: object) -> None:
+    """Let readers and one writer work at the same time (https://www.sqlite.org/wal.html)."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.close()
+
+
+@asynccontextmanager
+async def connected(settings: DatabaseSettings) -> AsyncIterator[None]:
+    """Open the connection pool that session() uses, and close it at the end."""
+    global _engine
+    _engine = create_engine(settings)
+    try:
+        yield
+    finally:
+        await _engine.dispose()
+
+
+def session() -> AsyncSession:
+    """Return a new session: `async with session() as ...`."""
+    if _engine is None:
+        raise RuntimeError("The database is not connected: enter database.connected() first.")
+    return AsyncSession(_engine, expire_on_commit=False)
+
+
+async def is_ready() -> bool:
+    """Return whether the database answers."""
+    try:
+        async with session() as database:
+            await database.execute(text("SELECT 1"))
+    except (SQLAlchemyError, OSError):
+        logger.exception("database not ready")
+        return False
+    return True
+
+
+def migrate() -> None:
+    """Apply the migrations that are missing. Safe to run in several processes at once on PostgreSQL."""
+    config = Config()
+    config.set_main_option("script_location", "migrations")
+    alembic.command.upgrade(config, "head")

@@ -1,0 +1,24 @@
+"""`python -m {{cookiecutter.package_name}}.prepare` prepares the database. Run it before each new version of the service.
+
+The service itself never does this, so that several replicas can start at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from . import components
+from .settings import SettingsError, load
+
+
+def main() -> None:
+    """Exit with the reason if a setting is not valid."""
+    try:
+        settings = load(components.ServiceSettings)
+    except SettingsError as error:
+        sys.exit(str(error))
+    components.prepare(settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Probes for the container engine, Kubernetes and load balancers; neither traced nor measured."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from django.http import HttpRequest, JsonResponse
+from django.urls import path
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+from . import components
+from .observability import SERVICE_NAME
+from .problems import Problem, ProblemView
+
+
+class Health(ProblemView):
+    """`/health`."""
+
+    def get(self, request: HttpRequest) -> JsonResponse:
+        """Liveness probe: the process runs. Does no I/O."""
+        return JsonResponse({"status": "healthy", "service": SERVICE_NAME})
+
+
+class Ready(ProblemView):
+    """`/ready`."""
+
+    def get(self, request: HttpRequest) -> JsonResponse:
+        """Readiness probe: requests can be served."""
+        with suppress_instrumentation():  # otherwise every probe would start a trace of its own
+            if not components.is_ready():
+                raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The service is not ready.")
+        return JsonResponse({"status": "ready"})
+
+
+urlpatterns = [
+    path("health", Health.as_view()),
+    path("ready", Ready.as_view()),
+]

@@ -1,0 +1,85 @@
+"""Errors as clients see them: problem details (RFC 9457) with the trace ID to quote."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views import View
+from pydantic import BaseModel, ValidationError
+
+from .observability import trace_fields
+
+M = TypeVar("M", bound=BaseModel)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """End the request with this HTTP status. `detail`, `headers` and `errors` are sent to the client."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        errors: Sequence[Mapping[str, str]] = (),
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+        self.errors = errors
+
+
+class ProblemView(View):
+    """A view that answers 405 to every method that it does not define, OPTIONS included."""
+
+    http_method_names = ["get", "head", "post", "put", "patch", "delete"]  # noqa: RUF012
+
+
+def parse(model: type[M], data: Mapping[str, Any]) -> M:
+    """Return path or query parameters; Problem (422) if they do not match the model."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise invalid_request(error) from None
+
+
+def read_body(request: HttpRequest, model: type[M]) -> M:
+    """Return the request's JSON body; Problem (422) if it does not match the model.
+
+    Raises:
+        RequestDataTooBig: the body is larger than MAX_BODY_BYTES, with or without a Content-Length.
+
+    """
+    if len(request.body) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        raise RequestDataTooBig
+    try:
+        return model.model_validate_json(request.body)
+    except ValidationError as error:
+        raise invalid_request(error) from None
+
+
+def invalid_request(error: ValidationError) -> Problem:
+    """Return pydantic's errors as a problem, without the values, which may be secret."""
+    errors = [{"field": ".".join(map(str, found["loc"])), "message": found["msg"]} for found in error.errors()]
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid.", errors=errors)
+
+
+def respond(
+    status: int, detail: str, headers: Mapping[str, str] | None = None, errors: Sequence[Mapping[str, str]] = ()
+) -> HttpResponse:
+    """Return a problem as a response."""
+    title = http.client.responses.get(status, "Error")
+    problem: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    if errors:
+        problem["errors"] = list(errors)
+    if trace_id := trace_fields().get("trace_id"):
+        problem["trace_id"] = trace_id
+    return JsonResponse(problem, status=status, headers=headers, content_type=MEDIA_TYPE)

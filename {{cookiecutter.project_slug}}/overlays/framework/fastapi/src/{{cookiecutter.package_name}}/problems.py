@@ -1,0 +1,107 @@
+"""Errors as clients see them: problem details (RFC 9457) with the trace ID to quote."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from .observability import trace_fields
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """End the request with this HTTP status. `detail` and `headers` are sent to the client."""
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field of the request."""
+
+    field: str
+    message: str
+
+
+class ProblemDetails(BaseModel):
+    """The body of every error response (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError] | None = None
+    trace_id: str | None = None
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return what OpenAPI says about these error statuses, for a route's `responses`."""
+    schema = {"schema": {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}} for status in statuses
+    }
+
+
+def respond(
+    status: int, detail: str, headers: Mapping[str, str] | None = None, errors: Sequence[FieldError] = ()
+) -> JSONResponse:
+    """Return a problem as a response."""
+    problem = ProblemDetails(
+        title=http.client.responses.get(status, "Error"),
+        status=status,
+        detail=detail,
+        errors=list(errors) or None,
+        trace_id=trace_fields().get("trace_id"),
+    )
+    return JSONResponse(problem.model_dump(exclude_none=True), status, headers, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application with a problem, and describe it in the OpenAPI document."""
+    app.exception_handler(Problem)(on_problem)
+    app.exception_handler(RequestValidationError)(on_invalid_request)
+    app.exception_handler(HTTPException)(on_http_exception)
+    build_openapi = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = build_openapi()
+        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+        details = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(details.pop("$defs"))
+        schemas[ProblemDetails.__name__] = details
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+async def on_problem(request: Request, error: Problem) -> JSONResponse:
+    """Answer with the problem that a route raised."""
+    return respond(error.status, error.detail, error.headers)
+
+
+async def on_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
+    """Answer 422 if the body, path or query does not match the route's signature."""
+    return respond(HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid.", errors=field_errors(error.errors()))
+
+
+async def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
+    """Answer what Starlette raises: unknown path, wrong method, body too large."""
+    return respond(error.status_code, error.detail, error.headers)
+
+
+def field_errors(errors: Iterable[Mapping[str, Any]]) -> list[FieldError]:
+    """Return pydantic's errors without the values, which may be secret."""
+    # The first part of a location is where the value came from: body, path or query.
+    return [FieldError(field=".".join(map(str, error["loc"][1:])), message=error["msg"]) for error in errors]

@@ -1,0 +1,1 @@
+"""Orders: the sample domain. Delete this folder when you have your own."""

@@ -1,0 +1,269 @@
+"""The OTEL_* values that would break or silently change telemetry, each replaced and reported in one clear line.
+
+The SDK answers some of them with a crash, some by sampling everything and some with silence.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import math
+import re
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+SAMPLERS = {
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+}
+PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
+PORTS = {"http/protobuf": 4318, "grpc": 4317}
+# What the SDK takes of OTEL_EXPORTER_OTLP_HEADERS; it logs the rest as it is, secrets and all.
+_HEADER = re.compile(r"\s*[!#-'*+.0-9A-Z^-z|~-]+\s*=[ !#-+\--:<-\[\]-~]*")
+SIGNALS = ("TRACES", "METRICS", "LOGS")
+OTLP = ("OTEL_EXPORTER_OTLP_", *(f"OTEL_EXPORTER_OTLP_{signal}_" for signal in SIGNALS))
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A variable whose value cannot be used as it is."""
+
+    variable: str
+    value: str
+    allowed: str
+    used: str | None
+    """What takes its place; None when the variable is treated as not set."""
+    secret: bool = False
+    """Part of the value may be a credential, so none of it is shown."""
+
+    def __str__(self) -> str:
+        if self.secret and self.used is not None:
+            return f"{self.variable}: a part cannot be used and is left out. Allowed: {self.allowed}."
+        if self.secret:
+            return f"{self.variable}: it cannot be used and is ignored. Allowed: {self.allowed}."
+        instead = "it is ignored" if self.used is None else f"{self.used!r} is used instead"
+        return f"{self.variable}={self.value!r}: {instead}. Allowed: {self.allowed}."
+
+
+def correct(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
+    """Replace the values that are not valid, add the defaults that are missing, and return what was not valid."""
+    faults = [fault for check in _CHECKS for fault in check(environ, defaults)]
+    for fault in faults:
+        if fault.used is None:
+            del environ[fault.variable]
+        else:
+            environ[fault.variable] = fault.used
+    for variable, value in defaults.items():
+        environ.setdefault(variable, value)
+    return faults + _check_batches(environ)
+
+
+@functools.cache
+def is_installed(kind: str, name: str) -> bool:
+    """Return whether an installed package provides OpenTelemetry with this component, such as a `traces_exporter`."""
+    return bool(importlib.metadata.entry_points(group=f"opentelemetry_{kind}", name=name))
+
+
+def _number(text: str, kind: type[int] | type[float]) -> float:
+    try:
+        number = kind(text)
+    except ValueError:
+        return math.nan
+    return number if text.strip().isascii() else math.nan
+
+
+def _check_sampler(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
+    faults = []
+    sampler = environ.get("OTEL_TRACES_SAMPLER", defaults["OTEL_TRACES_SAMPLER"])
+    if sampler not in SAMPLERS and not is_installed("traces_sampler", sampler):
+        used = defaults["OTEL_TRACES_SAMPLER"]
+        faults.append(Fault("OTEL_TRACES_SAMPLER", sampler, ", ".join(sorted(SAMPLERS)), used))
+        sampler = used
+    ratio = environ.get("OTEL_TRACES_SAMPLER_ARG")
+    if sampler.endswith("traceidratio") and ratio is not None and not 0 <= _number(ratio, float) <= 1:
+        used = defaults["OTEL_TRACES_SAMPLER_ARG"]
+        faults.append(Fault("OTEL_TRACES_SAMPLER_ARG", ratio, "a number from 0 to 1, such as 0.25", used))
+    return faults
+
+
+def _check_exporters(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
+    faults = []
+    for signal in SIGNALS:
+        variable, kind = f"OTEL_{signal}_EXPORTER", f"{signal.lower()}_exporter"
+        names = [name.strip() for name in environ.get(variable, "none").split(",")]
+        if names != ["none"] and not all(name == "otlp" or is_installed(kind, name) for name in names):
+            allowed = "otlp, console or the name of another installed exporter, with commas between several; or none"
+            faults.append(Fault(variable, environ[variable], allowed, defaults[variable]))
+    return faults
+
+
+def _check_protocols(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
+    faults = []
+    for prefix in OTLP:
+        protocol = environ.get(f"{prefix}PROTOCOL")
+        if protocol is None:
+            continue
+        used = defaults["OTEL_EXPORTER_OTLP_PROTOCOL"]
+        if protocol.strip() not in PROTOCOLS:
+            faults.append(Fault(f"{prefix}PROTOCOL", protocol, " or ".join(PROTOCOLS), used))
+        elif protocol.strip() != used and not is_installed("traces_exporter", PROTOCOLS[protocol.strip()]):
+            package = f"opentelemetry-exporter-{PROTOCOLS[protocol.strip()].replace('_', '-')}"
+            faults.append(Fault(f"{prefix}PROTOCOL", protocol, f"{used}, or install {package}", used))
+    return faults
+
+
+def _check_propagators(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
+    value = environ.get("OTEL_PROPAGATORS", "")
+    names = {name.strip() for name in value.split(",")} - {"", "none", "tracecontext", "baggage"}
+    if all(is_installed("propagator", name) for name in names):
+        return []
+    allowed = "tracecontext, baggage, none, or the name of an installed propagator"
+    return [Fault("OTEL_PROPAGATORS", value, allowed, "tracecontext,baggage")]
+
+
+def _check_otlp(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
+    faults = []
+    for prefix in OTLP:
+        endpoint = environ.get(f"{prefix}ENDPOINT", "")
+        if endpoint and not endpoint.lower().startswith(("http://", "https://")):
+            allowed = "a URL that begins with http:// or https://, which turns TLS on"
+            url = f"http://{endpoint.rpartition('://')[2]}"
+            used = url if _has_host(url) else None
+            faults.append(Fault(f"{prefix}ENDPOINT", endpoint, allowed, used, secret=_may_hold_a_secret(endpoint)))
+        elif endpoint and not _has_host(endpoint):
+            allowed = "a URL with a host and, behind a colon, a port number"
+            faults.append(Fault(f"{prefix}ENDPOINT", endpoint, allowed, None, secret=_may_hold_a_secret(endpoint)))
+        pairs = environ.get(f"{prefix}HEADERS", "").split(",")
+        good = [pair for pair in pairs if not pair.strip() or _HEADER.fullmatch(pair)]
+        if len(good) < len(pairs):
+            allowed = "key=value pairs with commas between them, values URL-encoded"
+            faults.append(Fault(f"{prefix}HEADERS", ",".join(pairs), allowed, ",".join(good), secret=True))
+        compression = environ.get(f"{prefix}COMPRESSION", "none").strip().lower()
+        if compression == "none":
+            environ.pop(f"{prefix}COMPRESSION", None)  # legal and the default, but the gRPC exporter refuses the word
+        elif compression not in ("gzip", "deflate") or (compression == "deflate" and _is_grpc(prefix, environ, defaults)):
+            allowed = "gzip, none or, over HTTP, deflate"
+            faults.append(Fault(f"{prefix}COMPRESSION", compression, allowed, None))
+    return faults
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _may_hold_a_secret(url: str) -> bool:
+    return bool({"@", "?", "#"} & set(url))
+
+
+def _is_grpc(prefix: str, environ: Mapping[str, str], defaults: Mapping[str, str]) -> bool:
+    general = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", defaults["OTEL_EXPORTER_OTLP_PROTOCOL"])
+    return environ.get(f"{prefix}PROTOCOL", general).strip() == "grpc"
+
+
+def _check_expressions(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
+    faults = []
+    for variable, value in environ.items():
+        if re.fullmatch(r"OTEL_PYTHON_(\w+_)?EXCLUDED_URLS|OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_\w+", variable):
+            try:
+                re.compile("|".join(part.strip() for part in value.split(",")))
+            except re.error:
+                allowed = "regular expressions with commas between them"
+                faults.append(Fault(variable, value, allowed, defaults.get(variable)))
+    return faults
+
+
+def _check_id_generator(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
+    name = environ.get("OTEL_PYTHON_ID_GENERATOR", "random")
+    if is_installed("id_generator", name.strip()):
+        return []
+    return [Fault("OTEL_PYTHON_ID_GENERATOR", name, "random, or the name of an installed generator", None)]
+
+
+def _check_words(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
+    words = {
+        "OTEL_SDK_DISABLED": ("true", "false"),
+        **{f"{prefix}INSECURE": ("true", "false") for prefix in OTLP},
+        "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": ("true", "false"),
+        "OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION": ("true", "false"),
+        "OTEL_PYTHON_LOG_CODE_ATTRIBUTES": ("true", "false"),
+        "OTEL_PYTHON_LOG_CORRELATION": ("true", "false"),
+        "OTEL_METRICS_EXEMPLAR_FILTER": ("trace_based", "always_on", "always_off"),
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": ("cumulative", "delta", "lowmemory"),
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": (
+            "explicit_bucket_histogram",
+            "base2_exponential_bucket_histogram",
+        ),
+    }
+    return [
+        Fault(variable, environ[variable], ", ".join(allowed), None)
+        for variable, allowed in words.items()
+        if variable in environ and environ[variable].strip().lower() not in allowed
+    ]
+
+
+def _check_numbers(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
+    whole, number, count = "a whole number above 0", "a number above 0", "a whole number, 0 or more"
+    rules: dict[str, Callable[[str], bool]] = {
+        whole: lambda text: _number(text, int) > 0,
+        number: lambda text: 0 < _number(text, float) < math.inf,
+        count: lambda text: _number(text, int) >= 0,
+    }
+    variables = {f"OTEL_{kind}_{name}": whole for kind in ("BSP", "BLRP") for name in _BATCH}
+    variables |= {f"OTEL_METRIC_EXPORT_{name}": number for name in ("INTERVAL", "TIMEOUT")}
+    variables |= {f"{prefix}TIMEOUT": f"{number}, in seconds" for prefix in OTLP}
+    variables |= dict.fromkeys(_LIMITS, count)
+    return [
+        Fault(variable, environ[variable], allowed, defaults.get(variable))
+        for variable, allowed in variables.items()
+        if variable in environ and not rules[allowed.partition(", in")[0]](environ[variable])
+    ]
+
+
+_BATCH = ("MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE", "SCHEDULE_DELAY", "EXPORT_TIMEOUT")
+_LIMITS = (
+    "OTEL_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_SPAN_EVENT_COUNT_LIMIT",
+    "OTEL_SPAN_LINK_COUNT_LIMIT",
+)
+
+
+def _check_batches(environ: MutableMapping[str, str]) -> list[Fault]:
+    """Make each batch fit into its queue; the SDK refuses to start otherwise. Needs the numbers to be right."""
+    faults = []
+    for kind in ("BSP", "BLRP"):
+        queue = environ.get(f"OTEL_{kind}_MAX_QUEUE_SIZE", "2048")
+        batch = environ.get(f"OTEL_{kind}_MAX_EXPORT_BATCH_SIZE", "512")
+        if int(batch) > int(queue):
+            environ[f"OTEL_{kind}_MAX_EXPORT_BATCH_SIZE"] = queue
+            allowed = f"at least OTEL_{kind}_MAX_EXPORT_BATCH_SIZE ({batch}), which is now {queue} too"
+            faults.append(Fault(f"OTEL_{kind}_MAX_QUEUE_SIZE", queue, allowed, queue))
+    return faults
+
+
+_CHECKS = (
+    _check_sampler,
+    _check_exporters,
+    _check_protocols,
+    _check_propagators,
+    _check_otlp,
+    _check_expressions,
+    _check_id_generator,
+    _check_words,
+    _check_numbers,
+)
