@@ -1,1 +1,1 @@
-"""Tools for development: `python -m dev` shows what the service exports. The service never imports them."""
+"""Tools for development: a viewer of the service's telemetry, and a benchmark. The service never imports them."""

@@ -1,56 +1,107 @@
-"""The users of `make bench`: each does the same again and again, over one connection."""
+"""Send the requests of `sample/requests.py` to the service: once for `make requests`, as load for `make bench`."""
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from time import monotonic
+from typing import NamedTuple, TypeAlias
+from urllib.parse import urlsplit
 
-from .orders import ORDERS
+from rich.console import Console
+from rich.markup import escape
 
 TIMEOUT = 30.0
-"""Seconds that an answer may take."""
+"""Seconds to wait for a response."""
+
+
+class Request(NamedTuple):
+    """A request and the status its response should have; `body` is sent as JSON."""
+
+    method: str
+    path: str
+    body: object = None
+    status: int = 200
+    what: str = ""
+
+
+Send: TypeAlias = Callable[[Request], bytes]
+"""Sends a request and returns the body of the response."""
 
 
 class LoadError(Exception):
-    """A request was not answered as it should be."""
+    """A request got no response, or one with an unexpected status."""
 
 
-def visit(request: Callable[[str, str, object], bytes]) -> None:
-    """Do what one user does. Put the requests of your own service here; `request` raises when one of them fails."""
-    order = json.loads(request("POST", "/api/orders", {"items": ORDERS[0].items}))
-    request("GET", f"/api/orders/{order['id']}", None)
+def send(connection: HTTPConnection, request: Request) -> tuple[int, bytes]:
+    """Return the status and the body of the response; raise OSError or HTTPException if there is none."""
+    body = None if request.body is None else json.dumps(request.body)
+    connection.request(request.method, request.path, body, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    return response.status, response.read()
 
 
-def run(port: int, users: int, seconds: float) -> tuple[list[float], float]:
-    """Return the seconds that each answer took, and those that all of them took. LoadError when one is no success."""
+def main(requests: Sequence[Request], arguments: Sequence[str] | None = None) -> int:
+    """Send the requests and print the status of each response; return 1 if one is unexpected or missing."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dev.sample.requests", description="Send sample requests to the service that `make dev` runs."
+    )
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the service (default: %(default)s)")
+    url = urlsplit(parser.parse_args(arguments).url)
+    if url.scheme != "http" or not url.netloc:
+        parser.error(f"{url.geturl()!r} is not a valid address; use one such as http://127.0.0.1:8000")
+    console = Console(highlight=False)
+    unexpected = 0
+    for request in requests:
+        try:
+            with closing(HTTPConnection(url.netloc, timeout=TIMEOUT)) as connection:
+                status, _ = send(connection, request)
+        except (OSError, HTTPException) as error:
+            print(f"No response from {url.geturl()} ({error}): start the service with `make dev`.", file=sys.stderr)
+            return 1
+        unexpected += status != request.status
+        verdict = "" if status == request.status else f"   [bold red]expected {request.status}[/]"
+        console.print(f"{request.method} {request.path:<20} {escape(request.what):<26} [bold]{status}[/]{verdict}")
+    if unexpected:
+        print(
+            f"{unexpected} of {len(requests)} responses are unexpected: their traces show why. "
+            "The stand-ins of dev/sample/stand_ins.py run only with `make dev`.",
+            file=sys.stderr,
+        )
+        return 1
+    console.print("Their traces appear in the terminal of `make dev`, and on the page it names.")
+    return 0
+
+
+def load(visit: Callable[[Send], None], port: int, users: int, seconds: float) -> tuple[list[float], float]:
+    """Repeat `visit` for each user until time is up; return the seconds of each response, and of the whole load."""
     start = monotonic()
     with ThreadPoolExecutor(users) as pool:
-        times = [*pool.map(_use, [port] * users, [start + seconds] * users)]
+        times = [*pool.map(_user, [visit] * users, [port] * users, [start + seconds] * users)]
     return [time for of_user in times for time in of_user], monotonic() - start
 
 
-def _use(port: int, deadline: float) -> list[float]:
+def _user(visit: Callable[[Send], None], port: int, deadline: float) -> list[float]:
     times: list[float] = []
 
-    def request(method: str, path: str, content: object) -> bytes:
-        body = None if content is None else json.dumps(content)
+    def timed(request: Request) -> bytes:
         start = monotonic()
         try:
-            connection.request(method, path, body, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            text = answer.read()
+            status, body = send(connection, request)
         except (OSError, HTTPException) as error:
-            raise LoadError(f"{method} {path} got no answer: {error!r}.") from None
+            raise LoadError(f"{request.method} {request.path}: no response ({error!r}).") from None
         times.append(monotonic() - start)
-        if not 200 <= answer.status < 300:
-            raise LoadError(f"{method} {path} was answered {answer.status}: {text.decode(errors='replace')[:500]}")
-        return text
+        if status != request.status:
+            text = body.decode(errors="replace")[:500]
+            raise LoadError(f"{request.method} {request.path}: expected {request.status}, got {status}: {text}")
+        return body
 
     with closing(HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)) as connection:
         while not times or monotonic() < deadline:
-            visit(request)
+            visit(timed)
     return times

@@ -1,9 +1,10 @@
-"""The gRPC side: takes OTLP on loopback."""
+"""Receive OTLP over gRPC, on loopback only."""
 
 from __future__ import annotations
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from typing import Self
 
 import grpc  # type: ignore[import-untyped]
 from google.protobuf.message import Message  # type: ignore[import-untyped]
@@ -13,25 +14,23 @@ from .receiver import HOST, MAX_BODY, Accept
 
 
 class GrpcReceiver:
-    """Serves between `start` and `close`. OSError if the port is taken."""
+    """Passes what arrives to `accept`. Binds the port at once, or raises OSError; 0 lets the system choose."""
 
     def __init__(self, accept: Accept, port: int) -> None:
-        """Hand what comes to `accept`. Port 0 leaves the choice to the system."""
         self._server = grpc.server(
             ThreadPoolExecutor(4, "otlp-grpc"),
             handlers=[_service(signal, accept) for signal in SIGNALS.values()],
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", MAX_BODY)],
         )
-        socket.create_server((HOST, port)).close()  # says more clearly, and only once, why it cannot be used
+        socket.create_server((HOST, port)).close()  # raises a clear OSError, where gRPC would log and raise its own
         self.port = self._server.add_insecure_port(f"{HOST}:{port}")
         self.url = f"http://{HOST}:{self.port}"
 
-    def start(self) -> None:
-        """Serve in threads."""
+    def __enter__(self) -> Self:
         self._server.start()
+        return self
 
-    def close(self) -> None:
-        """Stop."""
+    def __exit__(self, *exception: object) -> None:
         self._server.stop(grace=None).wait()
 
 

@@ -1,4 +1,4 @@
-"""`python -m dev` shows what a service exports; `python -m dev -- command` also runs the service, and stops it."""
+"""`python -m dev.viewer` shows what services export; `python -m dev.viewer -- command` also runs one, and stops it."""
 
 from __future__ import annotations
 
@@ -6,22 +6,31 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from threading import Event, Lock
 from typing import TypeVar
 
 from rich.console import Console
 
+from dev.sample import stand_ins
+
 # % if cookiecutter.otlp_protocol == "grpc"
 from .grpc_receiver import GrpcReceiver
 # % endif
 from .otlp import Item
-from .payments import PaymentService
 from .receiver import Receiver
 from .service import Service
 from .store import Store
 from .terminal import Terminal, json_line
+
+DEFAULTS = {
+    "LOG_FORMAT": "text",
+    # Milliseconds: a developer is watching.
+    "OTEL_BSP_SCHEDULE_DELAY": "500",
+    "OTEL_BLRP_SCHEDULE_DELAY": "500",
+    "OTEL_METRIC_EXPORT_INTERVAL": "5000",
+}
 
 Server = TypeVar("Server")
 
@@ -47,28 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     with ExitStack() as stack:
-        receiver = bind("--port", options.port, lambda port: Receiver(store, accept, port))
+        receiver = stack.enter_context(bind("--port", options.port, lambda port: Receiver(accept, port, store)))
+        endpoints = [receiver.url]
         # % if cookiecutter.otlp_protocol == "grpc"
         grpc_receiver = bind("--grpc-port", options.grpc_port, lambda port: GrpcReceiver(accept, port))
-        grpc_receiver.start()
-        stack.callback(grpc_receiver.close)
+        endpoints.append(stack.enter_context(grpc_receiver).url)
         # % endif
-        receiver.start()
-        stack.callback(receiver.close)
-        # % if cookiecutter.otlp_protocol == "grpc"
-        terminal.greet(receiver.url, f"{receiver.url} and, by gRPC, {grpc_receiver.url}")
-        endpoint = grpc_receiver.url
-        # % else
-        terminal.greet(receiver.url, receiver.url)
-        endpoint = receiver.url
-        # % endif
+        terminal.greet(receiver.url, endpoints)
         service = None
         if options.command:
-            payments = PaymentService()
-            payments.start()
-            stack.callback(payments.close)
+            variables = environ(endpoints[-1], stack.enter_context(stand_ins.running()))
             try:
-                service = Service(options.command, environ(endpoint, payments.url), terminal.show_console)
+                service = Service(options.command, variables, terminal.show_console)
             except OSError as error:
                 raise SystemExit(f"{options.command[0]} cannot be started: {error.strerror}.") from None
         while not stop.wait(0.2) and not (service and service.has_ended()):
@@ -76,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 terminal.update()
         code = 0
         if service:
-            # Who is in a hurry asks twice.
+            # A second Ctrl-C does not wait.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: service.kill())
             code = service.stop()
@@ -86,8 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the options; exit with what is wrong in them."""
-    parser = argparse.ArgumentParser(prog="python -m dev", description=__doc__)
+    """Return the options; exit if one is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m dev.viewer", description=__doc__)
     parser.add_argument("--port", type=port, default=4318, help="OTLP over HTTP, and the page (default: %(default)s)")
     # % if cookiecutter.otlp_protocol == "grpc"
     parser.add_argument("--grpc-port", type=port, default=4317, help="OTLP over gRPC (default: %(default)s)")
@@ -98,42 +97,32 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def port(text: str) -> int:
-    """Return a port; 0 leaves the choice to the system."""
+    """Return a port number; 0 lets the system choose."""
     if not (text.isascii() and text.isdigit() and int(text) < 65536):
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; allowed: 0 (any that is free) to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid port; use 1 to 65535, or 0 for any free port")
     return int(text)
 
 
 def bind(option: str, number: int, serve: Callable[[int], Server]) -> Server:
-    """Return what `serve` makes of the port; exit with the way on if the port is taken."""
+    """Return the server that `serve` creates on the port; exit with a suggestion if the port is taken."""
     try:
         return serve(number)
     except OSError as error:
         raise SystemExit(
             f"Port {number} cannot be used: {error.strerror}. Is another viewer or a collector running? "
-            f"End that one, or choose another port: `python -m dev {option} {number + 1}`, "
+            f"Stop it, or choose another port: `python -m dev.viewer {option} {number + 1}`, "
             f"`make dev VIEW='{option} {number + 1}'`."
         ) from None
 
 
-def environ(endpoint: str, payment_url: str) -> dict[str, str]:
-    """Return what the service is started with: it sends here, at once, and has a payment service."""
+def environ(endpoint: str, stand_ins: Mapping[str, str]) -> dict[str, str]:
+    """Return the service's variables: it exports here, and uses the stand-ins unless the developer has set others."""
     return {
+        **{name: value for name, value in {**DEFAULTS, **stand_ins}.items() if name not in os.environ},
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "{{ cookiecutter.otlp_protocol }}",
         "PYTHONUNBUFFERED": "1",
-        **{name: value for name, value in DEFAULTS.items() if name not in os.environ},
-        "PAYMENT_URL": os.environ.get("PAYMENT_URL", payment_url),
     }
-
-
-DEFAULTS = {
-    "LOG_FORMAT": "text",
-    "OTEL_BSP_SCHEDULE_DELAY": "500",
-    "OTEL_BLRP_SCHEDULE_DELAY": "500",
-    "OTEL_METRIC_EXPORT_INTERVAL": "5000",
-}
-"""Milliseconds: who watches does not want to wait."""
 
 
 if __name__ == "__main__":

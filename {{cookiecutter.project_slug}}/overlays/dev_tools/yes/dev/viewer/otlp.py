@@ -1,4 +1,4 @@
-"""OTLP as it comes in, decoded to plain values: what the terminal, the page and `--json` show."""
+"""Decode OTLP into plain values for the terminal, the page and `--json`."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ Value: TypeAlias = "str | bool | int | float | list[Value] | dict[str, Value] | 
 Attributes: TypeAlias = Mapping[str, Value]
 
 MAX_TEXT = 16_384
-"""Characters of a text that are kept: a stack trace fits, a whole document does not."""
+"""Characters at which a text is cut: a stack trace fits, a whole document does not."""
 MAX_EXACT = 2**53
-"""JavaScript knows whole numbers up to here; larger ones are shown as text."""
+"""The largest integer that JavaScript represents exactly; larger ones become text."""
 
 HAS_IS_REMOTE, IS_REMOTE = 0x100, 0x200
 
 
 @dataclass(slots=True)
 class Event:
-    """Something that happened during a span. All times are in nanoseconds since 1970."""
+    """An event of a span. All times are in nanoseconds since 1970."""
 
     name: str
     time: int
@@ -41,7 +41,7 @@ class Event:
 
 @dataclass(slots=True)
 class Link:
-    """Another span that this one has to do with."""
+    """A link to another span."""
 
     trace_id: str
     span_id: str
@@ -50,13 +50,13 @@ class Link:
 
 @dataclass(slots=True)
 class Span:
-    """Ids are in hexadecimal; `parent_id` is empty for the root of a trace."""
+    """A span. IDs are hexadecimal; `parent_id` is empty for the root of a trace."""
 
     trace_id: str
     span_id: str
     parent_id: str
     has_local_parent: bool
-    """The parent is in the same process, so it comes, too. False if the sender does not say."""
+    """The parent is in the same process, so it will arrive too. False if the sender does not say."""
     name: str
     kind: str
     start: int
@@ -70,12 +70,12 @@ class Span:
     scope: str
     resource: Attributes
     size: int
-    """Bytes on the way here."""
+    """Encoded size in bytes."""
 
 
 @dataclass(slots=True)
 class LogRecord:
-    """`trace_id` and `span_id` are empty outside of a span."""
+    """A log record; `trace_id` and `span_id` are empty outside of a span."""
 
     trace_id: str
     span_id: str
@@ -90,7 +90,7 @@ class LogRecord:
 
 @dataclass(slots=True)
 class Point:
-    """One measurement. A histogram has `count`, `bounds` and `buckets`, too, and the sum as its `value`."""
+    """A data point of a metric. A histogram also has `count`, `bounds` and `buckets`; its `value` is the sum."""
 
     name: str
     unit: str
@@ -104,7 +104,7 @@ class Point:
     bounds: list[float]
     buckets: list[int]
     exemplars: list[str]
-    """The ids of traces in which the measurement was taken."""
+    """IDs of traces in which the measurements were made."""
     service: str
     instance: str
 
@@ -113,10 +113,10 @@ Item: TypeAlias = Span | LogRecord | Point
 
 
 class Signal(NamedTuple):
-    """How one kind of telemetry comes in."""
+    """How one kind of telemetry is received."""
 
     service: str
-    """Its name in gRPC."""
+    """The name of its gRPC service."""
     request: type[Message]
     response: type[Message]
     decode: Callable[[Any], Iterator[Item]]
@@ -242,12 +242,12 @@ def _finite(number: float) -> float:
 
 def _id(given: bytes, length: int) -> str:
     if len(given) != length:
-        raise ValueError(f"an id has {length} bytes; this one has {len(given)}")
+        raise ValueError(f"expected an ID of {length} bytes, got {len(given)}")
     return given.hex()
 
 
 def _word(enumeration: Any, number: int, prefix: str) -> str:
-    """Return the name of the number; a later version of OTLP may have more of them."""
+    """Return the name of the number, or the number itself if it is from a later version of OTLP."""
     known = number in enumeration.values()
     return enumeration.Name(number).removeprefix(prefix) if known else str(number)
 
@@ -258,7 +258,7 @@ def _shared_resource(encoded: bytes) -> Attributes:
 
 
 def _resource(resource: Resource) -> Attributes:
-    """Return its attributes; the same for all that comes from one process, so that they are kept once."""
+    """Return the attributes; one copy is shared by everything from the same process."""
     return _shared_resource(resource.SerializeToString(deterministic=True))
 
 
@@ -267,7 +267,7 @@ def _attributes(pairs: Iterable[KeyValue]) -> Attributes:
 
 
 def _value(value: AnyValue) -> Value:
-    """Return what JSON can say: bytes in hexadecimal, numbers that it does not have as text."""
+    """Return a value that JSON can represent: bytes as hexadecimal, unsupported numbers as text."""
     match value.WhichOneof("value"):
         case "string_value":
             return _text(value.string_value)

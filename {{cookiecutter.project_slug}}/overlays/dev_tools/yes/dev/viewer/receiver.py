@@ -1,4 +1,4 @@
-"""The HTTP side: takes OTLP on /v1/*, serves the page and its data. Listens on loopback only."""
+"""Receive OTLP over HTTP on /v1/*; serve the page and its data. On loopback only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -27,12 +27,12 @@ Accept: TypeAlias = Callable[[Iterable[Item]], None]
 
 HOST = "127.0.0.1"
 MAX_BODY = 16 * 2**20
-"""Bytes of a request, before and after it is unpacked."""
+"""Bytes of a request body, compressed and decompressed."""
 COMPRESSIONS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 UPDATE_INTERVAL = 0.5
-"""Seconds between two updates of a page, however much arrives."""
+"""Minimum seconds between two updates of a page."""
 HEARTBEAT = 15.0
-"""Seconds after which an idle page hears that the receiver is still there, and this side that the page is."""
+"""Seconds between comments on an idle stream; writing one reveals that the page was closed."""
 
 PAGE = (Path(__file__).parent / "page.html").read_bytes()
 
@@ -42,7 +42,7 @@ def _sources(element: bytes) -> str:
     return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'" for text in found)
 
 
-# The page's own script and style by their hashes: nothing that telemetry brings can run.
+# Only the page's own script and style, by their hashes: no script inside telemetry can run.
 PAGE_HEADERS = {
     "Content-Security-Policy": f"default-src 'none'; script-src {_sources(b'script')}; style-src {_sources(b'style')}; "
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -52,7 +52,7 @@ PAGE_HEADERS = {
 
 
 class Refused(Exception):
-    """A request that gets an error as its answer."""
+    """The request is answered with an error."""
 
     def __init__(self, status: HTTPStatus, message: str) -> None:
         super().__init__(message)
@@ -60,23 +60,24 @@ class Refused(Exception):
 
 
 class Receiver:
-    """Serves between `start` and `close`. OSError if the port is taken."""
+    """Passes what arrives to `accept` and serves the content of `store`.
 
-    def __init__(self, store: Store, accept: Accept, port: int) -> None:
-        """Hand what comes to `accept`, and show what `store` has. Port 0 leaves the choice to the system."""
-        handler = type("Handler", (_Handler,), {"store": store, "accept": staticmethod(accept)})
+    Binds the port at once, or raises OSError; 0 lets the system choose.
+    """
+
+    def __init__(self, accept: Accept, port: int, store: Store | None = None) -> None:
+        handler = type("Handler", (_Handler,), {"store": store or Store(), "accept": staticmethod(accept)})
         self._server = ThreadingHTTPServer((HOST, port), handler)
         self._server.daemon_threads = True
-        self._server.block_on_close = False  # a page that is open would hold up the end
+        self._server.block_on_close = False  # an open page would block it
         self.port = self._server.server_port
         self.url = f"http://{HOST}:{self.port}"
 
-    def start(self) -> None:
-        """Serve in threads."""
+    def __enter__(self) -> Self:
         Thread(target=self._server.serve_forever, args=(0.1,), name="receiver", daemon=True).start()
+        return self
 
-    def close(self) -> None:
-        """Stop; only after start()."""
+    def __exit__(self, *exception: object) -> None:
         self._server.shutdown()
         self._server.server_close()
 
@@ -87,24 +88,24 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "viewer", ""
     disable_nagle_algorithm = True
-    timeout = 300  # seconds without a word on a connection
+    timeout = 300  # seconds that a connection may be idle
 
     def do_POST(self) -> None:
         try:
             signal = SIGNALS.get(self.path.removeprefix("/v1/"))
             if signal is None or not self.path.startswith("/v1/"):
-                raise Refused(HTTPStatus.NOT_FOUND, f"Nothing is taken here; OTLP goes to {_paths()}.")
+                raise Refused(HTTPStatus.NOT_FOUND, f"Send OTLP to {_paths()}.")
             body = self._body()
             try:
                 items = list(signal.decode(signal.request.FromString(body)))
             except (DecodeError, ValueError) as error:
-                raise Refused(HTTPStatus.BAD_REQUEST, f"The body is no {signal.request.__name__}: {error}.") from None
+                raise Refused(HTTPStatus.BAD_REQUEST, f"Not a valid {signal.request.__name__}: {error}.") from None
             self.accept(items)
             self._answer(HTTPStatus.OK, "application/x-protobuf", signal.response().SerializeToString())
         except Refused as refused:
             code = {HTTPStatus.BAD_REQUEST: 3, HTTPStatus.NOT_FOUND: 12}.get(refused.status, 9)  # of google.rpc.Code
             status = Status(code=code, message=str(refused)).SerializeToString()
-            # The connection ends: what may be left of the body is not the next request.
+            # The rest of the body must not be read as the next request.
             self._answer(refused.status, "application/x-protobuf", status, {"Connection": "close"})
 
     def do_GET(self) -> None:
@@ -129,34 +130,32 @@ class _Handler(BaseHTTPRequestHandler):
                         records = [*self.store.logs][-500:]
                     self._json([_log(record) for record in reversed(records)])
                 case ["v1", *_]:
-                    raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, f"OTLP comes by POST, to {_paths()}.")
+                    raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, f"Send OTLP by POST, to {_paths()}.")
                 case _:
-                    raise Refused(
-                        HTTPStatus.NOT_FOUND, f"There is nothing here; the page is at / and OTLP goes to {_paths()}."
-                    )
+                    raise Refused(HTTPStatus.NOT_FOUND, f"Not found. The page is at /; OTLP goes to {_paths()}.")
         except Refused as refused:
             self._answer(refused.status, "text/plain; charset=utf-8", f"{refused}\n".encode())
 
     def _check_host(self) -> None:
-        """Let no website read what is here by giving its own name this address."""
+        """Refuse other names: a website could point its own at this address (DNS rebinding)."""
         name = urlsplit(f"//{self.headers.get('Host', '')}").hostname
         if name not in ("127.0.0.1", "localhost", "::1"):
-            raise Refused(HTTPStatus.FORBIDDEN, "The page is for this machine only, at 127.0.0.1 or localhost.")
+            raise Refused(HTTPStatus.FORBIDDEN, "The page is only available at 127.0.0.1 and localhost.")
 
     def _body(self) -> bytes:
-        """Return the body, unpacked, of a request that says what it is, and is not too large."""
+        """Return the decompressed body; refuse one of another type, or one that is too large."""
         kind = self.headers.get_content_type()
         if kind != "application/x-protobuf":
             raise Refused(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                f"Content-Type is {kind}; only application/x-protobuf is taken. "
-                "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf makes an SDK send that.",
+                f"Content-Type is {kind}; only application/x-protobuf is supported. "
+                "SDKs send it with OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf.",
             )
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()):
             raise Refused(HTTPStatus.LENGTH_REQUIRED, "Content-Length is missing.")
         if int(length) > MAX_BODY:
-            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body has at most {MAX_BODY} bytes.")
+            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {MAX_BODY} bytes.")
         body = self.rfile.read(int(length))
         encoding = self.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding == "identity":
@@ -164,21 +163,21 @@ class _Handler(BaseHTTPRequestHandler):
         if encoding not in COMPRESSIONS:
             raise Refused(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                f"Content-Encoding is {encoding}; allowed: {', '.join(COMPRESSIONS)}.",
+                f"Content-Encoding {encoding} is not supported; use {' or '.join(COMPRESSIONS)}.",
             )
-        unpacker = zlib.decompressobj(COMPRESSIONS[encoding])
+        decompressor = zlib.decompressobj(COMPRESSIONS[encoding])
         try:
-            unpacked = unpacker.decompress(body, MAX_BODY)
+            decompressed = decompressor.decompress(body, MAX_BODY)
         except zlib.error as error:
-            raise Refused(HTTPStatus.BAD_REQUEST, f"The body is no {encoding}: {error}.") from None
-        if unpacker.unconsumed_tail:
-            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body has at most {MAX_BODY} bytes when unpacked.")
-        if not unpacker.eof:
-            raise Refused(HTTPStatus.BAD_REQUEST, f"The body is no whole {encoding}.")
-        return unpacked
+            raise Refused(HTTPStatus.BAD_REQUEST, f"Not valid {encoding}: {error}.") from None
+        if decompressor.unconsumed_tail:
+            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body decompresses to over {MAX_BODY} bytes.")
+        if not decompressor.eof:
+            raise Refused(HTTPStatus.BAD_REQUEST, f"Incomplete {encoding}.")
+        return decompressed
 
     def _stream(self, wanted: Callable[[Trace], bool]) -> None:
-        """Send the traces that the page wants, then again and again those that changed (Server-Sent Events)."""
+        """Send the traces that match, and then those that change, as server-sent events."""
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Cache-Control", "no-store")
@@ -197,17 +196,17 @@ class _Handler(BaseHTTPRequestHandler):
                     while not store.changed.wait_for(lambda: store.version > version, HEARTBEAT):  # noqa: B023
                         self.wfile.write(b":\n\n")
         except OSError:
-            self.close_connection = True  # the page is gone
+            self.close_connection = True  # the page was closed
 
     def _trace(self, trace_id: str) -> dict[str, Any]:
         with self.store.changed:
             trace = self.store.trace(trace_id)
             if trace is None:
-                raise Refused(HTTPStatus.NOT_FOUND, "This trace is not here (any more).")
+                raise Refused(HTTPStatus.NOT_FOUND, "This trace is not stored, or no longer.")
             start = trace.start
             return _summary(trace) | {
                 "version": trace.version,
-                "not_kept": trace.not_kept,
+                "dropped": trace.dropped,
                 "rows": [self._row(row, start) for row in outline(trace)],
                 "records": [_log(record) | {"at": _milliseconds(record.time - start)} for record in trace.logs],
                 "linked_by": [
@@ -217,9 +216,9 @@ class _Handler(BaseHTTPRequestHandler):
             }
 
     def _row(self, row: Row, start: int) -> dict[str, Any]:
-        """Return the span with its times as milliseconds from the start of the trace.
+        """Return the span with times in milliseconds since the trace's start.
 
-        Nanoseconds since 1970 are more than JavaScript can count.
+        JavaScript cannot represent nanoseconds since 1970 exactly.
         """
 
         def since(time: int) -> float:
@@ -249,7 +248,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Be silent: a line for each delivery would drown what was delivered."""
+        """Log nothing: the terminal shows the telemetry."""
 
 
 def _paths() -> str:
@@ -257,13 +256,13 @@ def _paths() -> str:
 
 
 def _filter(query: dict[str, list[str]]) -> Callable[[Trace], bool]:
-    """Return which traces the page wants, from what its fields say."""
+    """Return the predicate for the page's filter."""
     text = query.get("text", [""])[0].strip().lower()
     only_errors = "errors" in query
     try:
         minimum = float(query.get("ms", ["0"])[0]) * 1e6
     except ValueError:
-        raise Refused(HTTPStatus.BAD_REQUEST, "ms is a number of milliseconds.") from None
+        raise Refused(HTTPStatus.BAD_REQUEST, "ms must be a number of milliseconds.") from None
     return lambda trace: (
         bool(trace.spans)
         and (not only_errors or trace.errors > 0)

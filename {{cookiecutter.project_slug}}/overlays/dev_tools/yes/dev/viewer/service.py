@@ -1,4 +1,4 @@
-"""The service as a child of the viewer: started in its own process group, stopped with all of its processes."""
+"""Run the service as a child in its own process group; stop it with all of its processes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from threading import Thread
 from typing import IO
 
 GRACE = 35.0
-"""Seconds that it has to end, its flush included."""
+"""Seconds to shut down, flush included."""
 
 
 class Service:
-    """Runs from the start of this object; OSError when there is no such command."""
+    """A running service. Raises OSError if the command cannot be started."""
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str], show: Callable[[str], None]) -> None:
-        """Hand each line that it prints to `show`."""
-        # A group of its own: Ctrl-C reaches the viewer alone, which then asks all processes to end, once.
+        """Start the command; pass each line it prints to `show`."""
+        # In its own group, so that Ctrl-C reaches only the viewer, which then stops all processes once.
         self._process = subprocess.Popen(  # noqa: S603  # the command is the developer's own
             command,
             env={**os.environ, **environ},
@@ -41,19 +41,19 @@ class Service:
                 self._show(line.rstrip("\n"))
 
     def has_ended(self) -> bool:
-        """Say whether the command is over."""
+        """Return whether the command has ended."""
         return self._process.poll() is not None
 
     def stop(self) -> int:
-        """End all processes; return the exit code, as a shell would say it."""
+        """Stop all processes; return the exit code as a shell reports it."""
         self._signal(signal.SIGTERM)
-        self._reader.join(GRACE)  # the end of the output is the end of the last process
+        self._reader.join(GRACE)  # the output ends with the last process
         self.kill()
         code = self._process.wait()
         return code if code >= 0 else 128 - code
 
     def kill(self) -> None:
-        """End what has not ended yet, without a flush."""
+        """Kill what is still running."""
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:

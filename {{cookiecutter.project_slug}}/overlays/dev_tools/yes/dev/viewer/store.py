@@ -1,4 +1,4 @@
-"""What has come in, in bounded memory: the newest traces with their log records, and the last state of each metric."""
+"""Store the latest traces, log records and metrics, in bounded memory."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .otlp import Item, LogRecord, Point, Span, Value
 
 @dataclass(slots=True)
 class Trace:
-    """The spans and log records of one trace, so far."""
+    """The spans and log records of a trace that have arrived so far."""
 
     trace_id: str
     spans: dict[str, Span] = field(default_factory=dict)
     logs: list[LogRecord] = field(default_factory=list)
     version: int = 0
-    """That of the store when this trace last changed."""
+    """The store's version when this trace last changed."""
     arrived: float = 0.0
     """When it last changed, by time.monotonic()."""
     size: int = 0
-    not_kept: int = 0
-    """Spans and log records beyond the limit of one trace."""
+    dropped: int = 0
+    """The number of spans and log records beyond the limit of one trace."""
 
     @property
     def start(self) -> int:
@@ -39,44 +39,44 @@ class Trace:
 
     @property
     def errors(self) -> int:
-        """How many of its spans failed."""
+        """The number of failed spans."""
         return sum(span.status == "ERROR" for span in self.spans.values())
 
     @property
     def roots(self) -> list[Span]:
-        """The spans whose parents are not here."""
+        """The spans whose parents have not arrived."""
         return [span for span in self.spans.values() if span.parent_id not in self.spans]
 
     @property
     def title(self) -> Span | None:
-        """The span that says what the trace is about: its root, or what came first."""
+        """The span that names the trace: its root, or else the earliest."""
         return min(self.roots or self.spans.values(), key=lambda span: (span.parent_id != "", span.start), default=None)
 
     @property
     def is_whole(self) -> bool:
-        """No parent is still at work: a local one that is not here has not ended."""
+        """Whether no local parent is missing: one that has not arrived has not ended."""
         return bool(self.spans) and not any(span.parent_id and span.has_local_parent for span in self.roots)
 
 
 class Row(NamedTuple):
-    """A line of the tree."""
+    """A row of the tree."""
 
     depth: int
     span: Span
     has_children: bool
     is_last: bool
-    """No sibling comes below."""
+    """No sibling follows."""
 
 
 def outline(trace: Trace) -> list[Row]:
-    """Return the tree of the spans as rows: parents before their children, siblings in the order of their start."""
+    """Return the spans' tree as rows: parents before children, siblings by start time."""
     spans = sorted(trace.spans.values(), key=lambda span: (span.start, -span.end))
     children: dict[str, list[Span]] = {}
     for span in spans:
         children.setdefault(span.parent_id if span.parent_id in trace.spans else "", []).append(span)
     rows: list[Row] = []
     seen: set[str] = set()
-    # Spans that are each other's parents hang below no root, so each of them gets its chance to be one.
+    # A cycle of parents has no root; start from any of its spans then.
     for top in (children.get("", []), spans):
         waiting = [(0, span, span is top[-1]) for span in reversed(top)]
         while waiting:
@@ -92,7 +92,7 @@ def outline(trace: Trace) -> list[Row]:
 
 @dataclass(slots=True)
 class Series:
-    """A metric with one set of attributes: its last point, and those before."""
+    """A metric with one set of attributes: the last data point, and the history."""
 
     point: Point
     history: deque[tuple[int, float, int]]
@@ -101,7 +101,10 @@ class Series:
 
 
 class Store:
-    """Takes what arrives, from any thread; forgets the oldest when a limit is reached."""
+    """Stores what arrives, from any thread; drops the oldest when a limit is reached.
+
+    Hold `changed` while calling the methods that return something, and while using the result.
+    """
 
     def __init__(
         self,
@@ -112,20 +115,19 @@ class Store:
         max_series: int = 1000,
         max_points: int = 120,
     ) -> None:
-        """Limit the traces, their bytes on the way here, spans and records in each, and the same for the others."""
         self.changed = Condition()
         self.version = 0
         self.received = {"spans": 0, "logs": 0, "points": 0}
         self.logs: deque[LogRecord] = deque()
         self._traces: OrderedDict[str, Trace] = OrderedDict()
-        """The one that changed last is the last one."""
+        """Sorted by their last change."""
         self._series: OrderedDict[tuple[object, ...], Series] = OrderedDict()
         self._size = self._size_of_logs = 0
         self._max_traces, self._max_bytes, self._max_items = max_traces, max_bytes, max_items
         self._max_logs, self._max_series, self._max_points = max_logs, max_series, max_points
 
     def add(self, items: Iterable[Item]) -> None:
-        """Keep what one request brought, and wake up those who wait for `changed`."""
+        """Store the items of one request and notify those waiting for `changed`."""
         with self.changed:
             self.version += 1
             for item in items:
@@ -151,7 +153,7 @@ class Store:
         self._traces.move_to_end(item.trace_id)
         trace.version, trace.arrived = self.version, time.monotonic()
         if len(trace.spans) + len(trace.logs) >= self._max_items or trace.size + item.size > self._max_bytes:
-            trace.not_kept += 1
+            trace.dropped += 1
             return
         if isinstance(item, LogRecord):
             trace.logs.append(item)
@@ -187,16 +189,16 @@ class Store:
         return self._traces.get(trace.trace_id) is trace
 
     def trace(self, trace_id: str) -> Trace | None:
-        """Return the trace, unless it is forgotten or never came. Hold `changed` while looking at it."""
+        """Return the trace, or None if it is not stored."""
         return self._traces.get(trace_id)
 
     def span(self, trace_id: str, span_id: str) -> Span | None:
-        """Return the span, unless it is forgotten or never came. Hold `changed` meanwhile."""
+        """Return the span, or None if it is not stored."""
         trace = self._traces.get(trace_id)
         return trace.spans.get(span_id) if trace else None
 
     def traces(self, since: int = 0, wanted: Callable[[Trace], bool] = lambda trace: True) -> list[Trace]:
-        """Return those that changed after version `since`, the latest first. Hold `changed` meanwhile."""
+        """Return the traces that changed after version `since`, the latest first."""
         found = []
         for trace in reversed(self._traces.values()):
             if trace.version <= since:
@@ -206,7 +208,7 @@ class Store:
         return found
 
     def linking_to(self, trace_id: str) -> list[tuple[Trace, Span, str]]:
-        """Return the other traces with a link to this one: the span that has it, and the span that it leads to."""
+        """Return the links from other traces to this one: trace, linking span and ID of the linked span."""
         return [
             (trace, span, link.span_id)
             for trace in self._traces.values()
@@ -216,13 +218,13 @@ class Store:
         ]
 
     def series(self, since: int = 0) -> list[Series]:
-        """Return those that changed after version `since`, by name. Hold `changed` meanwhile."""
+        """Return the series that changed after version `since`, sorted by name."""
         found = [series for series in self._series.values() if series.version > since]
         return sorted(found, key=lambda series: (series.point.name, str(series.point.attributes)))
 
 
 def contains(trace: Trace, text: str) -> bool:
-    """Say whether the text, in small letters, stands in a name, value or message of the trace, or in its id."""
+    """Return whether the lower-case text appears in the trace's ID, or in a name, value or message."""
 
     def has(value: Value) -> bool:
         return text in str(value).lower()

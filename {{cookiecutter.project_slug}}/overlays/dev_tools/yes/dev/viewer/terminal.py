@@ -1,4 +1,4 @@
-"""The terminal: each trace as a tree once it is complete, metrics as a short table, or everything as lines of JSON."""
+"""Print each trace as a tree once it is complete, and metrics as a short table; or everything as lines of JSON."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from .otlp import Attributes, Event, Item, LogRecord, Span, Value
 from .store import Series, Store, Trace, outline
 
 SETTLED = 1.2
-"""Seconds without news after which a trace is shown: batches of spans and of records come apart."""
+"""Seconds without news before a trace is shown: spans and log records arrive in separate batches."""
 PATIENCE = 30.0
-"""Seconds for a parent that has not ended, and for the spans that log records belong to."""
+"""Seconds to wait for missing parents, and for the spans of log records."""
 TREES, BACKLOG = 10, 40
-"""At most so many at once, and waiting for their turn: who sends hundreds a second looks at the page."""
+"""Traces shown at once, and waiting to be shown; further ones are only on the page."""
 METRICS_INTERVAL = 30.0
 
 MAX_VALUE = 64
 KIND_STYLES = {"SERVER": "green", "CLIENT": "blue", "PRODUCER": "magenta", "CONSUMER": "magenta", "INTERNAL": "cyan"}
 SEVERITY_STYLES = {"WARN": "yellow", "ERROR": "bold red", "FATAL": "bold red"}
 RUNTIME = ("process.", "cpython.", "otel.", "system.")
-"""Metrics that change without a request: the page has them."""
+"""Metrics that change without requests; they are only on the page."""
 STANDARD = re.compile(
     r"error\.type$|(client|code|exception|network|os|process|server|service|telemetry|thread|user_agent)\."
     r"|url\.(full|path|scheme)$|http\.(request\.method|response\.status_code|route)$|db\.(namespace|operation)"
 )
-"""Attributes that the name of the span or the status says already, or that seldom matter: the page has them."""
+"""Attributes that repeat the span's name or status, or seldom matter; they are only on the page."""
 
 
 class Terminal:
@@ -46,21 +46,22 @@ class Terminal:
         self._metrics_version = 0
         self._metrics_due = time.monotonic() + METRICS_INTERVAL
 
-    def greet(self, page: str, endpoints: str) -> None:
-        """Say where things are."""
-        self._console.print(Text.assemble(("page  ", "dim"), (page, "bold"), ("   OTLP  ", "dim"), endpoints))
+    def greet(self, page: str, endpoints: Iterable[str]) -> None:
+        """Print the addresses."""
+        otlp = ", ".join(endpoints)
+        self._console.print(Text.assemble(("page  ", "dim"), (page, "bold"), ("   OTLP  ", "dim"), otlp))
 
     def show_loose_logs(self, items: Iterable[Item]) -> None:
-        """Show log records that belong to no trace."""
+        """Show log records outside of traces."""
         loose = [item for item in items if isinstance(item, LogRecord) and not item.trace_id]
         self._print([log_line(record) for record in loose])
 
     def show_console(self, line: str) -> None:
-        """Show a line of the service's own console."""
+        """Show a line that the service printed."""
         self._console.print(Text(f"▏ {clean(line)}", style="dim"), soft_wrap=True)
 
     def update(self) -> None:
-        """Show the traces that are complete, and from time to time the metrics."""
+        """Show complete traces, and the metrics when they are due."""
         now = time.monotonic()
         with self._store.changed:
             ready = [trace for trace in self._news() if self._is_ready(trace, now)]
@@ -71,7 +72,7 @@ class Terminal:
         self._print(parts)
 
     def finish(self) -> None:
-        """Show what is left, complete or not."""
+        """Show everything left, complete or not."""
         with self._store.changed:
             left = self._news()
             parts = self._show(left[:BACKLOG], dropped=left[BACKLOG:])
@@ -94,7 +95,7 @@ class Terminal:
         for trace in traces:
             parts += render(trace, self._store, self._console.width)
         if dropped:
-            parts += [Text(), Text(f"… and {len(dropped)} more traces: the page has them", style="dim")]
+            parts += [Text(), Text(f"… and {len(dropped)} more traces on the page", style="dim")]
         for trace in traces + dropped:
             del self._waiting[trace.trace_id]
         return parts
@@ -108,11 +109,11 @@ class Terminal:
 
     def _print(self, parts: list[RenderableType]) -> None:
         if parts:
-            self._console.print(Group(*parts))  # in one piece: other lines come before or after it
+            self._console.print(Group(*parts))  # at once, so that other lines come before or after
 
 
 def render(trace: Trace, store: Store, width: int) -> list[RenderableType]:
-    """Return the lines of a trace. Hold the store's `changed` meanwhile."""
+    """Return the lines of a trace. Hold the store's `changed` for the call."""
     services = ", ".join(sorted({clean(span.service) for span in trace.spans.values()}))
     clock = time.strftime("%H:%M:%S", time.localtime(trace.start / 1e9))
     parts: list[RenderableType] = [
@@ -124,8 +125,8 @@ def render(trace: Trace, store: Store, width: int) -> list[RenderableType]:
         parts += tree.lines(row.depth, row.span, row.has_children, row.is_last)
     loose = [record for record in trace.logs if record.span_id not in trace.spans]
     parts += [line for record in loose for line in tree.wrap("", log_line(record))]
-    if trace.not_kept:
-        parts.append(Text(f"… and {trace.not_kept} more spans or log records, which are not kept", style="dim"))
+    if trace.dropped:
+        parts.append(Text(f"… and {trace.dropped} more spans or log records, which were dropped", style="dim"))
     return parts
 
 
@@ -164,21 +165,21 @@ class _Tree:
         return line
 
     def bar(self, span: Span) -> str:
-        """Where in the time of the trace the span lies; at least one cell."""
+        """Return the bar of the span within the trace's duration; at least one cell."""
         scale = self.bar_width / self.duration
         begin = min(round((span.start - self.start) * scale), self.bar_width - 1)
         length = min(max(round((span.end - span.start) * scale), 1), self.bar_width - begin)
         return " " * begin + "━" * length
 
     def details(self, span: Span) -> list[Text]:
-        """Return what stands below the line of a span: attributes, then what happened, in the order of time."""
+        """Return the lines below a span: attributes, then events and log records by time."""
         happened = [(event.time, event_line(event)) for event in span.events]
         happened += [(record.time, log_line(record)) for record in self.logs.get(span.span_id, ())]
         found = [text for _, text in sorted(happened, key=lambda pair: pair[0])]
         own = pairs(span.attributes)
         if own:
             found.insert(0, own)
-        # The exception says more; a status stands on the line of the span.
+        # An exception says more, and the status code is already on the span's line.
         reason = span.description or span.attributes.get("error.type")
         known = any(event.name == "exception" for event in span.events) or reason == status_code(span)
         if span.status == "ERROR" and reason and not known:
@@ -197,12 +198,12 @@ class _Tree:
 
 
 def status_code(span: Span) -> str:
-    """Return the status of the HTTP response, if the span is about one."""
+    """Return the HTTP response's status code, if there is one."""
     return clean(span.attributes.get("http.response.status_code", ""))
 
 
 def event_line(event: Event) -> Text:
-    """Return an event as a line; of an exception what it is, what it says, and where it was raised."""
+    """Return an event as a line; for an exception its type, message and origin."""
     if event.name != "exception":
         return Text.assemble(("◆ ", "yellow"), f"{clean(event.name)}  ", pairs(event.attributes))
     said = [clean(event.attributes.get(f"exception.{part}", "")) for part in ("type", "message")]
@@ -223,7 +224,7 @@ def log_line(record: LogRecord) -> Text:
 
 
 def pairs(attributes: Attributes) -> Text:
-    """Return the attributes that are the service's own, or say something new; the page has the others."""
+    """Return the attributes as text, without the standard ones."""
     text = Text()
     for key, value in sorted(attributes.items()):
         if not STANDARD.match(key):
@@ -234,7 +235,7 @@ def pairs(attributes: Attributes) -> Text:
 
 
 def metrics_table(series: Iterable[Series]) -> Table:
-    """Return the metrics that requests change, those of several series and processes summed up."""
+    """Return a table of the metrics that requests change, summed over their series."""
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
     for column in ("metric", "kind", "unit"):
         table.add_column(column)
@@ -253,7 +254,7 @@ def metrics_table(series: Iterable[Series]) -> Table:
         shown = f"{count} x {value / count:.4g}" if count else f"{value:.6g}"
         table.add_row(clean(name), points[0].kind, clean(points[0].unit), str(len(points)), shown)
     if groups and others:
-        table.add_row(Text(f"and {len(others)} of the runtime", style="dim"))
+        table.add_row(Text(f"and {len(others)} runtime metrics on the page", style="dim"))
     return table
 
 
@@ -264,7 +265,7 @@ def json_line(item: Item) -> str:
 
 
 def duration(nanoseconds: int) -> str:
-    """Return it with three digits and a unit."""
+    """Return the duration with three digits and a unit."""
     for unit, size in (("s", 1e9), ("ms", 1e6)):
         if nanoseconds >= size:
             return (
@@ -274,11 +275,11 @@ def duration(nanoseconds: int) -> str:
 
 
 def clean(value: Value) -> str:
-    """Return the first line of a text, without what a terminal would obey."""
+    """Return the first line of a text, without control characters."""
     first, *more = str(value).splitlines() or [""]
     return "".join(filter(str.isprintable, first)) + " …" * bool(more)
 
 
 def shorten(text: str, length: int) -> str:
-    """Return the text, cut at a length."""
+    """Return the text, cut to a length."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
