@@ -1,4 +1,4 @@
-"""Generates the default service, runs it with its viewer, sends it orders and shows what it really exports.
+"""Generates the default service, runs it with its viewer, sends it requests and shows what it really exports.
 
 Run it with `make demo`. Everything happens in a temporary folder and on loopback; nothing is left behind.
 """
@@ -23,7 +23,7 @@ from tests.environments import install
 from tests.viewer.viewer import Viewer
 
 REPO = Path(__file__).resolve().parents[1]
-OWN_DATABASE = {"DATABASE_URL": "sqlite:///orders.db"}
+OWN_DATABASE = {"DATABASE_URL": "sqlite:///service.db"}
 """In the folder of the project: its name is a part of the names of spans."""
 PATIENCE = 30.0
 """Seconds for what the service exports to arrive."""
@@ -42,12 +42,12 @@ def main() -> int:
         with step("make dev: the service, and a viewer of its telemetry"):
             viewer.start()
         try:
-            with step("make orders, until their telemetry has arrived"):
-                orders = viewer.orders()
+            with step("make requests, until their telemetry has arrived"):
+                responses = viewer.send_requests()
                 faults = wait_for_all(viewer)
         finally:
             code = viewer.interrupt()
-    print(f"\n{orders}", *shown(viewer.stdout), sep="\n")
+    print(f"\n{responses}", *shown(viewer.stdout), sep="\n")
     if code:
         faults.append(f"exit code 0 of make dev after Ctrl-C; it is {code}")
     for fault in faults:
@@ -55,7 +55,7 @@ def main() -> int:
     if not faults:
         print("\nComplete: all that was expected came over OTLP. To see it move, and as a page in the browser:")
         print("    .venv/bin/cookiecutter --no-input . -o /tmp && cd /tmp/order-service && make install && make dev")
-        print("Then open http://127.0.0.1:4318, and in a second terminal, in the same folder: make orders")
+        print("Then open http://127.0.0.1:4318, and in a second terminal, in the same folder: make requests")
     return 1 if faults else 0
 
 

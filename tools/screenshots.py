@@ -25,7 +25,7 @@ def main() -> int:
         python = sync(project, dev=True)
         with Viewer(project, python, folder, OWN_DATABASE) as viewer, chromium(folder) as browser:
             for _ in range(4):
-                viewer.orders()
+                viewer.send_requests()
             page = browser.new_page(viewport=SIZE, color_scheme="light")  # type: ignore[arg-type]
             page.goto(viewer.page)
             page.get_by_role("option").filter(has_text="502").first.click()
@@ -35,7 +35,7 @@ def main() -> int:
             page = browser.new_page(viewport=SIZE, color_scheme="dark")  # type: ignore[arg-type]
             page.goto(f"{viewer.page}/#/metrics")
             for _ in range(5):
-                viewer.orders()
+                viewer.send_requests()
                 page.wait_for_timeout(5000)  # a point comes every five seconds
             save(page, "viewer-metrics.png")
     return 0

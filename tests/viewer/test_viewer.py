@@ -1,4 +1,4 @@
-"""What a developer does in the first minute: `make dev`, `make orders`, a look at the terminal and at the page."""
+"""What a developer does in the first minute: `make dev`, `make requests`, a look at the terminal and at the page."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ SPANS_IN_A_TRACE, SPANS_IN_A_BATCH = 10, 250
 
 
 @pytest.mark.parametrize(("framework", "protocol"), [("fastapi", HTTP), ("flask", GRPC), ("django", HTTP)])
-def test_make_dev_and_make_orders(framework: str, protocol: str, developed: Developed, tmp_path: Path) -> None:
+def test_make_dev_and_make_requests(framework: str, protocol: str, developed: Developed, tmp_path: Path) -> None:
     project, python = developed(framework=framework, otlp_protocol=protocol)
     with Viewer(project, python, tmp_path) as viewer:
-        printed = viewer.orders()
+        printed = viewer.send_requests()
         assert re.findall(r" (\d{3})$", printed, re.MULTILINE) == ["201", "201", "422", "422", "402", "502"]
         viewer.wait_for(lambda viewer: len(roots(viewer)) == 6, timeout=60)
         assert viewer.interrupt() == 0, viewer.printed()
@@ -54,7 +54,7 @@ def test_make_dev_and_make_orders(framework: str, protocol: str, developed: Deve
         r"^   ↗ link to send order.created  trace [0-9a-f]{32}$",
         r"^POST /api/orders +SERVER +[\d.]+ ms +502 +━+$",
         r"✗ \S*PaymentUnavailable: no usable answer from the payment service: \w*HTTP\w*$",
-        r" order_service/payments.py:\d+ in _ask$",
+        r" orders/payments.py:\d+ in _request$",
         r"^orders.created +counter +\{order\} +1 +2$",
     ):
         assert re.search(part, tree, re.MULTILINE), f"{part} is not in:\n{tree}"
@@ -69,7 +69,7 @@ def ordered(developed: Developed, tmp_path_factory: pytest.TempPathFactory) -> I
     """A viewer that has seen some orders."""
     project, python = developed(framework="fastapi", otlp_protocol=HTTP)
     with Viewer(project, python, tmp_path_factory.mktemp("ordered")) as viewer:
-        viewer.orders()
+        viewer.send_requests()
         viewer.wait_for(lambda viewer: len(roots(viewer)) == 6, timeout=60)
         yield viewer
 
@@ -282,7 +282,7 @@ def test_a_taken_port_gives_one_clear_error(developed: Developed, tmp_path: Path
     project, python = developed(framework="flask", otlp_protocol=GRPC)
     with Viewer(project, python, tmp_path, alone=True) as viewer:
         for option, port in re.findall(r"(--\S*port) (\d+)", " ".join(viewer.command)):
-            command = [python, "-m", "dev", "--port", "0", "--grpc-port", "0", option, port]
+            command = [python, "-m", "dev.viewer", "--port", "0", "--grpc-port", "0", option, port]
             second = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
             assert (second.returncode, second.stdout) == (1, "")
             assert second.stderr.startswith(f"Port {port} cannot be used: ")
@@ -293,7 +293,7 @@ def test_a_taken_port_gives_one_clear_error(developed: Developed, tmp_path: Path
 def test_json_says_all_that_comes(developed: Developed, tmp_path: Path) -> None:
     project, python = developed(framework="fastapi", otlp_protocol=HTTP)
     with Viewer(project, python, tmp_path, options="--json") as viewer:
-        viewer.orders()
+        viewer.send_requests()
         viewer.wait_for(lambda viewer: sum('"kind": "metric"' in line for line in viewer.stdout) > 20, timeout=60)
         assert viewer.interrupt() == 0
     items = [json.loads(line) for line in viewer.stdout]
@@ -310,7 +310,7 @@ def test_a_command_that_ends_ends_the_viewer(developed: Developed, tmp_path: Pat
         (["no-such-command"], 1, "cannot be started"),
     ):
         ended = subprocess.run(
-            [python, "-m", "dev", "--port", "0", "--", *command],
+            [python, "-m", "dev.viewer", "--port", "0", "--", *command],
             cwd=project,
             capture_output=True,
             text=True,

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.otlp import GRPC
 from tests.service import Service, free_port
 
 START = 120
@@ -37,7 +36,7 @@ class Viewer(Service):
         self.view_port = free_port()
         self.page = f"http://127.0.0.1:{self.view_port}"
         self._options = f"--port {self.view_port} {options}".strip()
-        if f'"OTEL_EXPORTER_OTLP_PROTOCOL": "{GRPC}"' in (project / "dev/__main__.py").read_text(encoding="utf-8"):
+        if (project / "dev/viewer/grpc_receiver.py").exists():
             self._options += f" --grpc-port {free_port()}"
 
     @property
@@ -47,9 +46,9 @@ class Viewer(Service):
     def start(self, timeout: float = START) -> None:
         super().start(timeout)
 
-    def orders(self) -> str:
-        """`make orders`: what it printed."""
-        command = self._made("orders")
+    def send_requests(self) -> str:
+        """Runs `make requests` and returns what it printed."""
+        command = self._made("requests")
         done = subprocess.run(command, cwd=self.project, env=self.environ, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}\n{self.printed()}")

@@ -7,7 +7,7 @@ import sys
 from dev.traffic import Request, Send, main
 
 REQUESTS = [
-    Request("GET", "/api/hello"),
+    Request("GET", "/api/hello/world", what="greeted"),
     Request("GET", "/api/nothing", status=404, what="unknown route"),
 ]
 """`make requests` sends them in this order and compares the status of each response."""
