@@ -95,6 +95,13 @@ def run_cookiecutter(home: Path, *arguments: str, answers: str = "") -> subproce
     )
 
 
+class YamlLoader(yaml.SafeLoader):
+    """Plain YAML, and the tag by which compose.override.yaml empties a list."""
+
+
+YamlLoader.add_constructor("!reset", lambda loader, node: None)
+
+
 def parse(path: Path, text: str) -> Any:
     """Parse a file by the kind that its name says."""
     match path.suffix:
@@ -105,7 +112,7 @@ def parse(path: Path, text: str) -> Any:
         case ".json":
             return json.loads(text)
         case ".yaml" | ".yml":
-            return list(yaml.safe_load_all(text))
+            return list(yaml.load_all(text, YamlLoader))
     return None
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.conftest import REPO
+from tests.test_answers import parse
 
 Bake = Callable[..., Path]
 
@@ -148,15 +148,7 @@ def test_the_text_is_clean(project: Path) -> None:
 
 def test_every_file_parses(project: Path) -> None:
     for path in files(project):
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".py":
-            ast.parse(text)
-        elif path.suffix == ".toml":
-            tomllib.loads(text)
-        elif path.suffix == ".json":
-            json.loads(text)
-        elif path.suffix in (".yml", ".yaml"):
-            yaml.safe_load(text)
+        parse(path, path.read_text(encoding="utf-8"))
 
 
 def test_ruff_has_nothing_to_change(project: Path) -> None:
