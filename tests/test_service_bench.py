@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 VARIANTS = ("off", "sampled (0.1)", "on (1.0)")
 SPANS = {"fastapi": 7.5, "flask": 7.5, "django": 6.0}
-"""Per request: the mean of placing an order, which is paid at the stand-in, and of getting it. Django opens no spans for SQLite connections."""
+"""Per request: the mean of placing an order, paid at the stand-in, and of getting it. Django has no `connect` spans."""
 LIMIT = 300
 """Seconds: three starts of a server, on a machine that does something else too."""
 
