@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     threads: Annotated[PositiveInt, Field(description="number of threads per worker process")] = 8
     # % endif
     max_body_bytes: Annotated[PositiveInt, Field(description="largest request body in bytes")] = 65536
-    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Upper, Field(description="lowest level")] = "INFO"
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Upper, Field(description="lowest")] = "INFO"
     log_format: Annotated[Literal["json", "text"], Lower, Field(description="format of the console")] = "json"
     log_access: Annotated[bool, Field(description="log one line per request")] = False
     # % if cookiecutter.framework == "django"
@@ -51,8 +51,8 @@ class Settings(BaseSettings):
     )
     allowed_hosts: Annotated[str, Field(description="host names, separated by commas")] = "*"
     # % endif
-
-
+# %%
+# %%
 def load(settings: type[S]) -> S:
     """Return the settings read from the environment.
 

@@ -28,7 +28,7 @@ class ConsoleLogger(Logger):
         self.error_log.propagate = True
 
 
-wsgi_app = "{{ cookiecutter.package_name }}.{{ cookiecutter._frameworks[cookiecutter.framework].wsgi_app }}"
+wsgi_app = "{{ cookiecutter.package_name }}.{{ cookiecutter._frameworks[cookiecutter.framework].application }}"
 bind = f"{settings.host}:{settings.port}"
 workers = settings.web_concurrency
 worker_class = "gthread"

@@ -146,7 +146,7 @@ def _check_otlp(environ: MutableMapping[str, str], defaults: Mapping[str, str]) 
         compression = environ.get(f"{prefix}COMPRESSION", "none").strip().lower()
         if compression == "none":
             environ.pop(f"{prefix}COMPRESSION", None)  # legal and the default, but the gRPC exporter refuses the word
-        elif compression not in ("gzip", "deflate") or (compression == "deflate" and _is_grpc(prefix, environ, defaults)):
+        elif compression not in (("gzip",) if _is_grpc(prefix, environ, defaults) else ("gzip", "deflate")):
             allowed = "gzip, none or, over HTTP, deflate"
             faults.append(Fault(f"{prefix}COMPRESSION", compression, allowed, None))
     return faults

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from . import checks
-from .checks import PORTS, PROTOCOLS, SIGNALS, Fault
+from .checks import PORTS, SIGNALS, Fault
 
 SERVICE_NAME = "{{cookiecutter.project_slug}}"
 
@@ -117,5 +117,3 @@ def _resource_attributes() -> str:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # run from a checkout that is not installed
         attributes["service.version"] = importlib.metadata.version(SERVICE_NAME)
     return ",".join(f"{key}={quote(value)}" for key, value in attributes.items())
-
-

@@ -50,3 +50,23 @@ def _redact_query(match: re.Match[str]) -> str:
     # What closes a sentence, a quotation or a bracket around the URL stays.
     query = match[0].rstrip("'\"`)]}>,.:;")
     return without_values(query) + match[0][len(query) :]
+
+
+MASK = "****"
+
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
+
+
+def mask(variable: str, value: str) -> str:
+    """Return a variable's value without what may be a secret.
+
+    A value is masked as a whole if the variable's name says so, as with API_KEY. In headers the values are masked, in
+    URLs the credentials and the query.
+    """
+    if variable.upper().endswith("HEADERS"):
+        keys = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+        return ",".join(f"{key.strip()}={MASK}" if sign else MASK for key, sign, _ in keys)
+    if _SECRET_NAME.search(variable) and not variable.upper().endswith(("_CLIENT_KEY", "_CERTIFICATE")):
+        return MASK if value else value
+    value = re.sub(r"^(\w+:(//)?)?[^/]*@", rf"\1{MASK}@", value, flags=re.DOTALL)
+    return re.sub(r"(?<=\S)[?#].*", f"?{MASK}", value, flags=re.DOTALL) if "://" in value else value

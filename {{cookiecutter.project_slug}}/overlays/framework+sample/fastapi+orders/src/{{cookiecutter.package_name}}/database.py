@@ -11,7 +11,7 @@ import alembic.command
 from alembic.config import Config
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings
-from sqlalchemy import event, make_url, text
+from sqlalchemy import MetaData, event, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -41,6 +41,17 @@ class DatabaseSettings(BaseSettings):
 
 class Base(DeclarativeBase):
     """The base class of the models, and so the target of the migrations."""
+
+    # Migrations need names of constraints (https://alembic.sqlalchemy.org/en/latest/naming.html).
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
 
 
 def create_engine(settings: DatabaseSettings) -> AsyncEngine:
@@ -78,7 +89,7 @@ async def connected(settings: DatabaseSettings) -> AsyncIterator[None]:
 
 
 def session() -> AsyncSession:
-    """Return a new session: `async with session() as ...`."""
+    """Return a new session, for an `async with` block."""
     if _engine is None:
         raise RuntimeError("The database is not connected: enter database.connected() first.")
     return AsyncSession(_engine, expire_on_commit=False)

@@ -10,7 +10,7 @@ from opentelemetry import metrics, trace
 # % if cookiecutter.decorator_style != "native"
 from .observability import traced
 # % endif
-
+# %%
 logger = logging.getLogger(__name__)
 # % if cookiecutter.decorator_style == "native"
 tracer = trace.get_tracer(__name__)

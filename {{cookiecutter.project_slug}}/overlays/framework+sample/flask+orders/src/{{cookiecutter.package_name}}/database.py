@@ -12,7 +12,7 @@ import sqlalchemy
 from alembic.config import Config
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings
-from sqlalchemy import Engine, event, make_url, text
+from sqlalchemy import Engine, MetaData, event, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Session
 
@@ -40,6 +40,17 @@ class DatabaseSettings(BaseSettings):
 
 class Base(DeclarativeBase):
     """The base class of the models, and so the target of the migrations."""
+
+    # Migrations need names of constraints (https://alembic.sqlalchemy.org/en/latest/naming.html).
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
 
 
 def create_engine(settings: DatabaseSettings) -> Engine:
@@ -77,7 +88,7 @@ def connected(settings: DatabaseSettings) -> Iterator[None]:
 
 
 def session() -> Session:
-    """Return a new session: `with session() as ...`."""
+    """Return a new session, for a `with` block."""
     if _engine is None:
         raise RuntimeError("The database is not connected: enter database.connected() first.")
     return Session(_engine, expire_on_commit=False)

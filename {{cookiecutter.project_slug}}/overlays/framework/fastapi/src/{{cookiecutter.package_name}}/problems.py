@@ -49,9 +49,7 @@ class ProblemDetails(BaseModel):
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return what OpenAPI says about these error statuses, for a route's `responses`."""
     schema = {"schema": {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}}
-    return {
-        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}} for status in statuses
-    }
+    return {status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}} for status in statuses}
 
 
 def respond(

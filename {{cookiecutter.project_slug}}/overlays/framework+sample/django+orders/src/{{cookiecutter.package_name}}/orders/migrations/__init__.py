@@ -1,1 +1,1 @@
-"""The history of the tables: `python manage.py makemigrations {{cookiecutter.package_name}}` adds to it."""
+"""The history of the tables: `make migration M="add a column"` adds to it."""
