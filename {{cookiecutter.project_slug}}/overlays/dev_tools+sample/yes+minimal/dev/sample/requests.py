@@ -10,7 +10,7 @@ REQUESTS = [
     Request("GET", "/api/hello/world", what="greeted"),
     Request("GET", "/api/nothing", status=404, what="unknown route"),
 ]
-"""`make requests` sends them in this order and compares the status of each response."""
+"""`make requests` sends them one after the other and compares the status of each response."""
 
 
 def visit(send: Send) -> None:

@@ -22,7 +22,7 @@ REQUESTS = [
     Request("POST", "/api/orders", {"items": [SET]}, 402, f"declined: total {DECLINED}"),
     Request("POST", "/api/orders", {"items": [URN]}, 502, f"failing: total {FAILING}"),
 ]
-"""`make requests` sends them in this order and compares the status of each response."""
+"""`make requests` sends them one after the other and compares the status of each response."""
 
 
 def visit(send: Send) -> None:
