@@ -2,6 +2,8 @@
 .PHONY: demo screenshots test test-fast bench lint format newest compare release clean
 VENV := .venv
 BIN := $(VENV)/bin
+# uv brings certificates of its own; those of the system know a network's own authority, too.
+export UV_SYSTEM_CERTS ?= true
 
 demo: $(VENV)/ready
 	$(BIN)/python -m tools.demo

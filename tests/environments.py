@@ -49,6 +49,7 @@ def _run(command: list[str], project: Path) -> str:
         for name, value in os.environ.items()
         if name not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "MAKEFLAGS", "MAKELEVEL") and "OTEL_" not in name
     }
+    environ.setdefault("UV_SYSTEM_CERTS", "true")  # as in the Makefile, for tests that are started without it
     # The Python and the uv that belong to the tests, rather than whichever come first on the machine.
     environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
     process = subprocess.Popen(

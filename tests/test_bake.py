@@ -38,7 +38,8 @@ COMMON = """
     src/order_service/doctor/packages.py src/order_service/doctor/setup.py src/order_service/doctor/variables.py
     src/order_service/encoding.py src/order_service/environment.py src/order_service/logs.py
     src/order_service/messages.py src/order_service/orders.py src/order_service/payments.py
-    src/order_service/problems.py src/order_service/propagation.py src/order_service/routes.py
+    src/order_service/problems.py src/order_service/propagation.py
+    src/order_service/routes.py
     src/order_service/settings.py src/order_service/store.py src/order_service/telemetry.py tests/__init__.py
     tests/conftest.py tests/test_docs.py tests/test_doctor.py tests/test_encoding.py tests/test_environment.py
     tests/test_orders.py tests/test_process.py tests/test_propagation.py tests/test_telemetry.py
@@ -217,6 +218,15 @@ def test_code_has_no_block_tags() -> None:
             assert "{%" not in path.read_text(encoding="utf-8").replace("{% raw %}", "").replace("{% endraw %}", ""), (
                 path
             )
+
+
+@pytest.mark.parametrize("users", [None, "false"])
+def test_uv_trusts_what_the_system_trusts(users: str | None, bake: Bake) -> None:
+    environ = {"PATH": os.environ["PATH"]} | ({"UV_SYSTEM_CERTS": users} if users else {})
+    for folder in (REPO, bake()):
+        command = ["make", "--no-print-directory", "--eval=seen: ; @echo $$UV_SYSTEM_CERTS", "seen"]
+        seen = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=True).stdout
+        assert seen.strip() == (users or "true"), folder
 
 
 def test_names_suit_every_system() -> None:

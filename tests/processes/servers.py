@@ -95,6 +95,15 @@ class Server(Service):
         self.seconds_to_exit = self.seconds_to_exit or monotonic() - start
         return code
 
+    def wait_for_end(self, timeout: float) -> int:
+        """The exit code of the first process, once all have ended by themselves."""
+        deadline = monotonic() + timeout
+        for reader in self._readers:
+            reader.join(max(0.0, deadline - monotonic()))  # the end of the output is the end of the last process
+        if any(reader.is_alive() for reader in self._readers):
+            raise TimeoutError(f"not all processes ended within {timeout} s; printed:\n{self.printed()}")
+        return self.process.wait(timeout)
+
     def workers(self) -> list[int]:
         """The processes that serve, when the first one only looks after them."""
         pid = self.process.pid

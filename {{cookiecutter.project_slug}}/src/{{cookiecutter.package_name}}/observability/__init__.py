@@ -3,6 +3,7 @@
 from .environment import SERVICE_NAME
 from .instrument import instrument
 from .logs import configure_logging, trace_fields
+from .signals import handle_signals
 from .telemetry import configure, shutdown
 # % if cookiecutter.decorator_style == "traced"
 from .tracing import traced
@@ -17,6 +18,7 @@ __all__ = [
     # % endif
     "configure",
     "configure_logging",
+    "handle_signals",
     "instrument",
     "shutdown",
     "trace_fields",

@@ -19,14 +19,15 @@ from . import environment, logs
 # % if cookiecutter.framework == "flask"
 from .instrument import is_reloader
 # % endif
-# %%
+from .signals import handle_signals
+
 logger = logging.getLogger(__name__)
 
 _stop = threading.Lock()
 
 
 def configure(log_level: str = "INFO", log_format: str = "json") -> None:
-    """Set up the console and the providers, unless a provider is already configured (agent, operator, test).
+    """Set up the console, the signals and the providers, unless a provider is already configured (agent, operator, test).
 
     Never raises: a variable that is not valid is logged, and its default used.
 
@@ -40,6 +41,7 @@ def configure(log_level: str = "INFO", log_format: str = "json") -> None:
     if is_reloader():
         return
     # % endif
+    handle_signals()
     faults = environment.prepare()
     from . import propagation  # imported here because it reads OTEL_PROPAGATORS when it is imported
 
@@ -57,9 +59,6 @@ def configure(log_level: str = "INFO", log_format: str = "json") -> None:
         summary = "The service runs without some of its telemetry"
     propagation.install()
     atexit.register(_flush_at_exit)
-    # Development servers don't handle SIGTERM, and the default action skips atexit.
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with environment.applied():
         logs.attach_otlp_handler()
     for fault in faults:

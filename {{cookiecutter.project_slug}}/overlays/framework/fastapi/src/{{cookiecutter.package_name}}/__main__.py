@@ -8,7 +8,7 @@ import sys
 import uvicorn
 
 from .components import ServiceSettings
-from .observability import configure_logging
+from .observability import configure_logging, handle_signals
 from .settings import SettingsError, load
 
 
@@ -18,7 +18,9 @@ def main() -> None:
         settings = load(ServiceSettings)
     except SettingsError as error:
         sys.exit(str(error))
-    configure_logging(settings.log_level, settings.log_format)  # for the process that supervises the workers
+    # For the process that supervises the workers; each of them calls observability.configure().
+    configure_logging(settings.log_level, settings.log_format)
+    handle_signals()
     uvicorn.run(
         "{{cookiecutter.package_name}}.app:create_app",
         factory=True,

@@ -1,0 +1,161 @@
+"""Signals of a terminal, an orchestrator or the server, to the first process or to the group: nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from time import monotonic, sleep
+
+import pytest
+
+from tests.otlp import Receiver
+from tests.processes.servers import DJANGO, DJANGO_ASGI, FLASK, UVICORN, Kind, Server, assert_complete, send
+
+pytestmark = pytest.mark.slow
+
+Serve = Callable[[Kind, Mapping[str, str]], Server]
+Target = Callable[[Server, int], None]
+
+ORDERS = 6
+WITHIN = 15.0
+"""Seconds until the last process has ended. What hangs takes gunicorn's 25 or uvicorn's 20."""
+
+WORKERS = UVICORN.with_workers(2)
+RELOAD = Kind("uvicorn with reload", "fastapi", environ={"RELOAD": "1"})
+ENDING = {
+    FLASK.name: "INT TERM QUIT ABRT",
+    DJANGO.name: "INT TERM QUIT ABRT",
+    UVICORN.name: "INT TERM QUIT HUP USR1 USR2",
+    DJANGO_ASGI.name: "INT TERM QUIT HUP USR1 USR2",
+    WORKERS.name: "INT TERM QUIT USR1 USR2",
+    RELOAD.name: "INT TERM QUIT HUP",
+}
+ALONE = (UVICORN, DJANGO_ASGI)
+"""The group of these is one process."""
+
+
+def process(server: Server, number: int) -> None:
+    server.process.send_signal(number)
+
+
+def group(server: Server, number: int) -> None:
+    os.killpg(server.process.pid, number)
+
+
+def each(*kinds: Kind) -> list[object]:
+    """Tests of a framework share its environment, so they run in the same worker."""
+    return [
+        pytest.param(kind, target, id=f"{kind.name}-{target.__name__}", marks=pytest.mark.xdist_group(kind.framework))
+        for kind in kinds
+        for target in (process, group)
+        if kind not in ALONE or target is process
+    ]
+
+
+def until(condition: Callable[[], object], what: str, server: Server) -> None:
+    deadline = monotonic() + 20
+    while not condition():
+        assert monotonic() < deadline, f"{what}: not within 20 s; printed:\n{server.printed()}"
+        sleep(0.02)
+
+
+def order(server: Server) -> None:
+    answers = send(server.order, ORDERS)
+    assert {answer.status for answer in answers} == {201}, server.printed()
+
+
+def exit_codes(kind: Kind, number: int) -> set[int]:
+    if number == signal.SIGABRT:
+        return {-number}
+    return {0} if kind not in ALONE else {0, -signal.SIGTERM, 128 + signal.SIGTERM, -number, 128 + number}
+
+
+@pytest.mark.parametrize(("kind", "target"), each(FLASK, DJANGO, UVICORN, DJANGO_ASGI, WORKERS, RELOAD))
+def test_signals_that_end_it(kind: Kind, target: Target, serve: Serve) -> None:
+    for name in ENDING[kind.name].split():
+        number = signal.Signals[f"SIG{name}"]
+        with Receiver() as receiver:
+            with serve(kind, receiver.environ()) as server:
+                order(server)
+                target(server, number)
+                code = server.wait_for_end(WITHIN)
+            assert code in exit_codes(kind, number), (name, server.printed())
+            assert_complete(receiver, ORDERS, instances=None)
+
+
+@pytest.mark.parametrize(("kind", "target"), each(FLASK, DJANGO))
+def test_gunicorn_goes_on(kind: Kind, target: Target, serve: Serve) -> None:
+    with Receiver() as receiver:
+        with serve(kind, receiver.environ()) as server:
+            order(server)
+            target(server, signal.SIGUSR1)
+            order(server)
+            target(server, signal.SIGTTIN)
+            until(lambda: len(server.workers()) == 2, "a second worker", server)
+            order(server)
+            target(server, signal.SIGTTOU)
+            until(lambda: len(server.workers()) == 1, "one worker again", server)
+            order(server)
+            (before,) = server.workers()
+            target(server, signal.SIGHUP)
+            until(lambda: len(server.workers()) == 1 and before not in server.workers(), "a new worker", server)
+            order(server)
+            (before,) = server.workers()
+            os.kill(before, signal.SIGABRT)  # what the master sends to a worker that hangs
+            until(lambda: len(server.workers()) == 1 and before not in server.workers(), "another worker", server)
+            order(server)
+            target(server, signal.SIGUSR2)
+            until(lambda: server.printed().count("Booting worker") == 5, "a second gunicorn", server)
+            order(server)
+            server.process.terminate()
+            server.process.wait(WITHIN)
+            order(server)
+            group(server, signal.SIGTERM)
+            server.wait_for_end(WITHIN)
+        assert_complete(receiver, 8 * ORDERS, instances=None)
+
+
+@pytest.mark.parametrize(("kind", "target"), each(WORKERS))
+def test_uvicorn_with_workers_goes_on(kind: Kind, target: Target, serve: Serve) -> None:
+    with Receiver() as receiver:
+        with serve(kind, receiver.environ()) as server:
+            order(server)
+            target(server, signal.SIGTTIN)
+            until(lambda: len(server.workers()) == 3, "a third worker", server)
+            order(server)
+            target(server, signal.SIGTTOU)
+            until(lambda: len(server.workers()) == 2, "two workers again", server)
+            order(server)
+            before = set(server.workers())
+            target(server, signal.SIGHUP)
+            until(lambda: len(server.workers()) == 2 and not before & set(server.workers()), "new workers", server)
+            order(server)
+            server.process.terminate()
+            assert server.wait_for_end(WITHIN) == 0
+        assert_complete(receiver, 4 * ORDERS, instances=None)
+
+
+@pytest.mark.parametrize(("kind", "target"), each(*ALONE, RELOAD))
+def test_nothing_suspends_uvicorn(kind: Kind, target: Target, serve: Serve) -> None:
+    with Receiver() as receiver:
+        with serve(kind, receiver.environ()) as server:
+            for number in (signal.SIGTTIN, signal.SIGTTOU):
+                target(server, number)
+                order(server)
+            group(server, signal.SIGTERM)
+            server.wait_for_end(WITHIN)
+        assert_complete(receiver, 2 * ORDERS, instances=None)
+
+
+@pytest.mark.xdist_group("flask")
+def test_ctrl_c_again_and_again(serve: Serve) -> None:
+    """Each worker may hang when it is told to stop while it starts a thread, or twice."""
+    kind = FLASK.with_workers(3)
+    for _ in range(4):
+        with Receiver() as receiver:
+            with serve(kind, receiver.environ()) as server:
+                order(server)
+                group(server, signal.SIGINT)
+                assert server.wait_for_end(WITHIN) == 0
+            assert_complete(receiver, ORDERS, instances=None)
