@@ -48,7 +48,7 @@ def internal(
     error: str = "",
     database: bool = False,
 ) -> Shape:
-    module, name = function.split(".")
+    module, _, name = function.rpartition(".")
     about = {"code.function.name": f"{PACKAGE}.{module}.{name}", **({"error.type": error} if error else {})}
     return Shape(
         "INTERNAL", name, about | dict(attributes), "ERROR" if error else "UNSET", events, (), children, database
@@ -68,7 +68,7 @@ def created(total: float, item_count: int, *call: Shape) -> Shape:
     return orders(
         201,
         internal(
-            "checkout.create_order",
+            "orders.service.create_order",
             {"order.id": ANY, "order.item_count": item_count, "order.total": total},
             *accepted(total),
             paid(total, *call),
@@ -81,21 +81,21 @@ def created(total: float, item_count: int, *call: Shape) -> Shape:
 
 def accepted(total: float) -> tuple[Shape, Shape]:
     return (
-        internal("orders.validate_order", {"validation.passed": True}),
-        internal("orders.calculate_total", {"order.total": total}),
+        internal("orders.service.validate_order", {"validation.passed": True}),
+        internal("orders.service.calculate_total", {"order.total": total}),
     )
 
 
 def paid(amount: float, *call: Shape) -> Shape:
     return internal(
-        "payments.process_payment",
+        "orders.payments.process_payment",
         {"payment.amount": amount, "payment.success": True, "payment.transaction_id": ANY},
         *call,
     )
 
 
 def authorized(amount: float, success: bool) -> Shape:
-    return internal("payments.authorize_payment", {"payment.amount": amount, "payment.success": success})
+    return internal("orders.payments.authorize_payment", {"payment.amount": amount, "payment.success": success})
 
 
 def exception(kind: str) -> Event:
@@ -112,7 +112,7 @@ CALL = {
     "url.full": f"http://127.0.0.1:{ANY}/api/payments",
     "user_agent.original": ANY,
 }
-UNAVAILABLE = f"{PACKAGE}.payments.PaymentUnavailable"
+UNAVAILABLE = f"{PACKAGE}.orders.payments.PaymentUnavailable"
 
 TRACES = {
     "order": created(40.98, 2),
@@ -120,9 +120,9 @@ TRACES = {
     "order without items": orders(
         422,
         internal(
-            "checkout.create_order",
+            "orders.service.create_order",
             {"order.id": ANY, "order.item_count": 0},
-            internal("orders.validate_order", {"validation.passed": False}),
+            internal("orders.service.validate_order", {"validation.passed": False}),
             events=(Event("order.refused", {"order.refusal.reason": "no_items"}),),
         ),
     ),
@@ -131,11 +131,11 @@ TRACES = {
     "order above the limit": orders(
         402,
         internal(
-            "checkout.create_order",
+            "orders.service.create_order",
             {"order.id": ANY, "order.item_count": 1, "order.total": 1200.0},
             *accepted(1200.0),
             internal(
-                "payments.process_payment",
+                "orders.payments.process_payment",
                 {"payment.amount": 1200.0, "payment.success": False},
                 events=(Event("payment.declined", {"payment.decline.reason": "limit"}),),
             ),
@@ -167,11 +167,11 @@ TRACES = {
     "order with nobody to pay": orders(
         502,
         internal(
-            "checkout.create_order",
+            "orders.service.create_order",
             {"order.id": ANY, "order.item_count": 1, "order.total": 39.98},
             *accepted(39.98),
             internal(
-                "payments.process_payment",
+                "orders.payments.process_payment",
                 {"payment.amount": 39.98},
                 Shape(
                     "CLIENT",
@@ -193,7 +193,7 @@ CONSUMER = Shape("CONSUMER", "process order.created", {"order.id": ANY}, links=(
 
 
 def record(body: str, attributes: Attributes, severity: str = "INFO") -> Log:
-    return Log(f"{PACKAGE}.checkout", severity, body, "INTERNAL create_order", attributes)
+    return Log(f"{PACKAGE}.orders.service", severity, body, "INTERNAL create_order", attributes)
 
 
 ORDER_CREATED = {
@@ -219,7 +219,7 @@ LOGS = {
     ],
 }
 CONSUMER_LOG = Log(
-    f"{PACKAGE}.messages",
+    f"{PACKAGE}.orders.messages",
     "INFO",
     "order confirmed to the customer",
     "CONSUMER process order.created",
@@ -349,6 +349,6 @@ STABLE = {
     "url.scheme",
     "user_agent.original",
 }
-"""What a service emits of the stable semantic conventions (1.44); any other name belongs into docs/telemetry.md."""
+"""What a service emits of the stable semantic conventions (1.44); any other name belongs into docs/contract.md."""
 
 UNAVOIDABLE = {"exception.escaped": "deprecated, but the SDK writes it into every exception event"}

@@ -1,1 +1,3 @@
 """The {{cookiecutter.project_slug}}."""
+
+from . import observability as observability  # before any module that imports OpenTelemetry: see environment.py

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from django.core.management import execute_from_command_line
+
 from {{ cookiecutter.package_name }}.settings import SettingsError
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """gunicorn: the command `gunicorn`, given in this folder, serves the application on HOST and PORT."""
 
 import gc
+import re
 import signal
 from typing import Any
 
@@ -9,6 +10,9 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 
+# % if cookiecutter.framework == "django" and cookiecutter.sample == "orders"
+from {{ cookiecutter.package_name }} import django_settings
+# % endif
 from {{ cookiecutter.package_name }}.components import ServiceSettings, drain
 from {{ cookiecutter.package_name }}.observability import configure_logging, shutdown
 from {{ cookiecutter.package_name }}.settings import SettingsError, load
@@ -28,6 +32,12 @@ class ConsoleLogger(Logger):
         configure_logging(settings.log_level, settings.log_format)
         self.error_log.handlers.clear()
         self.error_log.propagate = True
+
+    def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        """Leave out the invalid part of a request, which is quoted at the end: it may be a header with a token."""
+        if msg.startswith("Invalid request from "):
+            msg = re.sub(r"""b?['"].*""", "REDACTED", msg, flags=re.DOTALL)
+        super().warning(msg, *args, **kwargs)
 
 
 class Worker(ThreadWorker):
@@ -53,6 +63,10 @@ bind = f"{settings.host}:{settings.port}"
 workers = settings.web_concurrency
 worker_class = Worker
 threads = settings.threads
+# % if cookiecutter.framework == "django" and cookiecutter.sample == "orders"
+# These threads outlive their requests, unlike those of runserver and ASGI servers, so they keep their connections.
+django_settings.DATABASES["default"]["CONN_MAX_AGE"] = 600
+# % endif
 graceful_timeout = 25  # seconds for the requests in flight and for the flush, which takes up to five
 # Each worker sets up its own telemetry. What is set up before a fork is shared: the exporter's connection, its
 # locks, and whatever was counted until then.

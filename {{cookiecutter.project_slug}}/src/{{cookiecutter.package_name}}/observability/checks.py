@@ -9,6 +9,7 @@ import functools
 import importlib.metadata
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -118,8 +119,8 @@ def _check_protocols(environ: MutableMapping[str, str], defaults: Mapping[str, s
 
 
 def _check_propagators(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
-    value = environ.get("OTEL_PROPAGATORS", "")
-    names = {name.strip() for name in value.split(",")} - {"", "none", "tracecontext", "baggage"}
+    value = environ.get("OTEL_PROPAGATORS", "none")
+    names = {name.strip() for name in value.split(",")} - {"none", "tracecontext", "baggage"}
     if all(is_installed("propagator", name) for name in names):
         return []
     allowed = "tracecontext, baggage, none, or the name of an installed propagator"
@@ -181,11 +182,20 @@ def _check_expressions(environ: MutableMapping[str, str], defaults: Mapping[str,
     return faults
 
 
-def _check_id_generator(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
-    name = environ.get("OTEL_PYTHON_ID_GENERATOR", "random")
-    if is_installed("id_generator", name.strip()):
-        return []
-    return [Fault("OTEL_PYTHON_ID_GENERATOR", name, "random, or the name of an installed generator", None)]
+def _check_entry_points(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
+    # OpenTelemetry raises an exception, which would stop the service, if one of these is not installed.
+    names = {
+        "OTEL_PYTHON_CONTEXT": ("context", "contextvars_context"),
+        "OTEL_PYTHON_ID_GENERATOR": ("id_generator", "random"),
+        "OTEL_PYTHON_TRACER_PROVIDER": ("tracer_provider", "sdk_tracer_provider"),
+        "OTEL_PYTHON_METER_PROVIDER": ("meter_provider", "sdk_meter_provider"),
+        "OTEL_PYTHON_LOGGER_PROVIDER": ("logger_provider", "sdk_logger_provider"),
+    }
+    return [
+        Fault(variable, environ[variable], f"{example}, or the name of another that is installed", None)
+        for variable, (kind, example) in names.items()
+        if variable in environ and not is_installed(kind, environ[variable])
+    ]
 
 
 def _check_words(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
@@ -213,9 +223,10 @@ def _check_words(environ: MutableMapping[str, str], defaults: Mapping[str, str])
 def _check_numbers(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
     whole, number, count = "a whole number above 0", "a number above 0", "a whole number, 0 or more"
     rules: dict[str, Callable[[str], bool]] = {
-        whole: lambda text: _number(text, int) > 0,
+        # No collection is larger than sys.maxsize: a greater limit fails each span that has links.
+        whole: lambda text: 0 < _number(text, int) <= sys.maxsize,
         number: lambda text: 0 < _number(text, float) < math.inf,
-        count: lambda text: _number(text, int) >= 0,
+        count: lambda text: 0 <= _number(text, int) <= sys.maxsize,
     }
     variables = {f"OTEL_{kind}_{name}": whole for kind in ("BSP", "BLRP") for name in _BATCH}
     variables |= {f"OTEL_METRIC_EXPORT_{name}": number for name in ("INTERVAL", "TIMEOUT")}
@@ -263,7 +274,7 @@ _CHECKS = (
     _check_propagators,
     _check_otlp,
     _check_expressions,
-    _check_id_generator,
+    _check_entry_points,
     _check_words,
     _check_numbers,
 )

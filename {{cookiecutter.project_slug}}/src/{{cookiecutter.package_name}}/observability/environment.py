@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.metadata
 import os
 from collections.abc import Iterator, Mapping
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from . import checks
-from .checks import PORTS, SIGNALS, Fault
+from .checks import OTLP, PORTS, SIGNALS, Fault
 
 SERVICE_NAME = "{{cookiecutter.project_slug}}"
 
@@ -68,22 +69,24 @@ def resolve(environ: Mapping[str, str]) -> tuple[dict[str, str], list[Fault]]:
 @contextlib.contextmanager
 def applied() -> Iterator[None]:
     """Set the effective OTEL_* values in os.environ within the block, for the libraries that read them in it."""
-    before = {name: os.environ.get(name) for name in _effective}
-    os.environ.update(_effective)
+    before = {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
+    _replace_variables(_effective or resolve(before)[0])
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        _replace_variables(before)
+
+
+def _replace_variables(values: Mapping[str, str]) -> None:
+    for name in [name for name in os.environ if name.startswith("OTEL_") and name not in values]:
+        del os.environ[name]
+    os.environ.update(values)
 
 
 def summary(environ: Mapping[str, str] = _effective) -> str:
     """Return one line on what is sent where, without credentials."""
-    if environ.get("OTEL_CONFIG_FILE"):
-        return f"OpenTelemetry is configured by {environ['OTEL_CONFIG_FILE']}"
+    if path := config_file(environ):
+        return f"OpenTelemetry is configured by {path}"
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return "OpenTelemetry is switched off by OTEL_SDK_DISABLED"
     exporters = ", ".join(f"{signal.lower()} to {environ[f'OTEL_{signal}_EXPORTER']}" for signal in SIGNALS)
@@ -95,11 +98,26 @@ def summary(environ: Mapping[str, str] = _effective) -> str:
     return f"OpenTelemetry of {name}: {exporters}; {otlp}; sampler {sampler}"
 
 
+def config_file(environ: Mapping[str, str] = _effective) -> str:
+    """Return the path of the file that configures the SDK instead of the variables; empty if there is none."""
+    return environ.get("OTEL_CONFIG_FILE", "")
+
+
 def endpoint(signal: str, environ: Mapping[str, str] = _effective) -> str:
     """Return the URL that the signal is sent to, without credentials and query."""
     own, general = (environ.get(f"OTEL_EXPORTER_OTLP_{name}", "") for name in (f"{signal}_ENDPOINT", "ENDPOINT"))
     parts = urlsplit(own or general or f"http://localhost:{PORTS[protocol(signal, environ)]}")
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def secrets(environ: Mapping[str, str] = _effective) -> list[str]:
+    """Return the secrets in the exporters' headers and endpoints, encoded and decoded; not those of up to 3 letters."""
+    pairs = ",".join(environ.get(f"{prefix}HEADERS", "") for prefix in OTLP).split(",")
+    values = {pair.partition("=")[2] for pair in pairs}
+    for prefix in OTLP:
+        values.add(urlsplit(environ.get(f"{prefix}ENDPOINT", "")).netloc.rpartition("@")[0])
+    values |= {unquote(value).strip() for value in values}
+    return sorted((value for value in values if len(value) > 3), key=len, reverse=True)
 
 
 def protocol(signal: str, environ: Mapping[str, str]) -> str:
@@ -117,3 +135,8 @@ def _resource_attributes() -> str:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # run from a checkout that is not installed
         attributes["service.version"] = importlib.metadata.version(SERVICE_NAME)
     return ",".join(f"{key}={quote(value)}" for key, value in attributes.items())
+
+
+with applied():
+    # These read OTEL_PROPAGATORS and OTEL_PYTHON_CONTEXT when they are imported, and raise if a value is not valid.
+    importlib.import_module("opentelemetry.propagate")

@@ -13,6 +13,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from opentelemetry import metrics, trace
+from opentelemetry.instrumentation.dependencies import DependencyConflictError
 
 from .redaction import without_values
 from .workarounds import never_raises
@@ -38,7 +39,11 @@ def instrument_libraries(*excluded: str) -> None:
         try:
             instrumentor = entry_point.load()()
             if not instrumentor.is_instrumented_by_opentelemetry:
-                instrumentor.instrument(**OPTIONS.get(entry_point.name, {}))
+                instrumentor.instrument(raise_exception_on_conflict=True, **OPTIONS.get(entry_point.name, {}))
+        except DependencyConflictError as error:
+            # A package may bring instrumentations of several libraries, of which one is installed.
+            is_installed = error.conflict.found or error.conflict.found_any
+            logger.log(logging.ERROR if is_installed else logging.DEBUG, "%s", error)
         except Exception:
             logger.exception("%s could not be instrumented", entry_point.name)
     # What is loaded by now stays loaded: garbage collections need not visit it, which takes some 40 ms each time.

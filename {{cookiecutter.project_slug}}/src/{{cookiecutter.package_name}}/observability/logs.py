@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import sys
 import time
+import traceback
 from typing import Any
 
 from opentelemetry import trace
 
 from . import environment
+from .checks import SIGNALS
+from .redaction import redact, redact_value
 
 _OWN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
@@ -23,7 +27,8 @@ def configure_logging(level: str, format: str) -> None:
         root.addHandler(_Console(format))
     # % if cookiecutter.framework == "fastapi"
     logging.getLogger("uvicorn.error").addFilter(_without_color)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs one line per call, with the values of its query
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs one line per call
+    logging.getLogger("httpcore").setLevel(logging.WARNING)  # it logs all headers of each response
     # % elif cookiecutter.framework == "django"
     logging.getLogger("django.request").setLevel(logging.CRITICAL)  # it repeats what RequestMiddleware logs
     # % endif
@@ -49,16 +54,33 @@ def attach_otlp_handler() -> None:
 
 
 def _guard(handler: logging.Handler) -> None:
-    """Let nothing that the handler raises reach the code that logs; the handlers of Python itself do the same."""
+    """Redact what the handler sends, and let nothing that it raises reach the code that logs.
+
+    Python's own handlers catch what they raise as well.
+    """
     emit = handler.emit
 
     def guarded(record: logging.LogRecord) -> None:
         try:
-            emit(record)
+            emit(_redacted(record))
         except Exception:
             handler.handleError(record)
 
     handler.emit = guarded  # type: ignore[method-assign]
+
+
+def _redacted(record: logging.LogRecord) -> logging.LogRecord:
+    """Return a copy for OTLP, with its exception as the attributes that the handler would make of it."""
+    redacted = copy.copy(record)
+    fields = redact_value(extra_fields(record))
+    if record.exc_info and record.exc_info[1]:
+        error = record.exc_info[1]
+        fields["exception.type"] = type(error).__name__
+        if error.args:
+            fields["exception.message"] = redact(str(error.args[0]))
+        fields["exception.stacktrace"] = redact("".join(traceback.format_exception(error)))
+    vars(redacted).update(fields, msg=redact(record.getMessage()), args=(), exc_info=None)
+    return redacted
 
 
 def detach_otlp_handler() -> None:
@@ -92,8 +114,8 @@ class ExportErrorThrottle:
 
     def __init__(self, interval: float = 60.0) -> None:
         self._interval = interval
-        self._due = dict.fromkeys(environment.SIGNALS, 0.0)
-        self._dropped = dict.fromkeys(environment.SIGNALS, 0)
+        self._due = dict.fromkeys(SIGNALS, 0.0)
+        self._dropped = dict.fromkeys(SIGNALS, 0)
 
     def count(self, record: logging.LogRecord) -> bool:
         """Count what a full queue makes the SDK give up, before any handler has work with it."""
@@ -111,8 +133,11 @@ class ExportErrorThrottle:
             return False
         self._due[signal] = time.monotonic() + self._interval
         dropped, self._dropped[signal] = self._dropped[signal], 0
+        if record.exc_info:
+            record.exc_text = _without_secrets("".join(traceback.format_exception(record.exc_info[1])))
         record.msg = (
-            f"{signal.lower()} are not delivered to {environment.endpoint(signal)}: {record.getMessage()} "
+            f"{signal.lower()} are not delivered to {environment.endpoint(signal)}: "
+            f"{redact(_without_secrets(record.getMessage()))} "
             f"{dropped} dropped from the full queue since the last such line, the next comes in {self._interval:.0f} s "
             "at the earliest. Is a collector listening there? OTEL_EXPORTER_OTLP_ENDPOINT names another one, "
             f"OTEL_{signal}_EXPORTER=none switches the signal off."
@@ -126,6 +151,13 @@ class ExportErrorThrottle:
         if "metric" in text:
             return "METRICS"
         return "TRACES" if "span" in text or "trace" in text else "LOGS"
+
+
+def _without_secrets(text: str) -> str:
+    """Remove headers, which the SDK prints if they cannot be sent, and passwords, which gRPC decodes."""
+    for value in environment.secrets():
+        text = text.replace(value, "REDACTED").replace(repr(value)[1:-1], "REDACTED")
+    return text
 
 
 class JsonFormatter(logging.Formatter):
@@ -142,11 +174,11 @@ class JsonFormatter(logging.Formatter):
             **trace_fields(),
             **extra_fields(record),
         }
-        if record.exc_info:
-            fields["exception"] = self.formatException(record.exc_info)
+        if exception := _exception(self, record):
+            fields["exception"] = exception
         if record.stack_info:
             fields["stack"] = self.formatStack(record.stack_info)
-        return json.dumps(fields, default=str)
+        return json.dumps(redact_value(fields))
 
 
 class TextFormatter(logging.Formatter):
@@ -157,7 +189,14 @@ class TextFormatter(logging.Formatter):
         fields = {**extra_fields(record), **trace_fields()}
         line = f"{timestamp(record)} {record.levelname:<8} {record.name}: {record.getMessage()}"
         line += "".join(f" {key}={value}" for key, value in fields.items())
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        if exception := _exception(self, record):
+            line += f"\n{exception}"
+        return redact(line)
+
+
+def _exception(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    """Return the text of the record's exception; ExportErrorThrottle has replaced that of the SDK's own."""
+    return record.exc_text or (formatter.formatException(record.exc_info) if record.exc_info else "")
 
 
 def timestamp(record: logging.LogRecord) -> str:
@@ -167,10 +206,13 @@ def timestamp(record: logging.LogRecord) -> str:
 
 def trace_fields() -> dict[str, str]:
     """Return trace_id and span_id of the current span, in hexadecimal; nothing outside of a span."""
-    context = trace.get_current_span().get_span_context()
-    if not context.is_valid:
+    try:
+        context = trace.get_current_span().get_span_context()
+        if not context.is_valid:
+            return {}
+        return {"trace_id": trace.format_trace_id(context.trace_id), "span_id": trace.format_span_id(context.span_id)}
+    except Exception:  # a line without IDs is better than none
         return {}
-    return {"trace_id": trace.format_trace_id(context.trace_id), "span_id": trace.format_span_id(context.span_id)}
 
 
 def extra_fields(record: logging.LogRecord) -> dict[str, Any]:

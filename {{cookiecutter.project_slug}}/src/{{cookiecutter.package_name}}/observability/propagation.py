@@ -1,8 +1,8 @@
-"""The trace context of a caller, read as the W3C recommendation wants it also when a header stands there twice.
+"""Read a caller's trace context as the W3C recommendation requires, also when a header appears twice.
 
-Several `tracestate` or `baggage` headers are the parts of one list, and of two `traceparent` headers none can be
-believed: a new trace begins. A WSGI server joins headers of one name; of those that an ASGI server leaves apart,
-OpenTelemetry's propagators would take the first.
+Several `tracestate` or `baggage` headers are parts of one list. Two `traceparent` headers are both ignored, and a new
+trace begins. WSGI servers join headers of the same name; ASGI servers don't, and OpenTelemetry's propagators would
+read only the first (https://www.w3.org/TR/trace-context/).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from opentelemetry.propagators.textmap import (
     default_setter,
 )
 
-CHATTY = (
+NOISY_LOGGERS = (
     "opentelemetry.baggage.propagation",
     "opentelemetry.trace.propagation.tracecontext",
     "opentelemetry.trace.span",
@@ -28,15 +28,17 @@ CHATTY = (
 
 
 def install() -> None:
-    """Put StrictPropagator around the propagators of OTEL_PROPAGATORS."""
-    propagate.set_global_textmap(StrictPropagator(propagate.get_global_textmap()))
-    # A warning for each part that cannot be used, up to hundreds a request, would let any caller fill the console.
-    for name in CHATTY:
+    """Put StrictPropagator around the propagators of OTEL_PROPAGATORS or of the configuration file."""
+    propagator = propagate.get_global_textmap()
+    if not isinstance(propagator, StrictPropagator):
+        propagate.set_global_textmap(StrictPropagator(propagator))
+    # One warning for each part that is not valid, up to hundreds per request, would let any caller fill the console.
+    for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
 class StrictPropagator(TextMapPropagator):
-    """Leaves everything to another propagator, and shows it the headers of one name as one."""
+    """Delegates to another propagator, and joins headers of the same name for it."""
 
     def __init__(self, propagator: TextMapPropagator) -> None:
         self._propagator = propagator
@@ -44,13 +46,14 @@ class StrictPropagator(TextMapPropagator):
     def extract(
         self, carrier: CarrierT, context: Context | None = None, getter: Getter[CarrierT] = default_getter
     ) -> Context:
-        """Return the context with what the carrier says."""
-        return self._propagator.extract(carrier, context, _Joined(getter))
+        """Return the context with the values in the carrier."""
+        # Without propagators OpenTelemetry returns what it is given, even None, which fails every request.
+        return self._propagator.extract(carrier, Context() if context is None else context, _JoiningGetter(getter))
 
     def inject(
         self, carrier: CarrierT, context: Context | None = None, setter: Setter[CarrierT] = default_setter
     ) -> None:
-        """Put the context into the carrier."""
+        """Write the context into the carrier."""
         self._propagator.inject(carrier, context, setter)
 
     @property
@@ -59,7 +62,7 @@ class StrictPropagator(TextMapPropagator):
         return self._propagator.fields
 
 
-class _Joined(Getter[CarrierT]):
+class _JoiningGetter(Getter[CarrierT]):
     def __init__(self, getter: Getter[CarrierT]) -> None:
         self._getter = getter
 

@@ -1,7 +1,7 @@
-"""No credentials and no values of query parameters in any text that leaves the process.
+"""Remove credentials and the values of query parameters from text that leaves the process.
 
-Libraries put URLs into their messages and exceptions, with everything that is in them: a token in PAYMENT_URL, the
-password of an endpoint, what a client sent.
+Libraries put whole URLs into their messages and exceptions: a token in the URL of another service, the password of an
+endpoint, what a client sent.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# A colon makes a password likely also where the scheme is missing, as in the targets of gRPC.
+# Without a scheme, as in gRPC's targets, a colon makes a password likely.
 _CREDENTIALS = re.compile(r"(?:(?<=://)[^\s/?#]*|(?<![^\s/?#])[^\s/?#:]*:[^\s/?#]*)@")
 _QUERY = re.compile(r"\?\S+")
 _VALUE = re.compile(r"=[^&#]*")
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
+
+MASK = "****"
 
 
 def redact(text: str) -> str:
-    """Return `text` without the credentials and the values of query parameters that stand in its URLs.
+    """Return `text` without the credentials and the values of query parameters in its URLs.
 
-    A path will do for a URL: urllib3 writes "Max retries exceeded with url: /api?token=abc".
+    A path counts as a URL: urllib3 writes "Max retries exceeded with url: /api?token=abc".
     """
     if "@" in text:
         text = _CREDENTIALS.sub("REDACTED@", text)
@@ -29,12 +32,12 @@ def redact(text: str) -> str:
 
 
 def without_values(query: str) -> str:
-    """Return the query with the names of its parameters alone."""
+    """Return the query with the values of its parameters redacted."""
     return _VALUE.sub("=REDACTED", query)
 
 
 def redact_value(value: Any) -> Any:
-    """Return `value` redacted: the texts in maps and lists too, and of any other object its text."""
+    """Return `value` redacted, including text in maps and lists; other objects are converted to text."""
     if isinstance(value, str):
         return redact(value)
     if value is None or isinstance(value, bool | int | float):
@@ -47,14 +50,9 @@ def redact_value(value: Any) -> Any:
 
 
 def _redact_query(match: re.Match[str]) -> str:
-    # What closes a sentence, a quotation or a bracket around the URL stays.
+    # Keep what closes a sentence, a quotation or a bracket around the URL.
     query = match[0].rstrip("'\"`)]}>,.:;")
     return without_values(query) + match[0][len(query) :]
-
-
-MASK = "****"
-
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
 def mask(variable: str, value: str) -> str:

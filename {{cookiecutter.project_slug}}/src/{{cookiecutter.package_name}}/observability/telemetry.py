@@ -15,7 +15,7 @@ import time
 
 from opentelemetry import _logs, metrics, trace
 
-from . import environment, logs
+from . import environment, logs, propagation
 # % if cookiecutter.framework == "flask"
 from .instrument import is_reloader
 # % endif
@@ -27,7 +27,7 @@ _stop = threading.Lock()
 
 
 def configure(log_level: str = "INFO", log_format: str = "json") -> None:
-    """Set up the console, the signals and the providers, unless a provider is already configured (agent, operator, test).
+    """Set up console, signals and providers, unless a provider is already configured (agent, operator, test).
 
     Never raises: a variable that is not valid is logged, and its default used.
 
@@ -43,8 +43,6 @@ def configure(log_level: str = "INFO", log_format: str = "json") -> None:
     # % endif
     handle_signals()
     faults = environment.prepare()
-    from . import propagation  # imported here because it reads OTEL_PROPAGATORS when it is imported
-
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         propagation.install()
         logs.attach_otlp_handler()
@@ -69,11 +67,18 @@ def configure(log_level: str = "INFO", log_format: str = "json") -> None:
 def _configure_providers() -> None:
     # Imported here because these read OTEL_* variables when they are imported, and some reject wrong values then.
     from opentelemetry.distro import OpenTelemetryConfigurator
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
     from . import workarounds
+    from .span_exporter import RedactingSpanExporter
+
+    def process(exporter: SpanExporter) -> BatchSpanProcessor:
+        return BatchSpanProcessor(RedactingSpanExporter(exporter))
 
     workarounds.apply()
-    OpenTelemetryConfigurator().configure()  # type: ignore[no-untyped-call]
+    # A configuration file names its own processors and accepts none from here.
+    options = {} if environment.config_file() else {"export_span_processor": process}
+    OpenTelemetryConfigurator().configure(**options)  # type: ignore[no-untyped-call]
     if "opentelemetry.exporter.otlp.proto.common.trace_encoder" in sys.modules:  # an exporter is loaded that uses it
         from . import encoding
 

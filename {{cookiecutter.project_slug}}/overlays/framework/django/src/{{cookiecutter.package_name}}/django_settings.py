@@ -30,7 +30,7 @@ LOG_ACCESS = env.log_access
 # % if cookiecutter.sample == "orders"
 # %%
 DATABASE_URL = env.database_url.get_secret_value()
-DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=600, conn_health_checks=True)}
+DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_health_checks=True)}
 if DATABASE_URL.startswith("sqlite"):
     # Let readers and one writer work at the same time; a writer waits up to 30 seconds for another.
     DATABASES["default"]["OPTIONS"] = {"init_command": "PRAGMA journal_mode=WAL", "timeout": 30}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 # % if cookiecutter.framework == "django"
-from django.db import connections
+from django.db import close_old_connections, connections
 # % endif
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -76,11 +76,14 @@ def _ensure_worker() -> None:
 def _work() -> None:
     while (message := _queue.get()) is not None:
         try:
+            # % if cookiecutter.framework == "django"
+            close_old_connections()  # Django does so for requests only; a broken connection would fail every message
+            # % endif
             _process(message)
         except Exception:
             logger.exception("message failed", extra={"order.id": str(message.order_id)})
     # % if cookiecutter.framework == "django"
-    connections.close_all()
+    connections.close_all()  # those of this thread
     # % endif
 # %%
 # %%

@@ -23,7 +23,7 @@ Status = Literal["pending", "confirmed", "declined"]
 class Item(BaseModel):
     """A quantity of one product. The price is per piece."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     sku: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
     price: Money
@@ -33,7 +33,7 @@ class Item(BaseModel):
 class OrderRequest(BaseModel):
     """The body of `POST /api/orders`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     items: list[Item]
 
@@ -41,7 +41,7 @@ class OrderRequest(BaseModel):
 class Order(BaseModel):
     """An order as it is stored and returned. It is `pending` until the payment service has decided."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     id: UUID
     status: Status
@@ -59,7 +59,7 @@ class OrderList(BaseModel):
 class PaymentRequest(BaseModel):
     """The body of a request to the payment service."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     order_id: UUID
     amount: Total
@@ -67,6 +67,8 @@ class PaymentRequest(BaseModel):
 
 class Payment(BaseModel):
     """The payment service's decision."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # errors end up in the trace
 
     approved: bool
     transaction_id: UUID | None = None
