@@ -46,7 +46,7 @@ class Service:
             "LANG": "C.UTF-8",
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
-            "DATABASE_URL": f"sqlite:///{folder.absolute() / 'orders.db'}",
+            "DATABASE_URL": f"sqlite:///{folder.absolute() / 'service.db'}",
             **(environ or {}),
         }
         self.stdout: list[str] = []
@@ -76,7 +76,7 @@ class Service:
 
     def start(self, timeout: float = 30) -> None:
         """RuntimeError, with what the service printed, when it ends or does not answer in time."""
-        self.migrate()
+        self.prepare()
         self.process = subprocess.Popen(
             self.command,
             cwd=self.project,
@@ -99,9 +99,11 @@ class Service:
             self.stop()
             raise
 
-    def migrate(self) -> None:
-        manage = self.project / "manage.py"
-        command = ["manage.py", "migrate"] if manage.exists() else ["-m", f"{self.package}.store"]
+    def prepare(self) -> None:
+        """Prepares the database, if the service has one."""
+        if not (self.project / "src" / self.package / "prepare.py").exists():
+            return
+        command = ["-m", f"{self.package}.prepare"]
         # Telemetry of this short process is not what the tests look at.
         environ = {**self.environ, "OTEL_SDK_DISABLED": "true"}
         done = subprocess.run(

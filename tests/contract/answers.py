@@ -42,7 +42,7 @@ def main(framework: str, package: str, database: str) -> None:
     cases = json.load(sys.stdin)
     with tempfile.TemporaryDirectory() as folder:
         for environ in cases:
-            shutil.copy(database, f"{folder}/orders.db")
+            shutil.copy(database, f"{folder}/service.db")
             outcome = answer(framework, package, Path(folder), environ)
             modules = outcome.pop("modules", [])
             print(json.dumps(outcome), flush=True)
@@ -73,7 +73,7 @@ def answer(framework: str, package: str, folder: Path, environ: Mapping[str, str
             with (folder / "printed").open("wb") as printed:
                 os.dup2(printed.fileno(), 1)
                 os.dup2(printed.fileno(), 2)
-            os.environ.update(environ, DATABASE_URL=f"sqlite:///{folder}/orders.db")
+            os.environ.update(environ, DATABASE_URL=f"sqlite:///{folder}/service.db")
             with open(writer, "w") as pipe:
                 json.dump({"answers": serve(framework, package), "modules": list(sys.modules)}, pipe)
         except BaseException:

@@ -349,6 +349,6 @@ STABLE = {
     "url.scheme",
     "user_agent.original",
 }
-"""What a service emits of the stable semantic conventions (1.44); any other name belongs into docs/contract.md."""
+"""What a service emits of the stable semantic conventions (1.44); any other name belongs into the project's docs/."""
 
 UNAVOIDABLE = {"exception.escaped": "deprecated, but the SDK writes it into every exception event"}

@@ -319,6 +319,6 @@ def emitted_names(observation: Observation) -> set[str]:
 
 
 def documented(project: Path) -> set[str]:
-    """The names that stand first in a row of a table of the project's own contract."""
-    text = (project / "docs" / "contract.md").read_text(encoding="utf-8")
+    """The names that are first in a row of a table of the project's documents."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (project / "docs").glob("*.md"))
     return set(re.findall(r"^\| *`([a-z][a-z0-9_.]*)`", text, re.MULTILINE))

@@ -1,6 +1,6 @@
 """No value of any OTEL_* variable, alone or with another one, changes an answer of the service.
 
-The variables are those of docs/telemetry.md, which the service's own tests compare with the installed packages. Each of
+The variables are those of docs/configuration.md, which the service's own tests compare with the installed packages. Each of
 their values is tried on one framework, each variable on all of them: answers.py says how.
 """
 
@@ -62,7 +62,7 @@ BREADTH = ("OTEL_SDK_DISABLED=true", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_P
 
 def documented(project: Path) -> dict[str, list[str]]:
     """The values of each variable: what its row names, what fits its kind, and nonsense."""
-    docs = (project / "docs" / "telemetry.md").read_text(encoding="utf-8")
+    docs = (project / "docs" / "configuration.md").read_text(encoding="utf-8")
     values: dict[str, list[str]] = {}
     fitting: tuple[str, ...] = ()
     for heading in ("OpenTelemetry's variables", "Variables without effect"):
@@ -109,14 +109,14 @@ def test_no_variable_changes_an_answer(
 ) -> None:
     project, python = installed("grpc", "config", framework=framework)
     service = Service(project, python, tmp_path)
-    service.migrate()
+    service.prepare()
     for name, text in FILES.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     tried = list(cases(framework, documented(project)))
     closed = str(free_port())
     text = json.dumps([{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:CLOSED", **case} for case in tried])
     done = subprocess.run(
-        [python, Path(__file__).with_name("answers.py"), framework, service.package, tmp_path / "orders.db"],
+        [python, Path(__file__).with_name("answers.py"), framework, service.package, tmp_path / "service.db"],
         input=text.replace("FOLDER", str(tmp_path)).replace("CLOSED", closed),
         cwd=project,
         env={name: value for name, value in service.environ.items() if name not in ("DATABASE_URL", "PORT")},

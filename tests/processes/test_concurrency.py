@@ -49,7 +49,7 @@ def test_concurrent_orders(
     if database == "postgresql":
         rows = postgres.query(framework, statement)
     else:
-        connection = sqlite3.connect(tmp_path / "orders.db")
+        connection = sqlite3.connect(tmp_path / "service.db")
         rows = connection.execute(statement).fetchall()
         connection.close()
     assert len(rows) == ORDERS

@@ -19,7 +19,7 @@ import asyncio
 from uuid import uuid4
 from asgiref.testing import ApplicationCommunicator
 from order_service.asgi import application
-from order_service import messages, store
+from order_service.orders import messages, repository
 from django.core.management import call_command
 from django.db.backends.signals import connection_created
 
@@ -44,7 +44,7 @@ connection_created.connect(keep)
 for _ in range({REQUESTS}):
     asyncio.run(request())
 report("requests")
-messages._process = lambda message: store.newest(1)
+messages._process = lambda message: repository.newest(1)
 for _ in range({MESSAGES}):
     messages.publish("test", uuid4())
 messages.drain()
@@ -54,7 +54,7 @@ report("messages")
 
 def test_a_thread_closes_what_it_opens(installed: Callable[..., tuple[Path, Path]], tmp_path: Path) -> None:
     project, python = installed(*EXTRAS["django"], framework="django")
-    variables = {"DATABASE_URL": f"sqlite:///{tmp_path}/orders.db", "OTEL_SDK_DISABLED": "true", "LOG_LEVEL": "ERROR"}
+    variables = {"DATABASE_URL": f"sqlite:///{tmp_path}/service.db", "OTEL_SDK_DISABLED": "true", "LOG_LEVEL": "ERROR"}
     command: list[str | Path] = [python, "-c", SCRIPT]
     done = subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [f"requests {REQUESTS} 0", f"messages {MESSAGES} 0"]

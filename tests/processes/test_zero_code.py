@@ -28,7 +28,7 @@ USER_AGENT = {"User-Agent": "contract"}
 def forced_by_zero_code(span: Shape) -> Shape:
     """What only a hook or an option in the code can give.
 
-    The instrumentations take the Host header, port and all, for the server's address; telemetry._tidy corrects it.
+    The instrumentations take the Host header, port and all, for the server's address; workarounds.redacting() corrects it.
     That of ASGI makes a span of each message, and no variable switches them off.
     """
     children = tuple(forced_by_zero_code(child) for child in span.children)
@@ -156,7 +156,7 @@ def test_each_metric_is_counted_once(run: Run) -> None:
         scopes[point.name].add(point.scope.name)
     assert {name: len(names) for name, names in scopes.items()} == dict.fromkeys(scopes, 1)
     more = {entry.of for entry in FORCED if entry.framework == run.framework and not entry.attribute}
-    # What telemetry.instrument() switches off, because it is wrong.
+    # What observability.instrument() switches off, because it is wrong.
     if run.framework == "fastapi":
         more |= {"http.server.request.body.size", "http.server.response.body.size"}
     if run.framework != "django":
