@@ -35,7 +35,7 @@ format: $(VENV)/ready
 newest: $(VENV)/ready
 	$(BIN)/python -m tools.newest $(ARGS)
 
-# A="framework=flask" B="framework=django", or SERVICE=folder; FLAGS=--json, --exit-code
+# A="framework=flask" B="framework=django", or SERVICE=folder; FLAGS=--diff, --json, --exit-code
 compare: $(VENV)/ready
 	@if [ -n "$(SERVICE)" ]; then set -- --service "$$SERVICE"; else set -- --between "$$A" "$$B"; fi; \
 	$(BIN)/python tools/compare.py "$$@" $(FLAGS)

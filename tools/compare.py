@@ -2,11 +2,11 @@
 # requires-python = ">=3.11"
 # dependencies = ["cookiecutter==2.7.1"]
 # ///
-"""Says what differs between two sets of answers, or between a service and what its answers give today.
+"""Compare two sets of answers, or a service with what its answers generate today.
 
-It changes nothing. A service is compared three ways where the template's history has the state that it was generated
-from, so that the report can say who changed what. It runs on its own (`make conventions` of a generated service clones
-the template and calls this file), hence the dependencies above.
+Nothing is changed. If the template's history contains the state from which a service was generated, the comparison is
+three-way and tells who changed each file. `make conventions` in a generated service clones the template and runs this
+file on its own, so its dependencies are listed above.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -37,34 +37,42 @@ from cookiecutter.utils import create_env_with_context  # type: ignore[import-un
 
 TEMPLATE = Path(__file__).resolve().parents[1]
 
-# Where a convention stands in the summary: the first pattern that fits. A star stands for slashes too.
+# The parts of the conventions. A file belongs to exactly one: a star matches within a folder, a final slash everything
+# below it.
 AREAS = {
-    "telemetry": "src/*/telemetry.py src/*/environment.py src/*/propagation.py src/*/doctor.py",
-    "logs": "src/*/logs.py",
-    "tracing": "src/*/tracing.py",
-    "server": "src/*.py gunicorn.conf.py manage.py",
-    "tests": "tests/*",
+    "observability": "src/*/observability/*.py",
+    "doctor": "src/*/observability/doctor/",
+    "shell": """
+        src/*/__init__.py src/*/__main__.py src/*/app.py src/*/asgi.py src/*/django_settings.py src/*/health.py
+        src/*/middleware.py src/*/problems.py src/*/settings.py src/*/wsgi.py gunicorn.conf.py manage.py
+    """,
+    "database": "src/*/database.py src/*/prepare.py migrations/*",
+    "tests": "tests/",
+    "viewer": "dev/viewer/ dev/__init__.py",
+    "bench": "dev/bench.py dev/traffic.py",
+    "docs": "docs/ .env.example",
+    "deploy": "deploy/ compose.yaml",
     "image": "Dockerfile .dockerignore",
-    "deploy": "deploy/* compose.yaml",
-    "viewer": "dev/*",
-    "docs": "docs/* .env.example README.md",
     "pins": "pyproject.toml",
-    "commands": "Makefile .gitignore .github/*",
+    "commands": "Makefile .gitignore",
+    "workflows": ".github/",
 }
-# These say which answers and which version the files follow; the report says that in words.
+# Files that the generated `[tool.cruft] skip` lists, and files that no area knows.
+OWNED, OTHER = "yours", "other"
+# The answers and the version that the files follow, which the report states in words.
 RECORDS = (".cruft.json", ".cookiecutter.json")
 
-MISSING, BY_SERVICE, BY_TEMPLATE, BY_BOTH = "missing", "changed by the service", "changed by the template", "both"
-DIFFERENT = "different"
+MISSING, DIFFERENT = "missing", "different"
+BY_SERVICE, BY_TEMPLATE, BY_BOTH = "changed by the service", "changed by the template", "changed by both"
 
 
 class CompareError(Exception):
-    """Nothing can be compared; the message says why and what to do."""
+    """Nothing can be compared; the message explains why and what to do."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a service says about its origin."""
+    """A service's record of its origin."""
 
     file: str
     version: str | None
@@ -74,7 +82,7 @@ class Record:
 
 
 def read_record(service: Path) -> Record:
-    """CompareError when the service has none that can be read."""
+    """Return the record, or raise CompareError if there is none that can be read."""
     name = next((name for name in RECORDS if (service / name).is_file()), None)
     if name is None:
         raise CompareError(f"{service} has neither {' nor '.join(RECORDS)}: name the folder of a generated service.")
@@ -85,7 +93,7 @@ def read_record(service: Path) -> Record:
         version = {**context, **context["cookiecutter"]}.get("_template_version")
         return Record(name, version, record.get("commit"), answers, record.get("skip", []))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CompareError(f"{service / name} is no record of answers ({error!r}).") from None
+        raise CompareError(f"{service / name} is not a record of answers ({error!r}).") from None
 
 
 def read_prompts(template: Path) -> dict[str, Any]:
@@ -101,13 +109,13 @@ def read_version(template: Path) -> str:
 
 
 def read_changelog(template: Path) -> dict[str, str]:
-    """Return the text of each version, newest first; what is not released yet is `Unreleased`."""
+    """Return the text of each version, newest first; the title of changes to come is `Unreleased`."""
     parts = re.split(r"^## +(.+?) *$", (template / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {title: text.strip() for title, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 def parse_version(text: str) -> tuple[int, ...] | None:
-    """Return what versions are ordered by; None if it is not one.
+    """Return the sort key of a version; None if the text is not a version.
 
     >>> parse_version("0.10.0") > parse_version("0.9.1"), parse_version("Unreleased")
     (True, None)
@@ -116,7 +124,7 @@ def parse_version(text: str) -> tuple[int, ...] | None:
 
 
 def entries_since(version: str | None, changelog: dict[str, str]) -> dict[str, str]:
-    """Return the entries that an owner of a service of this version has not seen.
+    """Return the entries that are newer than the version.
 
     >>> list(entries_since("0.1.0", {"Unreleased": "c", "0.2.0": "b", "0.1.0": "a"}))
     ['Unreleased', '0.2.0']
@@ -126,11 +134,11 @@ def entries_since(version: str | None, changelog: dict[str, str]) -> dict[str, s
 
 
 def bake(template: Path, answers: dict[str, str], folder: Path) -> Path:
-    """Generate a project into the folder. The answers stay what they are; the other prompts get their defaults."""
+    """Generate a project into the folder from the answers as they are, and the defaults of other prompts."""
     prompts = read_prompts(template)
 
     def as_data(prompt: str, answer: str) -> str:
-        # Cookiecutter renders what it is given. This Jinja expression gives the answer back.
+        # Cookiecutter renders its input. This Jinja expression evaluates to the answer.
         return answer if isinstance(prompts[prompt], list) else f"{{{{ {json.dumps(answer, ensure_ascii=False)} }}}}"
 
     given = {prompt: as_data(prompt, answer) for prompt, answer in answers.items() if prompt in prompts}
@@ -145,7 +153,7 @@ def bake(template: Path, answers: dict[str, str], folder: Path) -> Path:
 
 
 def find_errors(template: Path, context: dict[str, Any]) -> list[str]:
-    """Ask the template's hook first: run by cookiecutter, it would explain how to go on with cookiecutter."""
+    """Ask the template's hook first: run by cookiecutter, it would explain how to continue with cookiecutter."""
     source = (template / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
     hook: dict[str, Any] = {"__name__": "pre_gen_project"}
     exec(create_env_with_context(context).from_string(source).render(**context), hook)
@@ -154,7 +162,7 @@ def find_errors(template: Path, context: dict[str, Any]) -> list[str]:
 
 
 def find_ancestor(record: Record, template: Path) -> str | None:
-    """Return the commit of the template that the service came from or was last updated to, if it is there."""
+    """Return the template's commit from which the service was generated or last updated, if it exists here."""
     names = []
     if record.commit and re.fullmatch("[0-9a-f]{40}", record.commit):
         names.append(record.commit)
@@ -168,7 +176,7 @@ def find_ancestor(record: Record, template: Path) -> str | None:
 
 
 def bake_ancestor(commit: str, answers: dict[str, str], template: Path, folder: Path) -> Path:
-    """Generate what the service was before anybody edited it."""
+    """Generate the service as it was before any edit."""
     state = folder / "template"
     with tarfile.open(fileobj=io.BytesIO(git(template, "archive", commit).stdout)) as archive:
         archive.extractall(state, filter="data")
@@ -180,14 +188,14 @@ def git(repository: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]
 
 
 def read_files(folder: Path, names: Iterable[str] | None = None) -> dict[str, bytes]:
-    """Return the contents of all files, or of the named ones that are there, by their path with slashes."""
+    """Return the contents of all files, or of the named ones that exist, by POSIX path."""
     if names is None:
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
 
 
 def read_skip(project: Path) -> list[str] | None:
-    """Return what `[tool.cruft]` leaves to the service; None without such a table."""
+    """Return the paths that `[tool.cruft]` leaves to the service; None without such a list."""
     try:
         settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
         skip: list[str] | None = settings.get("tool", {}).get("cruft", {}).get("skip")
@@ -199,27 +207,42 @@ def read_skip(project: Path) -> list[str] | None:
 
 
 def find_own(project: Path, patterns: list[str]) -> set[str]:
-    """Return the files of the service, by cruft's rule: a star makes a glob, all else is a file or folder."""
+    """Return the files that the patterns match by cruft's rule: with a star a glob, else a file or folder."""
     found = [path for text in patterns for path in (project.glob(text) if "*" in text else [project / text])]
     files = [file for path in found for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
     return {file.relative_to(project).as_posix() for file in files}
 
 
-def find_area(path: str) -> str:
-    """Return the part of the conventions that the file belongs to.
+def find_areas(path: str) -> list[str]:
+    """Return the areas whose patterns match the file.
 
-    >>> find_area("src/order_service/logs.py"), find_area("deploy/prometheus/alerts.yaml"), find_area("notes.txt")
-    ('logs', 'deploy', 'other')
+    >>> find_areas("src/order_service/observability/logs.py"), find_areas("deploy/prometheus/alerts.yaml")
+    (['observability'], ['deploy'])
+    >>> find_areas("src/order_service/observability/doctor/setup.py"), find_areas("notes.txt")
+    (['doctor'], [])
     """
-    matching = (area for area, patterns in AREAS.items() if any(fnmatchcase(path, p) for p in patterns.split()))
-    return next(matching, "other")
+
+    def matches(pattern: str) -> bool:
+        expression = re.escape(pattern).replace(r"\*", "[^/]*") + (".+" if pattern.endswith("/") else "")
+        return re.fullmatch(expression, path) is not None
+
+    return [area for area, patterns in AREAS.items() if any(map(matches, patterns.split()))]
+
+
+def find_area(path: str) -> str:
+    """Return the area that the file belongs to.
+
+    >>> find_area("Makefile"), find_area("notes.txt")
+    ('commands', 'other')
+    """
+    return next(iter(find_areas(path)), OTHER)
 
 
 def judge(before: bytes | None, today: bytes | None, here: bytes | None) -> str | None:
-    """Say who changed a file since `before`; None when there is no difference.
+    """Return who changed a file since `before`; None if there is no difference.
 
     >>> judge(b"1", b"1", b"2"), judge(b"1", b"2", b"1"), judge(b"1", b"2", b"3"), judge(b"1", b"1", None)
-    ('changed by the service', 'changed by the template', 'both', 'missing')
+    ('changed by the service', 'changed by the template', 'changed by both', 'missing')
     >>> judge(None, b"1", None), judge(b"1", None, b"1"), judge(b"1", None, None), judge(b"1", b"2", b"2")
     ('changed by the template', 'changed by the template', None, None)
     """
@@ -250,23 +273,27 @@ def make_diff(path: str, old: bytes | None, new: bytes | None, labels: tuple[str
 
 
 def compare_service(service: Path, template: Path, folder: Path) -> dict[str, Any]:
-    """Return what differs between a service and what the template writes for its answers today."""
+    """Return the differences between a service and what its answers generate today."""
     record = read_record(service)
     today = bake(template, record.answers, folder / "today")
     ancestor = find_ancestor(record, template)
-    before, reason = None, "the template's history has neither its commit nor a tag of its version"
+    before, reason = None, "the template's history has neither its commit nor a tag for its version"
     if ancestor:
         try:
             before = bake_ancestor(ancestor, record.answers, template, folder / "before")
         except (CompareError, CookiecutterException, KeyError) as error:
-            reason = f"it cannot be generated any more ({error})"
+            reason = f"the template's state at that time cannot be generated any more ({error})"
+    generated = [today, before] if before else [today]
     patterns = read_skip(service)
     patterns = [*(read_skip(today) or [] if patterns is None else patterns), *record.skip]
 
-    own = find_own(today, patterns) | (find_own(before, patterns) if before else set())
+    own = {path for project in generated for path in find_own(project, patterns)}
     of_today, of_before = read_files(today), read_files(before) if before else {}
-    paths = sorted({*of_today, *of_before} - set(RECORDS))
-    here = read_files(service, paths)
+    here = read_files(service, {*of_today, *of_before})
+    # Owned files that were deleted are of no interest, even if their lines in `skip` were deleted as well.
+    sample = {path for project in generated for path in find_own(project, read_skip(project) or [])}
+    deleted = (own | sample) - set(here)
+    paths = sorted({*of_today, *of_before} - deleted - set(RECORDS))
     differences, of_own = [], {}
     for path in paths:
         old, new = here.get(path), of_today.get(path)
@@ -299,7 +326,7 @@ def compare_service(service: Path, template: Path, folder: Path) -> dict[str, An
 
 
 def compare_answers(texts: list[str], template: Path, folder: Path) -> dict[str, Any]:
-    """Return what differs between the projects of two sets of answers, such as "framework=flask"."""
+    """Return the differences between the projects of two sets of answers, such as "framework=flask"."""
     if texts[0] == texts[1]:
         raise CompareError('Two sets of answers are needed, such as A="framework=flask" B="framework=django".')
     projects = []
@@ -313,7 +340,7 @@ def compare_answers(texts: list[str], template: Path, folder: Path) -> dict[str,
         old, new = first.get(path), second.get(path)
         if old != new:
             state = "only with B" if old is None else "only with A" if new is None else DIFFERENT
-            area = "sample" if path in own else find_area(path)
+            area = OWNED if path in own else find_area(path)
             diff = make_diff(path, old, new, ("A", "B"))
             differences.append({"path": path, "area": area, "state": state, "diff": diff})
     return {"A": texts[0], "B": texts[1], "compared": len({*first, *second}), "differences": sort(differences)}
@@ -326,40 +353,44 @@ def parse_answers(text: str, template: Path) -> dict[str, str]:
     for part in shlex.split(text):
         prompt, equals, answer = part.partition("=")
         if not equals or prompt not in prompts:
-            raise CompareError(f"{part!r} answers no prompt. Write prompt=answer, with one of {', '.join(prompts)}.")
+            raise CompareError(
+                f"{part!r} does not answer a prompt. Write prompt=answer; prompts: {', '.join(prompts)}."
+            )
         answers[prompt] = answer
     return answers
 
 
 def sort(differences: list[dict[str, str]]) -> list[dict[str, str]]:
     """Put them in the order of the areas."""
-    areas = [*AREAS, "other", "sample"]
+    areas = [*AREAS, OTHER, OWNED]
     return sorted(differences, key=lambda difference: (areas.index(difference["area"]), difference["path"]))
 
 
 def describe_service(report: dict[str, Any]) -> Iterator[str]:
-    """Say where the service stands: versions, prompts, who changed what, and what the changelog asks for."""
+    """Yield the versions, the prompts, who changed what, and what the changelog asks for."""
     commit = f", commit {report['from']['commit'][:10]}" if report["from"]["commit"] else ""
     yield f"{report['service']} follows version {report['from']['version'] or 'unknown'}{commit} ({report['record']});"
     yield f"the template is at version {report['to']['version']}."
     if report["prompts"]["new"]:
-        yield f"Prompts that are new since, with their defaults here: {', '.join(report['prompts']['new'])}."
+        yield f"New prompts, compared with their defaults: {', '.join(report['prompts']['new'])}."
     if report["prompts"]["gone"]:
-        yield f"Prompts that are gone: {', '.join(report['prompts']['gone'])}."
+        yield f"Removed prompts: {', '.join(report['prompts']['gone'])}."
     if report["ancestor_missing"] and report["differences"]:
-        yield f"Who changed what cannot be said, as {report['ancestor_missing']}: below is the plain difference."
+        yield f"It is unknown who changed what, because {report['ancestor_missing']}."
     yield ""
     yield from describe_differences(report, "conventions")
-    if report["own"]:
+    if own := report["own"]:
+        news = [path for path, state in own.items() if state in (BY_TEMPLATE, BY_BOTH)]
         yield ""
-        files = ", ".join(f"{path} ({state})" for path, state in report["own"].items())
-        yield f"The service's own, which no update touches: {files}"
+        yield f"Yours, which updates leave alone: {len(own)} {'file differs' if len(own) == 1 else 'files differ'}."
+        if news:
+            yield f"The template has changed {', '.join(news)}."
     for title, text in report["changelog"].items():
         yield from ("", f"Changelog, {title}", "", text)
 
 
 def describe_answers(report: dict[str, Any]) -> Iterator[str]:
-    """Say which files differ."""
+    """Yield the two sets of answers, and the files that differ."""
     yield f"A: {report['A'] or 'the defaults'}"
     yield f"B: {report['B'] or 'the defaults'}"
     yield ""
@@ -367,7 +398,7 @@ def describe_answers(report: dict[str, Any]) -> Iterator[str]:
 
 
 def describe_differences(report: dict[str, Any], noun: str) -> Iterator[str]:
-    """Give each file one line, by area."""
+    """Yield a summary, then one line per file below its area."""
     differences = report["differences"]
     if not differences:
         yield f"No drift: all {report['compared']} {noun} are the same."
@@ -375,19 +406,23 @@ def describe_differences(report: dict[str, Any], noun: str) -> Iterator[str]:
     totals = Counter(difference["state"] for difference in differences)
     states = ", ".join(f"{count} {state}" for state, count in totals.items())
     yield f"{len(differences)} of {report['compared']} {noun} differ ({states}):"
-    widths = [max(len(difference[key]) for difference in differences) for key in ("area", "state")]
-    for difference in differences:
-        yield f"  {difference['area']:<{widths[0]}}  {difference['state']:<{widths[1]}}  {difference['path']}"
+    width = max(map(len, totals))
+    for area, found in groupby(differences, lambda difference: difference["area"]):
+        files = list(found)
+        yield f"  {area}: {len(files)}"
+        for difference in files:
+            yield f"    {difference['state']:<{width}}  {difference['path']}"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the report; 1 with --exit-code and a difference, 2 when nothing can be compared."""
+    """Print the report; return 1 for a difference if --exit-code is given, 2 if nothing can be compared."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--service", type=Path, metavar="FOLDER", help="a generated service")
     what.add_argument("--between", nargs=2, metavar=("A", "B"), help='two sets of answers, such as "framework=flask"')
+    parser.add_argument("--diff", action="store_true", help="show the lines that differ, too")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--exit-code", action="store_true", help="end with 1 if there is a difference")
+    parser.add_argument("--exit-code", action="store_true", help="exit with 1 if there is a difference")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="otel-compare-") as folder:
         tempfile.tempdir = folder  # where cookiecutter leaves the hooks that it rendered
@@ -405,8 +440,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(report, indent=2))
     else:
         print("\n".join(lines))
-        for difference in report["differences"]:
+        for difference in report["differences"] if options.diff else ():
             print(f"\n{difference['diff']}", end="")
+        if report["differences"] and not options.diff:
+            print("\nFLAGS=--diff shows the lines.")
     return 1 if options.exit_code and report["differences"] else 0
 
 
