@@ -44,10 +44,10 @@ class Project:
 
     @property
     def stop(self) -> float:
-        """Seconds from SIGTERM to the end: the server's deadline, then that of the messages and of the flush."""
+        """Seconds from SIGTERM to the end: the server's deadline, then that of the background work and of the flush."""
         server = self._find(r"^ *(?:timeout_graceful_shutdown=|graceful_timeout = )(\d+)")
-        messages = self._find(r"^def drain\(timeout: float = ([\d.]+)")
-        return server + messages + self._find(r"^def shutdown\(timeout: float = ([\d.]+)")
+        background = self._find(r"^def drain\(timeout: float = ([\d.]+)")
+        return server + background + self._find(r"^def shutdown\(timeout: float = ([\d.]+)")
 
     @property
     def routes(self) -> set[str]:
@@ -55,19 +55,28 @@ class Project:
 
     @property
     def variables(self) -> set[str]:
-        """Those that docs/telemetry.md has, and that have an effect."""
-        text = (self.folder / "docs/telemetry.md").read_text(encoding="utf-8")
-        sections = re.split(r"^## ", text, flags=re.MULTILINE)
-        tables = [part for part in sections if part.startswith(("OpenTelemetry's variables", "The service's own"))]
+        """Those that docs/configuration.md has, and that have an effect."""
+        text = (self.folder / "docs/configuration.md").read_text(encoding="utf-8")
+        sections = re.split(r"^##+ ", text, flags=re.MULTILINE)
+        tables = [part for part in sections if not part.startswith("Variables without effect")]
         rows = re.findall(r"^\| (`[A-Z].*?) \|", "\n".join(tables), re.MULTILINE)
         return {name for row in rows for name in re.findall(r"`([A-Z][A-Z0-9_]+)`", row)}
 
+    @property
+    def package(self) -> str:
+        (package,) = (path.parent.name for path in self.folder.glob("src/*/__init__.py"))
+        return package
+
+    @property
+    def has_database(self) -> bool:
+        return (self.folder / "src" / self.package / "prepare.py").exists()
+
     def _find(self, pattern: str) -> float:
-        (value,) = re.findall(pattern, self._source(), re.MULTILINE)
+        (value,) = set(re.findall(pattern, self._source(), re.MULTILINE))
         return float(value)
 
     def _source(self) -> str:
-        files = sorted([*self.folder.glob("src/*/*.py"), *self.folder.glob("*.py")])
+        files = sorted([*self.folder.glob("src/**/*.py"), *self.folder.glob("*.py")])
         return "\n".join(path.read_text(encoding="utf-8") for path in files)
 
 
@@ -176,8 +185,9 @@ def _check_ports(objects: Sequence[Object], project: Project) -> Iterator[str]:
 
 
 def _check_selectors(objects: Sequence[Object], project: Project) -> Iterator[str]:
-    deployment, job = the(objects, "Deployment"), the(objects, "Job")
-    server, migration = (item["spec"]["template"]["metadata"]["labels"] for item in (deployment, job))
+    deployment = the(objects, "Deployment")
+    server = deployment["spec"]["template"]["metadata"]["labels"]
+    migrations = [job["spec"]["template"]["metadata"]["labels"] for job in of_kind(objects, "Job")]
     selectors = {
         "Deployment": deployment["spec"]["selector"]["matchLabels"],
         "Service": the(objects, "Service")["spec"]["selector"],
@@ -192,10 +202,10 @@ def _check_selectors(objects: Sequence[Object], project: Project) -> Iterator[st
     for name, selector in selectors.items():
         if not selector.items() <= server.items():
             yield f"the selector of {name} does not match the pods"
-        if selector.items() <= migration.items():
+        if any(selector.items() <= migration.items() for migration in migrations):
             yield f"the selector of {name} matches the pods of the Job"
     policy = the(objects, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"]
-    if not policy.items() <= server.items() & migration.items():
+    if not all(policy.items() <= labels.items() for labels in (server, *migrations)):
         yield "the selector of NetworkPolicy does not match all pods"
 
 
@@ -242,9 +252,12 @@ def _check_network(objects: Sequence[Object], project: Project) -> Iterator[str]
     wanted = {
         "DNS": [(53, "UDP"), (53, "TCP")],
         "the collector": [(url.port, "TCP")],
-        "PostgreSQL": [(5432, "TCP")],
-        "payments": [(container["ports"][0]["containerPort"], "TCP")],
+        "other services": [(container["ports"][0]["containerPort"], "TCP")],
     }
+    if project.has_database:
+        wanted["PostgreSQL"] = [(5432, "TCP")]
+    elif any(port == 5432 for port, _, _ in out):
+        yield "the NetworkPolicy lets out to PostgreSQL, and there is no database"
     for name, ports in wanted.items():
         if not set(ports) <= {(port, protocol) for port, protocol, _ in out}:
             yield f"the NetworkPolicy does not let out to {name}"
@@ -256,7 +269,7 @@ def _check_network(objects: Sequence[Object], project: Project) -> Iterator[str]
 def _check_settings(objects: Sequence[Object], project: Project) -> Iterator[str]:
     config = the(objects, "ConfigMap")
     unknown = set(config["data"]) - project.variables - {"DEPLOYMENT_ENVIRONMENT"}
-    yield from (f"docs/telemetry.md does not know {name}" for name in sorted(unknown))
+    yield from (f"docs/configuration.md does not know {name}" for name in sorted(unknown))
     port = {"http/protobuf": 4318, "grpc": 4317}.get(config["data"]["OTEL_EXPORTER_OTLP_PROTOCOL"])
     if urlsplit(config["data"]["OTEL_EXPORTER_OTLP_ENDPOINT"]).port != port:
         yield "protocol and port of the endpoint are not of one kind"
@@ -282,15 +295,21 @@ def _check_identity(started: Mapping[str, str], name: str) -> Iterator[str]:
 
 
 def _check_job(objects: Sequence[Object], project: Project) -> Iterator[str]:
+    given = {variable["name"] for container in containers(objects) for variable in container.get("env", [])}
+    if ("DATABASE_URL" in given) != project.has_database:
+        yield "DATABASE_URL is for a service with a database, and for no other"
+    jobs = of_kind(objects, "Job")
+    if bool(jobs) != project.has_database:
+        yield f"{len(jobs)} Jobs prepare the database"
+    if not jobs:
+        return
     spec = the(objects, "Job")["spec"]
     if "ttlSecondsAfterFinished" not in spec or "activeDeadlineSeconds" not in spec:
         yield "the Job stays, or runs, for ever"
     (container,) = spec["template"]["spec"]["containers"]
-    (package,) = (path.parent.name for path in project.folder.glob("src/*/__init__.py"))
-    has_manage = (project.folder / "manage.py").exists()
-    expected = ["manage.py", "migrate", "--no-input"] if has_manage else ["-m", f"{package}.store"]
-    if container["command"] != ["python", *expected]:
-        yield f"the Job does not run python {' '.join(expected)}"
+    expected = ["python", "-m", f"{project.package}.prepare"]
+    if container["command"] != expected:
+        yield f"the Job does not run {' '.join(expected)}"
 
 
 def _check_names(objects: Sequence[Object], project: Project) -> Iterator[str]:

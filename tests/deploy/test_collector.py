@@ -199,7 +199,12 @@ def test_both_tiers(tiers: dict[str, Collector], documented: set[str]) -> None:
 
 
 def test_they_are_the_same_for_every_answer(bake: Bake) -> None:
-    for answers in ({"framework": "django"}, {"otlp_protocol": "grpc"}, {"sampler_ratio": "0.1"}):
+    for answers in (
+        {"framework": "django"},
+        {"otlp_protocol": "grpc"},
+        {"sampler_ratio": "0.1"},
+        {"sample": "minimal"},
+    ):
         for file in ("agent.yaml", "gateway.yaml", "README.md"):
             path = f"deploy/collector/{file}"
             assert (bake(**answers) / path).read_bytes() == (bake() / path).read_bytes()

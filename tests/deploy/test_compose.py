@@ -1,4 +1,4 @@
-"""compose.yaml: by its schema, by what it promises, and by running what it says as plain processes."""
+"""compose.yaml and compose.override.yaml: by their schema, what they promise, and running them as plain processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import StringIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ import yaml
 from dotenv import dotenv_values
 
 from tests.contract.conftest import FRAMEWORKS
+from tests.deploy.test_alerts import rules_files
 from tests.otlp import GRPC, HTTP, Node, Receiver, trees
 from tests.processes.conftest import EXTRAS, postgres  # noqa: F401 - a fixture
 from tests.processes.postgres import Postgres
@@ -42,24 +43,96 @@ def framework(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(params=["orders", "minimal"])
+def sample(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def project(bake: Bake, framework: str, protocol: str) -> Path:
-    return bake(framework=framework, otlp_protocol=protocol)
+def project(bake: Bake, framework: str, protocol: str, sample: str) -> Path:
+    return bake(framework=framework, otlp_protocol=protocol, sample=sample)
+
+
+class Loader(yaml.SafeLoader):
+    """Knows what compose adds to YAML."""
+
+
+@dataclass(frozen=True)
+class Reset:
+    """In the place of what is inherited, nothing."""
+
+
+Loader.add_constructor("!reset", lambda loader, node: Reset())
+
+
+def read(path: Path) -> Compose:
+    """Anchors and merge keys resolved, `x-` fields gone, variables left as they stand."""
+    document = yaml.load(path.read_text(encoding="utf-8"), Loader)
+    return {key: value for key, value in document.items() if not key.startswith("x-")}
+
+
+def merge(base: Any, further: Any) -> Any:
+    """What compose makes of the same field in two files, as far as these files need it."""
+    if isinstance(base, dict) and isinstance(further, dict):
+        merged = base | {key: merge(base.get(key), value) for key, value in further.items()}
+        return {key: value for key, value in merged.items() if not isinstance(value, Reset)}
+    if isinstance(base, list) and isinstance(further, list):
+        return [*base, *(item for item in further if item not in base)]
+    return further
 
 
 def load(project: Path) -> Compose:
-    """As compose reads it: anchors and merge keys resolved, `x-` fields gone, variables left as they stand."""
-    document = yaml.safe_load((project / "compose.yaml").read_text(encoding="utf-8"))
-    return {key: value for key, value in document.items() if not key.startswith("x-")}
+    """As compose reads it: what is extended taken over, and what is overridden laid over the rest."""
+    document = read(project / "compose.yaml")
+    override = project / "compose.override.yaml"
+    if not override.exists():
+        return document
+    further = read(override)
+    for name, service in further["services"].items():
+        if extends := service.pop("extends", None):
+            base = read(project / extends["file"])["services"][extends["service"]]
+            further["services"][name] = merge(base, service)
+    merged: Compose = merge(document, further)
+    return merged
+
+
+def files(project: Path) -> list[Path]:
+    return sorted(project.glob("compose*.yaml"))
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
 
 
-def test_schema(project: Path) -> None:
-    done = run("check_jsonschema", "--builtin-schema", "vendor.compose-spec", project / "compose.yaml")
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_schema(project: Path, tmp_path: Path) -> None:
+    """Without the tag, which the checker cannot read."""
+    for path in files(project):
+        plain = tmp_path / path.name
+        plain.write_text(path.read_text(encoding="utf-8").replace("!reset ", ""), encoding="utf-8")
+        done = run("check_jsonschema", "--builtin-schema", "vendor.compose-spec", plain)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_minimal_has_one_file_and_no_database(bake: Bake, framework: str) -> None:
+    minimal, orders = (bake(framework=framework, sample=sample) for sample in ("minimal", "orders"))
+    assert [path.name for path in files(minimal)] == ["compose.yaml"]
+    assert [path.name for path in files(orders)] == ["compose.override.yaml", "compose.yaml"]
+    assert load(minimal)["services"].keys() == {"service", "telemetry"}
+    assert load(orders)["services"].keys() == {"service", "telemetry", "migrate", "database", "payments"}
+    assert "volumes" not in load(minimal)
+
+
+def test_only_the_owner_s_file_knows_of_payments(bake: Bake) -> None:
+    project = bake()
+    own = read(project / "compose.yaml")
+    assert own["services"].keys() == {"service", "telemetry", "migrate", "database"}
+    assert own["services"]["service"]["depends_on"].keys() == {"migrate", "telemetry"}
+    # Without the other file it stands alone.
+    assert [fault for fault in faults(own, project) if not fault.startswith("service: waits for {")] == []
+    merged = load(project)["services"]
+    assert merged["service"]["ports"] == own["services"]["service"]["ports"]
+    assert "ports" not in merged["payments"]
+    assert "PAYMENT_URL" not in merged["payments"]["environment"]
 
 
 def test_the_schema_finds_a_mistake(bake: Bake, tmp_path: Path) -> None:
@@ -75,7 +148,7 @@ def test_the_schema_finds_a_mistake(bake: Bake, tmp_path: Path) -> None:
 def yaml_files(project: Path) -> list[Path]:
     folders = ("deploy/collector", "deploy/grafana/provisioning")
     found = [path for folder in folders for path in (project / folder).rglob("*.yaml")]
-    return [project / "compose.yaml", project / "deploy/prometheus/prometheus.yaml", *found]
+    return [*files(project), project / "deploy/prometheus/prometheus.yaml", *found]
 
 
 def test_yamllint(project: Path) -> None:
@@ -97,7 +170,7 @@ def faults(document: Compose, project: Path) -> list[str]:
     services: dict[str, Compose] = document["services"]
     return [
         *(fault for name, service in services.items() for fault in faults_of_service(name, service, project)),
-        *faults_of_order(services),
+        *faults_of_order(services, has_database=next(project.glob("src/*/prepare.py"), None) is not None),
         *faults_of_secrets(services),
     ]
 
@@ -135,8 +208,12 @@ def faults_of_service(name: str, service: Compose, project: Path) -> list[str]:
     return found
 
 
-def faults_of_order(services: Mapping[str, Compose]) -> list[str]:
+def faults_of_order(services: Mapping[str, Compose], *, has_database: bool) -> list[str]:
     """What has to run before what, and that each condition can come true."""
+    if not has_database:
+        conditions = {name: list(service.get("depends_on", {})) for name, service in services.items()}
+        wanted_order = {"service": ["telemetry"], "telemetry": []}
+        return [] if conditions == wanted_order else [f"they wait for {conditions}"]
     wanted = {
         "service": {
             "migrate": "service_completed_successfully",
@@ -213,9 +290,9 @@ def plant(document: Compose, path: str, value: object) -> None:
         ("service/depends_on/migrate/condition", "service_started", "waits for"),
         ("migrate/depends_on", None, "waits for"),
         ("migrate/restart", "always", "for ever"),
-        ("database/environment/POSTGRES_PASSWORD", "orders", "holds a secret"),
-        ("database/environment/POSTGRES_PASSWORD", "${POSTGRES_PASSWORD:-orders}", "everybody knows"),
-        ("service/environment/DATABASE_URL", "postgresql://orders:orders@database/orders", "holds a secret"),
+        ("database/environment/POSTGRES_PASSWORD", "service", "holds a secret"),
+        ("database/environment/POSTGRES_PASSWORD", "${POSTGRES_PASSWORD:-service}", "everybody knows"),
+        ("service/environment/DATABASE_URL", "postgresql://service:service@database/service", "holds a secret"),
         ("service/environment/OTEL_METRIC_EXPORT_INTERVAL", 15000, "no text"),
     ],
 )
@@ -229,17 +306,20 @@ def test_the_parts_fit_each_other(project: Path) -> None:
     """What is mounted where, and what the mounted files and the variables say of those places."""
     telemetry = load(project)["services"]["telemetry"]
     mounts = dict(volume.split(":")[:2] for volume in telemetry["volumes"])
-    dashboards = mounts["./deploy/grafana/dashboards"]
+    dashboards = mounts["./deploy/dashboards"]
     provider = yaml.safe_load((project / "deploy/grafana/provisioning/dashboards.yaml").read_text(encoding="utf-8"))
     assert [entry["options"]["path"] for entry in provider["providers"]] == [dashboards]
     assert telemetry["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == f"{dashboards}/service.json"
-    assert (project / "deploy/grafana/dashboards/service.json").is_file()
+    assert (project / "deploy/dashboards/service.json").is_file()
     # Where Grafana of this image looks, under another name than that of the image's own file.
     provisioning = mounts["./deploy/grafana/provisioning/dashboards.yaml"]
     assert provisioning == "/otel-lgtm/grafana/conf/provisioning/dashboards/service.yaml"
     assert mounts["./deploy/prometheus/prometheus.yaml"] == "/otel-lgtm/prometheus.yaml"
     prometheus = yaml.safe_load((project / "deploy/prometheus/prometheus.yaml").read_text(encoding="utf-8"))
-    assert prometheus["rule_files"] == [mounts["./deploy/prometheus/alerts.yaml"]]
+    # Every file of rules is where Prometheus looks, and no other file is.
+    rules = {f"./{path.relative_to(project)}" for path in rules_files(project)}
+    (pattern,) = prometheus["rule_files"]
+    assert {source for source, target in mounts.items() if PurePosixPath(target).match(pattern)} == rules
     assert prometheus["otlp"]["translation_strategy"] == "UnderscoreEscapingWithSuffixes"
 
 
@@ -259,7 +339,8 @@ def test_every_variable_stands_in_the_example(project: Path) -> None:
     assert dotenv_values(stream=StringIO(text)) == {}  # it shows defaults, and sets none
     wanted = variables(load(project))
     assert wanted <= names
-    documented = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", (project / "docs/telemetry.md").read_text(encoding="utf-8")))
+    text_of = (project / "docs/configuration.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", text_of))
     assert names - documented - wanted == set()
     assert not [line for line in text.splitlines() if line and not line.startswith("# ")]
 
@@ -274,9 +355,11 @@ def test_git_ignores_the_secrets(project: Path) -> None:
     assert ".env" in (project / ".gitignore").read_text(encoding="utf-8").splitlines()
 
 
-def test_make_up_writes_what_is_missing_and_nothing_else(framework: str, bake: Bake, tmp_path: Path) -> None:
+def test_make_up_writes_what_is_missing_and_nothing_else(
+    framework: str, sample: str, bake: Bake, tmp_path: Path
+) -> None:
     """With a `docker` that only notes what it is asked."""
-    project = bake(fresh=True, framework=framework)
+    project = bake(fresh=True, framework=framework, sample=sample)
     docker = tmp_path / "docker"
     docker.write_text('#!/bin/sh\necho "$@" >> "$(dirname "$0")/asked"\n', encoding="utf-8")
     docker.chmod(0o755)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -31,7 +32,7 @@ def hadolint(dockerfile: str) -> list[str]:
     return rules
 
 
-@pytest.mark.parametrize("answers", combinations("framework", "python_version", "otlp_protocol"))
+@pytest.mark.parametrize("answers", combinations("framework", "python_version", "sample"))
 def test_hadolint_finds_nothing(answers: dict[str, str], bake: Bake) -> None:
     dockerfile = (bake(**answers) / "Dockerfile").read_text(encoding="utf-8")
     assert "hadolint" not in dockerfile  # which could switch a rule off
@@ -69,8 +70,8 @@ def test_hadolint_finds(fault: str, bake: Bake) -> None:
 
 def test_the_context_is_a_list_of_what_is_allowed(bake: Bake) -> None:
     """What the Dockerfile copies is there, and nothing else is."""
-    for framework in ("fastapi", "flask", "django"):
-        project = bake(framework=framework)
+    for framework, sample in itertools.product(("fastapi", "flask", "django"), ("orders", "minimal")):
+        project = bake(framework=framework, sample=sample)
         everything, *allowed, cache = [
             line for line in (project / ".dockerignore").read_text().splitlines() if not line.startswith("#")
         ]
@@ -80,6 +81,18 @@ def test_the_context_is_a_list_of_what_is_allowed(bake: Bake) -> None:
             copied |= {source.replace("uv.loc[k]", "uv.lock") for source in sources.split()}
         assert {line.removeprefix("!") for line in allowed} == copied
         assert {path for path in copied if not (project / path).exists()} == {"uv.lock"}
+        # What the service or its preparation looks for in the folder that it runs in.
+        needed = {"gunicorn.conf.py", "manage.py", "migrations"}
+        assert copied & needed == {name for name in needed if (project / name).exists()}
+
+
+@pytest.mark.parametrize("framework", ["fastapi", "flask", "django"])
+def test_the_image_has_a_database_where_the_service_has_one(framework: str, bake: Bake) -> None:
+    for sample in ("orders", "minimal"):
+        project = bake(framework=framework, sample=sample)
+        has_database = next(project.glob("src/*/prepare.py"), None) is not None
+        assert has_database == (sample == "orders")
+        assert ("DATABASE_URL" in (project / "Dockerfile").read_text(encoding="utf-8")) == has_database
 
 
 @pytest.fixture(scope="module")

@@ -82,9 +82,7 @@ def run(
 
 def migrate(run: Run, variables: dict[str, str]) -> None:
     """As several replicas would: all at the same time."""
-    command = (
-        ["python", "manage.py", "migrate"] if run.framework == "django" else ["python", "-m", "order_service.store"]
-    )
+    command = ["python", "-m", "order_service.prepare"]
     several = [
         subprocess.Popen(
             Container(run.image, {**variables, "OTEL_SDK_DISABLED": "true"}).around(command),
@@ -189,7 +187,7 @@ def test_configuration(run: Run) -> None:
     labels = {name.rpartition(".")[2]: text for name, text in config["Labels"].items() if name.startswith("org.open")}
     assert labels == {
         "title": "Order Service",
-        "description": "Takes orders, gets them paid and keeps them.",
+        "description": "A Python microservice instrumented with OpenTelemetry.",
         "authors": "Your Team",
         "version": VERSION,
     }
@@ -205,15 +203,19 @@ def test_configuration(run: Run) -> None:
         "HOST": "0.0.0.0",
         "PORT": "8000",
         "HOME": "/tmp",
-        "DATABASE_URL": "sqlite:////tmp/orders.db",
+        "DATABASE_URL": "sqlite:////tmp/service.db",
         **{name: value for name, value in run.image.environ.items() if re.match("PYTHON_|GPG_|LANG", name)},
     }
 
 
 def test_holds_the_service_and_nothing_to_build_it_with(run: Run) -> None:
     added = ("find", "/app", "/service", "/root", "/tmp", "-mindepth", "1")
-    found = run.image.run(*added, "-not", "-path", "/app/.venv/*").stdout.split()
-    kept = {"django": ["gunicorn.conf.py", "manage.py"], "flask": ["gunicorn.conf.py"], "fastapi": []}[run.framework]
+    found = run.image.run(*added, "-not", "-path", "/app/.venv/*", "-not", "-path", "/app/migrations/*").stdout.split()
+    kept = {
+        "django": ["gunicorn.conf.py", "manage.py"],
+        "flask": ["gunicorn.conf.py", "migrations"],
+        "fastapi": ["migrations"],
+    }[run.framework]
     expected = [f"/app/{name}" for name in (".venv", *kept)]
     assert sorted(path for path in found if not re.match(r"/root/\.(bashrc|profile)", path)) == expected
     tools = (
@@ -289,7 +291,18 @@ def example(run: Run) -> Iterator[Container]:
 
 def test_without_a_database_there_is_one_for_a_look(run: Run, example: Container) -> None:
     assert example.request("GET", "/ready").status == 503
-    command = ["manage.py", "migrate"] if run.framework == "django" else ["-m", "order_service.store"]
-    done = example.run("python", *command)
+    done = example.run("python", "-m", "order_service.prepare")
     assert done.returncode == 0, done.stderr
     assert example.request("GET", "/ready").status == 200
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_smallest_service_needs_no_preparation(framework: str, builder: Builder, bake: Callable[..., Path]) -> None:
+    builder.build(bake(framework=framework, sample="minimal"), f"{framework}-minimal")
+    image = builder.image(f"{framework}-minimal")
+    assert "DATABASE_URL" not in image.environ
+    with Container(image, {"OTEL_SDK_DISABLED": "true"}) as container:
+        assert container.request("GET", "/ready").status == 200
+        assert container.request("GET", "/api/hello/World").status == 200
+        assert container.run(*image.health_check).returncode == 0
+        assert container.stop() == 0, container.printed()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-import importlib.util
+import importlib
 import itertools
 import json
 import os
@@ -32,7 +32,16 @@ Bake = Callable[..., Path]
 
 FRAMEWORKS = ("fastapi", "flask", "django")
 OVERLAYS = ("development", "production")
-CELLS = list(itertools.product(FRAMEWORKS, (HTTP, GRPC), OVERLAYS))
+CELLS = [
+    ({"framework": framework, "otlp_protocol": protocol, "sample": sample}, overlay)
+    for framework, protocol, sample, overlay in itertools.product(
+        FRAMEWORKS, (HTTP, GRPC), ("orders", "minimal"), OVERLAYS
+    )
+]
+"""The answers that the manifests read, and an overlay."""
+every_cell = pytest.mark.parametrize(
+    ("answers", "overlay"), CELLS, ids=lambda part: "-".join(dict(part).values()) if isinstance(part, dict) else part
+)
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
 """Of Kubernetes: the oldest that the manifests' README promises, and the newest that the package knows."""
 LONG = "a" * 54 + "-" + "b" * 8
@@ -70,17 +79,35 @@ def validate(item: str, version: str) -> None:
     kubernetes_validate.validate(json.loads(item), version, strict=True)
 
 
-@pytest.mark.parametrize(("framework", "protocol", "overlay"), CELLS)
-def test_the_schemas_are_kept(framework: str, protocol: str, overlay: str, rendered: Rendered) -> None:
-    _, objects = rendered(overlay, framework=framework, otlp_protocol=protocol)
+@every_cell
+def test_the_schemas_are_kept(answers: dict[str, str], overlay: str, rendered: Rendered) -> None:
+    _, objects = rendered(overlay, **answers)
     for item, version in itertools.product(objects, VERSIONS):
         validate(json.dumps(item), version)
 
 
-@pytest.mark.parametrize(("framework", "protocol", "overlay"), CELLS)
-def test_the_policy_is_kept(framework: str, protocol: str, overlay: str, rendered: Rendered) -> None:
-    project, objects = rendered(overlay, framework=framework, otlp_protocol=protocol)
+@every_cell
+def test_the_policy_is_kept(answers: dict[str, str], overlay: str, rendered: Rendered) -> None:
+    project, objects = rendered(overlay, **answers)
     assert faults(objects, project) == []
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_policy_needs_no_other_extra(overlay: str, rendered: Rendered) -> None:
+    """Neither monitoring nor the development tools, with either sample."""
+    for sample in ("orders", "minimal"):
+        project, objects = rendered(overlay, sample=sample, monitoring="no", dev_tools="no", github_actions="no")
+        assert faults(objects, project) == []
+
+
+def test_a_service_without_a_database_has_no_job(rendered: Rendered) -> None:
+    project, objects = rendered("production", sample="minimal")
+    assert not project.has_database
+    assert of_kind(objects, "Job") == []
+    _, others = rendered("production")
+    for item in (the(others, "Job"), the(others, "NetworkPolicy"), the(others, "Deployment")):
+        changed = [each for each in objects if each["kind"] != item["kind"]] + [item]
+        assert faults(changed, project) != []
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -119,21 +146,26 @@ def test_the_namespace_of_services_is_a_label(namespace: str, rendered: Rendered
     assert {item["metadata"]["labels"]["app.kubernetes.io/part-of"] for item in objects} == {namespace}
 
 
+@pytest.mark.parametrize("sample", ["orders", "minimal"])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_the_readme_says_what_is_true(framework: str, rendered: Rendered) -> None:
-    project, objects = rendered("production", framework=framework)
+def test_the_readme_says_what_is_true(framework: str, sample: str, rendered: Rendered) -> None:
+    project, objects = rendered("production", framework=framework, sample=sample)
     readme = (project.folder / "deploy/kubernetes/README.md").read_text(encoding="utf-8")
     assert f"Kubernetes {VERSIONS[0]} or later" in readme
     sources = [variable.get("valueFrom", {}) for each in containers(objects) for variable in each.get("env", [])]
     keys = {source["secretKeyRef"]["key"] for source in sources if "secretKeyRef" in source}
     assert set(re.findall(r"--from-literal=([A-Z_]+)=", readme)) == keys
-    (selector,) = re.findall(r"delete job -l (\S+)", readme)
-    labels = dict(pair.split("=") for pair in selector.split(","))
-    assert labels.items() <= the(objects, "Job")["metadata"]["labels"].items()
+    selectors = re.findall(r"delete job -l (\S+)", readme)
+    jobs = of_kind(objects, "Job")
+    for selector, job in zip(selectors, jobs, strict=True):
+        labels = dict(pair.split("=") for pair in selector.split(","))
+        assert labels.items() <= job["metadata"]["labels"].items()
+    assert ("igration" in readme) == bool(jobs)
     for link in re.findall(r"\]\(([^)]+)\)", readme):
         path, _, heading = link.partition("#")
         text = (project.folder / "deploy/kubernetes" / path).resolve().read_text(encoding="utf-8")
-        assert heading in [line.lstrip("# ").lower().replace(" ", "-") for line in text.splitlines() if "# " in line]
+        headings = [line.lstrip("# ").lower().replace(" ", "-") for line in text.splitlines() if "# " in line]
+        assert not heading or heading in headings
 
 
 def test_without_kubernetes_there_are_no_manifests(bake: Bake) -> None:
@@ -152,8 +184,10 @@ def yamllint(folder: Path) -> str:
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("protocol", [HTTP, GRPC])
-def test_yamllint_has_no_remark(framework: str, protocol: str, bake: Bake) -> None:
-    assert yamllint(bake(framework=framework, otlp_protocol=protocol) / "deploy" / "kubernetes") == ""
+@pytest.mark.parametrize("sample", ["orders", "minimal"])
+def test_yamllint_has_no_remark(framework: str, protocol: str, sample: str, bake: Bake) -> None:
+    project = bake(framework=framework, otlp_protocol=protocol, sample=sample)
+    assert yamllint(project / "deploy" / "kubernetes") == ""
 
 
 def test_the_agent_of_the_node_is_a_matter_of_comments(bake: Bake) -> None:
@@ -224,7 +258,7 @@ FAULTS: list[tuple[str, object, str]] = [
     ("NetworkPolicy spec.egress.0.ports.0.protocol", "TCP", "out to DNS"),
     ("NetworkPolicy spec.egress.1", GONE, "out to PostgreSQL"),
     ("NetworkPolicy spec.egress.2.ports.1", GONE, "out to the collector"),
-    ("NetworkPolicy spec.egress.3.ports.0.port", 80, "out to payments"),
+    ("NetworkPolicy spec.egress.3.ports.0.port", 80, "out to other services"),
     (
         "NetworkPolicy spec.egress.2.to.0.namespaceSelector.matchLabels",
         {"team": "x"},
@@ -311,35 +345,33 @@ def test_kustomize_finds_a_name_that_nobody_has(bake: Bake) -> None:
 
 
 # What the container starts with, taken by the service itself.
-def load_environment(project: Path) -> ModuleType:
-    (path,) = project.glob("src/*/environment.py")
-    spec = importlib.util.spec_from_file_location(f"environment_of_{project.parent.name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look themselves up
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        del sys.modules[spec.name]
-    return module
+def load_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module and those that it imports, in a package that imports nothing else: no SDK is installed here."""
+    (folder,) = project.glob("src/*/observability")
+    package = ModuleType("observability_of_a_service")
+    package.__path__ = [str(folder)]
+    monkeypatch.setitem(sys.modules, package.__name__, package)
+    for name in ("checks", "environment"):
+        monkeypatch.delitem(sys.modules, f"{package.__name__}.{name}", raising=False)
+    return importlib.import_module(f"{package.__name__}.environment")
 
 
-@pytest.mark.parametrize(("framework", "protocol", "overlay"), CELLS)
+@every_cell
 def test_the_service_finds_no_fault(
-    framework: str, protocol: str, overlay: str, rendered: Rendered, monkeypatch: pytest.MonkeyPatch
+    answers: dict[str, str], overlay: str, rendered: Rendered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project, objects = rendered(overlay, framework=framework, otlp_protocol=protocol)
-    module = load_environment(project.folder)
-    # No SDK is installed where the tests run; the service itself finds its own below.
-    monkeypatch.setattr(module, "is_installed", lambda kind, name: True)
+    project, objects = rendered(overlay, **answers)
+    module = load_environment(project.folder, monkeypatch)
+    # No exporter is installed where the tests run; the service itself finds its own below.
+    monkeypatch.setattr(module.checks, "is_installed", lambda kind, name: True)
     secret = {**SECRET, "OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Bearer%20TOKEN"}
     (container,) = the(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
     started = environment(container, objects, POD, secret)
-    assert module.prepare(started) == []
-    assert started["OTEL_EXPORTER_OTLP_PROTOCOL"] == protocol
-    wrong = {**started, "OTEL_TRACES_SAMPLER_ARG": "half"}
-    assert [fault.variable for fault in module.prepare(wrong)] == ["OTEL_TRACES_SAMPLER_ARG"]
+    effective, found = module.resolve(started)
+    assert found == []
+    assert effective["OTEL_EXPORTER_OTLP_PROTOCOL"] == answers["otlp_protocol"]
+    _, found = module.resolve({**started, "OTEL_TRACES_SAMPLER_ARG": "half"})
+    assert [fault.variable for fault in found] == ["OTEL_TRACES_SAMPLER_ARG"]
 
 
 as_pods = pytest.mark.parametrize(

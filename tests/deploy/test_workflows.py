@@ -39,6 +39,10 @@ rules:
         pytest.param({"framework": "fastapi"}, id="fastapi"),
         pytest.param({"framework": "flask", "python_version": "3.11"}, id="flask-3.11"),
         pytest.param({"framework": "django"}, id="django"),
+        pytest.param({"framework": "flask", "sample": "minimal"}, id="minimal"),
+        pytest.param({"monitoring": "no"}, id="no monitoring"),
+        pytest.param({"kubernetes": "no"}, id="no Kubernetes"),
+        pytest.param({"monitoring": "no", "kubernetes": "no", "dev_tools": "no", "sample": "minimal"}, id="leanest"),
     ]
 )
 def project(request: pytest.FixtureRequest, bake: Bake) -> Path:
@@ -125,6 +129,55 @@ def test_the_oldest_python_is_tested_too_and_once(version: str, bake: Bake) -> N
     assert matrix["python-version"] == ([version, "3.11"] if version != "3.11" else ["3.11"])
 
 
+def steps(project: Path, job: str) -> dict[str, str]:
+    """What the job's steps run, by their name."""
+    found = workflows(project)["ci.yml"]["jobs"].get(job, {"steps": []})["steps"]
+    return {step["name"]: step["run"] for step in found if "run" in step}
+
+
+def test_what_was_not_chosen_is_not_checked(bake: Bake) -> None:
+    assert "Doctor" in steps(bake(), "check")
+    assert "Doctor" not in steps(bake(dev_tools="no"), "check")
+    rules, manifests = ["Install promtool", "Alert rules"], ["Kubernetes manifests"]
+    assert list(steps(bake(), "deployment")) == rules + manifests
+    assert list(steps(bake(kubernetes="no"), "deployment")) == rules
+    assert list(steps(bake(monitoring="no"), "deployment")) == manifests
+    assert "deployment" not in workflows(bake(monitoring="no", kubernetes="no"))["ci.yml"]["jobs"]
+
+
+@pytest.mark.parametrize("sample", CHOICES["sample"])
+@pytest.mark.parametrize(
+    ("step", "program", "file", "good", "bad"),
+    [
+        ("Alert rules", "promtool", "prometheus/alerts.yaml", "> 14.4 * 0.001", "> 14 * 0.001"),
+        ("Alert rules", "promtool", "prometheus/alerts.yaml", "sum by (job)", "sum by job"),
+        ("Kubernetes manifests", "kubectl", "kubernetes/overlays/production/resources.yaml", "order-service", "orders"),
+        (
+            "Kubernetes manifests",
+            "kubectl",
+            "kubernetes/overlays/development/resources.yaml",
+            "order-service",
+            "orders",
+        ),
+    ],
+)
+def test_a_fault_in_a_deployment_file_fails_the_job(
+    sample: str, step: str, program: str, file: str, good: str, bad: str, bake: Bake
+) -> None:
+    if not shutil.which(program):
+        reason = f"There is no {program} on this machine."
+        pytest.fail(reason) if "CI" in os.environ else pytest.skip(reason)
+    project = bake(fresh=True, sample=sample)
+    script = steps(project, "deployment")[step]
+    environ = {"PATH": os.environ["PATH"]}
+    assert run_script(script, project, environ).returncode == 0
+    path = project / "deploy" / file
+    text = path.read_text(encoding="utf-8")
+    assert good in text
+    path.write_text(text.replace(good, bad), encoding="utf-8")
+    assert run_script(script, project, environ).returncode != 0
+
+
 def test_one_job_may_publish_and_no_pull_request_reaches_it(bake: Bake) -> None:
     jobs = workflows(bake())["ci.yml"]["jobs"]
     assert [name for name, job in jobs.items() if "packages" in job["permissions"]] == ["publish"]
@@ -190,11 +243,16 @@ def test_updates_keep_what_belongs_together(framework: str, bake: Bake) -> None:
     text = (bake(framework=framework) / ".github/dependabot.yml").read_text(encoding="utf-8")
     updates = {update["package-ecosystem"]: update for update in yaml.safe_load(text)["updates"]}
     assert set(updates) == {"docker", "docker-compose", "github-actions", "uv"}
+    without = yaml.safe_load((bake(monitoring="no") / ".github/dependabot.yml").read_text(encoding="utf-8"))["updates"]
+    assert {update["package-ecosystem"] for update in without} == set(updates) - {"docker-compose"}
     assert updates["uv"]["groups"]["opentelemetry"] == {"patterns": ["opentelemetry-*"]}
     held = {entry["dependency-name"] for entry in updates["uv"]["ignore"]}
     requirements = (bake(framework=framework) / "pyproject.toml").read_text(encoding="utf-8")
-    assert held == {"django"} if framework == "django" else {"sqlalchemy"}
+    assert held == ({"django"} if framework == "django" else {"sqlalchemy"})
     assert all(re.search(rf'"{name}\W', requirements) for name in held)
+    text = (bake(framework=framework, sample="minimal") / ".github/dependabot.yml").read_text(encoding="utf-8")
+    (uv,) = (update for update in yaml.safe_load(text)["updates"] if update["package-ecosystem"] == "uv")
+    assert {entry["dependency-name"] for entry in uv.get("ignore", [])} == held & {"django"}
 
 
 Check = Callable[[Path], str]
@@ -364,7 +422,14 @@ PIN = "actions/checkout@08c6903cd8c0fde910a37f88322edcfb5dd907a8 # v5.0.0"
             ("no such axis", reference_faults, "ci.yml", "matrix.python-version", "matrix.python", "no matrix.python"),
             ("no such job", reference_faults, "ci.yml", "needs: check", "needs: checks", "no job checks"),
             ("no such target", command_faults, "ci.yml", "make lint", "make lints", "no target lints"),
-            ("no such module", command_faults, "ci.yml", ".doctor", ".surgeon", "no module order_service.surgeon"),
+            (
+                "no such module",
+                command_faults,
+                "ci.yml",
+                ".doctor",
+                ".surgeon",
+                "no module order_service.observability.surgeon",
+            ),
         )
     ],
 )
