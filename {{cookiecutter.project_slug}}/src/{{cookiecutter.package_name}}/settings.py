@@ -6,19 +6,12 @@
 
 from __future__ import annotations
 
-# % if cookiecutter.framework == "django"
-import secrets
-# % endif
 from typing import Annotated, Literal, TypeVar
 
-# % if cookiecutter.framework == "django"
 from pydantic import BeforeValidator, Field, PositiveInt, SecretStr, ValidationError
-# % else
-from pydantic import BeforeValidator, Field, PositiveInt, ValidationError
-# % endif
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from .observability.redaction import mask
+from .observability.redaction import MASK, mask
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -46,9 +39,7 @@ class Settings(BaseSettings):
     log_format: Annotated[Literal["json", "text"], Lower, Field(description="format of the console")] = "json"
     log_access: Annotated[bool, Field(description="log one line per request")] = False
     # % if cookiecutter.framework == "django"
-    secret_key: Annotated[SecretStr, Field(description="Django's key; the default changes with each start")] = Field(
-        default_factory=lambda: SecretStr(secrets.token_urlsafe(48))
-    )
+    secret_key: Annotated[SecretStr | None, Field(description="Django's key; one per start if it is not set")] = None
     allowed_hosts: Annotated[str, Field(description="host names, separated by commas")] = "*"
     # % endif
 # %%
@@ -76,6 +67,6 @@ def _describe(settings: type[BaseSettings], error: ValidationError) -> list[str]
             lines.append(f"{name.upper()} is required: set it in the environment.")
         else:
             field = settings.model_fields.get(name)
-            value = "****" if field and "Secret" in str(field.annotation) else mask(name, str(found["input"]))
+            value = MASK if field and field.annotation is SecretStr else mask(name, str(found["input"]))
             lines.append(f"{name.upper()}={value!r} is not valid: {message}.")
     return lines

@@ -45,7 +45,8 @@ def configure(log_level: str = "INFO", log_format: str = "json") -> None:
     faults = environment.prepare()
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         propagation.install()
-        logs.attach_otlp_handler()
+        with environment.applied():
+            logs.attach_otlp_handler()
         logger.info("OpenTelemetry was configured before the service started; that configuration is used")
         return
     try:

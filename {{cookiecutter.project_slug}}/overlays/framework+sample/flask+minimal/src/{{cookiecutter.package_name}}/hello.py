@@ -7,14 +7,13 @@ import logging
 from flask import Blueprint
 from opentelemetry import metrics, trace
 
-# % if cookiecutter.decorator_style != "native"
-from .observability import traced
-# % endif
-# %%
-logger = logging.getLogger(__name__)
 # % if cookiecutter.decorator_style == "native"
 tracer = trace.get_tracer(__name__)
+# % else
+from .observability import traced
+
 # % endif
+logger = logging.getLogger(__name__)
 greetings = metrics.get_meter(__name__).create_counter("greetings", unit="{greeting}", description="Greetings sent.")
 blueprint = Blueprint("hello", __name__, url_prefix="/api")
 

@@ -12,14 +12,14 @@ from .settings import load
 _resources = ExitStack()
 
 
-def start() -> None:
+def start(settings: ServiceSettings | None = None) -> None:
     """Set up telemetry and open the resources, before get_wsgi_application() or get_asgi_application().
 
     Raises:
-        SettingsError: a variable of the environment is not valid.
+        SettingsError: without `settings`, if a variable of the environment is not valid.
 
     """
-    settings = load(ServiceSettings)
+    settings = settings or load(ServiceSettings)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{{cookiecutter.package_name}}.django_settings")
     observability.configure(settings.log_level, settings.log_format)
     observability.instrument()

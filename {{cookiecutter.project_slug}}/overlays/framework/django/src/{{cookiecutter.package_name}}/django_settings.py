@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 # % if cookiecutter.sample == "orders"
 import dj_database_url
 
@@ -11,7 +13,7 @@ from .settings import load
 
 env = load(components.ServiceSettings)
 
-SECRET_KEY = env.secret_key.get_secret_value()
+SECRET_KEY = env.secret_key.get_secret_value() if env.secret_key else secrets.token_urlsafe(48)
 ALLOWED_HOSTS = [*env.allowed_hosts.split(","), "127.0.0.1"]  # the image's health check asks 127.0.0.1
 INSTALLED_APPS = components.INSTALLED_APPS
 MIDDLEWARE = [

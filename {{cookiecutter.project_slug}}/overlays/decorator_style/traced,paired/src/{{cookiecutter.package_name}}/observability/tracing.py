@@ -1,9 +1,5 @@
-# % if cookiecutter.decorator_style == "paired"
-"""@traced and @async_traced: a span around a function, around a coroutine, and around generators of both kinds."""
-# % else
 """@traced: a span around a function of any kind: plain, coroutine, generator or async generator."""
-# % endif
-# %%
+
 from __future__ import annotations
 
 import functools
@@ -24,13 +20,12 @@ Attributes = Mapping[str, AttributeValue]
 Ignored = tuple[type[BaseException], ...]
 
 
-# % for decorator in (["traced", "async_traced"] if cookiecutter.decorator_style == "paired" else ["traced"])
 @overload
-def {{decorator}}(function: Callable[P, R], /) -> Callable[P, R]: ...
+def traced(function: Callable[P, R], /) -> Callable[P, R]: ...
 
 
 @overload
-def {{decorator}}(
+def traced(
     name: str | None = None,
     /,
     *,
@@ -41,7 +36,7 @@ def {{decorator}}(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
-def {{decorator}}(
+def traced(
     name: Any = None,
     /,
     *,
@@ -50,21 +45,14 @@ def {{decorator}}(
     args: Collection[str] = (),
     ignore: Ignored = (),
 ) -> Any:
-    # % if decorator == "async_traced"
-    """Trace a coroutine function or an async generator function; otherwise the same as @traced."""
-    # % else
-    # % if cookiecutter.decorator_style == "paired"
-    """Trace each call of a function or a generator function; coroutines take @async_traced.
-    # % else
     """Trace each call of a function.
-    # % endif
-# %%
+
     Args:
-        name: of the span; the qualified name of the function when there is none. Never put a value into it.
-        kind: of the span.
-        attributes: the same for every call.
-        args: names of parameters whose values become attributes `arg.<name>`. No other value is recorded.
-        ignore: exceptions that are a normal outcome: neither an error nor an event.
+        name: Span name (default: the function's qualified name). Must be constant.
+        kind: Span kind.
+        attributes: Span attributes, the same for every call.
+        args: Names of parameters whose values become attributes `arg.<name>`. No other value is recorded.
+        ignore: Exceptions that are a normal outcome: neither an error nor an event.
 
     An exception sets the status ERROR and error.type on every span that it passes, and is recorded as an event on
     the first one only (https://opentelemetry.io/docs/specs/otel/trace/exceptions/). Success leaves the status UNSET.
@@ -73,41 +61,23 @@ def {{decorator}}(
         TypeError: for what cannot be traced: a class, a classmethod or staticmethod object, an unknown parameter.
 
     """
-    # % endif
-# %%
+
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        # % if cookiecutter.decorator_style == "paired"
-        _check(function, "{{decorator}}", isasync={{ decorator == "async_traced" }})
-        # % else
-        _check(function)
-        # % endif
+        check_traceable(function, "traced")
         return _wrap(function, _Spans(function, span_name, kind, attributes or {}, args, ignore))
 
     span_name = name if isinstance(name, str) else None
     return decorate if name is None or isinstance(name, str) else decorate(name)
 
 
-# % endfor
-# % if cookiecutter.decorator_style == "paired"
-def _check(function: Any, decorator: str, *, isasync: bool) -> None:
+def check_traceable(function: Any, decorator: str) -> None:
+    """Raise TypeError if `@decorator` cannot trace `function`."""
     if isinstance(function, classmethod | staticmethod):
         raise TypeError(f"Put @{decorator} below @{type(function).__name__}, next to the function.")
     if not inspect.isroutine(function):
-        raise TypeError(f"@{decorator} is for functions, not for {function!r}; a name is given as a str.")
-    if (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)) != isasync:
-        other = "traced" if isasync else "async_traced"
-        raise TypeError(f"@{decorator} cannot trace {function.__qualname__}: use @{other}.")
+        raise TypeError(f"@{decorator} traces functions, not {function!r}; a span name must be a str.")
 
 
-# % else
-def _check(function: Any) -> None:
-    if isinstance(function, classmethod | staticmethod):
-        raise TypeError(f"Put @traced below @{type(function).__name__}, next to the function.")
-    if not inspect.isroutine(function):
-        raise TypeError(f"@traced is for functions, not for {function!r}; a name is given as a str.")
-
-
-# % endif
 def _wrap(function: Callable[..., Any], spans: _Spans) -> Callable[..., Any]:
     if inspect.iscoroutinefunction(function):
 
@@ -176,7 +146,7 @@ def _wrap(function: Callable[..., Any], spans: _Spans) -> Callable[..., Any]:
 
 
 class _Spans:
-    """The spans of one function: all that can be worked out when it is decorated."""
+    """The spans of one function: what can be computed when it is decorated."""
 
     def __init__(
         self,
@@ -210,7 +180,7 @@ class _Spans:
             return _UNRECORDED
         span = self._tracer.start_span(self._name, current, self._kind, self._attributes)
         if self._args and span.is_recording():
-            with suppress(TypeError):  # the call itself says what is wrong with its arguments
+            with suppress(TypeError):  # the call itself reports what is wrong with its arguments
                 bound = self._signature.bind(*args, **kwargs)
                 bound.apply_defaults()
                 for name in self._args:
@@ -235,7 +205,7 @@ class _Call:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Literal[False]:
-        # A cancelled task, a closed generator or Ctrl-C is no error.
+        # A cancelled task, a closed generator or Ctrl-C is not an error.
         if isinstance(error, Exception) and not isinstance(error, self._ignore) and self._span.is_recording():
             self._fail(error)
         self._span.end()
@@ -251,7 +221,7 @@ class _Call:
             kind = f"{type(error).__module__}.{kind}"
         self._span.set_attribute("error.type", kind)
         self._span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
-        # The spans around this one see the same exception; it is told once in a trace.
+        # The spans around this one see the same exception; it is recorded once per trace.
         trace_id = self._span.get_span_context().trace_id
         if getattr(error, "_recorded_in_trace", None) != trace_id:
             self._span.record_exception(error)
@@ -276,9 +246,9 @@ class _CurrentCall(_Call):
 
 
 def _is_unrecorded(parent: Span) -> bool:
-    """Say whether `parent` was started here and not sampled: each sampler of the SDK leaves its children out too.
+    """Return whether `parent` was started here and not sampled: every sampler of the SDK drops its children too.
 
-    They get no span at all then, which costs a tenth of one that is thrown away.
+    Creating no span at all costs a tenth of a span that is dropped.
     """
     if parent.is_recording():
         return False
@@ -288,7 +258,7 @@ def _is_unrecorded(parent: Span) -> bool:
 
 
 class _Unrecorded:
-    """A call without a span of its own; and the with-block of it, in which the parent stays the current span."""
+    """A call without a span of its own, and its with-block, in which the parent stays the current span."""
 
     __slots__ = ()
 

@@ -1,0 +1,1 @@
+"""Yours: the requests and stand-ins the development tools use."""

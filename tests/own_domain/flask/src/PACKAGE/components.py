@@ -1,0 +1,41 @@
+"""Your code, as the rest of the service sees it. This is the only module of yours that the template's code imports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from flask import Blueprint
+
+from . import database
+from .settings import Settings
+from .stock import routes
+
+
+class ServiceSettings(database.DatabaseSettings, Settings):
+    """Everything that the service reads from its environment."""
+
+
+blueprints: Sequence[Blueprint] = [routes.blueprint]
+"""What create_app() registers."""
+
+
+@contextmanager
+def resources(settings: ServiceSettings) -> Iterator[None]:
+    """Open what requests need when the service starts; close it when the service stops, last opened first."""
+    with database.connected(settings):
+        yield
+
+
+def is_ready() -> bool:
+    """Return whether requests can be served, for `/ready`."""
+    return database.is_ready()
+
+
+def drain(timeout: float = 5.0) -> None:
+    """Finish the background work; return after `timeout` seconds at the latest. There is none."""
+
+
+def prepare(settings: ServiceSettings) -> None:
+    """Prepare what the service needs before it starts, for `make migrate`."""
+    database.migrate()

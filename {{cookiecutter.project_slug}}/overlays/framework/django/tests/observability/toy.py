@@ -1,0 +1,74 @@
+"""Routes for the convention tests, and the application with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpRequest, JsonResponse
+from django.test import override_settings
+from django.urls import include, path
+from pydantic import BaseModel
+from {{ cookiecutter.package_name }}.app import start, stop
+from {{ cookiecutter.package_name }}.components import ServiceSettings
+from {{ cookiecutter.package_name }}.problems import Problem, ProblemView, parse, read_body
+
+from ..support import Client
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+
+class Toy(BaseModel):
+    """The body of `POST /toys`, and the path of a toy."""
+
+    number: int
+
+
+class Toys(ProblemView):
+    """`/toys`."""
+
+    def post(self, request: HttpRequest) -> JsonResponse:
+        """Return what was sent."""
+        return JsonResponse(read_body(request, Toy).model_dump())
+
+
+class OneToy(ProblemView):
+    """`/toys/{number}`."""
+
+    def get(self, request: HttpRequest, number: str) -> JsonResponse:
+        """Return one toy; there is no number 0, and number 500 is broken."""
+        toy = parse(Toy, {"number": number})
+        if toy.number == 0:
+            raise Problem(404, "There is no such toy.", {"Retry-After": "1"})
+        if toy.number == 500:
+            raise RuntimeError("a secret")
+        return JsonResponse(toy.model_dump())
+
+
+urlpatterns = [
+    path("", include("{{ cookiecutter.package_name }}.urls")),
+    path("toys", Toys.as_view()),
+    path("toys/<str:number>", OneToy.as_view()),
+]
+
+
+@contextmanager
+def serve(settings: ServiceSettings) -> Iterator[Client]:
+    """Run the application; yield a client of it."""
+    start(settings)
+    django = get_wsgi_application()
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ["RAW_URI"] = environ["PATH_INFO"]  # as gunicorn does; without it, spans have no path and no query
+        return django(environ, start_response)
+
+    with (
+        override_settings(ROOT_URLCONF=__name__),
+        httpx.Client(transport=httpx.WSGITransport(application), base_url="http://testserver") as client,
+    ):
+        yield client
+    stop()

@@ -1,0 +1,59 @@
+"""Routes for the convention tests, and the application with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+from flask import Blueprint
+from pydantic import BaseModel
+from {{ cookiecutter.package_name }}.app import create_app, stop
+from {{ cookiecutter.package_name }}.components import ServiceSettings
+from {{ cookiecutter.package_name }}.problems import Problem, parse_body, parse_path
+
+from ..support import Client
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+blueprint = Blueprint("toys", __name__, url_prefix="/toys")
+
+
+class Toy(BaseModel):
+    """The body of `POST /toys`, and the path of a toy."""
+
+    number: int
+
+
+@blueprint.post("")
+def post_toy() -> dict[str, int]:
+    """Return what was sent."""
+    return parse_body(Toy).model_dump()
+
+
+@blueprint.get("/<number>")
+def get_toy(number: str) -> dict[str, int]:
+    """Return one toy; there is no number 0, and number 500 is broken."""
+    toy = parse_path(Toy)
+    if toy.number == 0:
+        raise Problem(404, "There is no such toy.", {"Retry-After": "1"})
+    if toy.number == 500:
+        raise RuntimeError("a secret")
+    return toy.model_dump()
+
+
+@contextmanager
+def serve(settings: ServiceSettings) -> Iterator[Client]:
+    """Run the application; yield a client of it."""
+    app = create_app(settings)
+    app.register_blueprint(blueprint)
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ["RAW_URI"] = environ["PATH_INFO"]  # as gunicorn does; without it, spans have no path and no query
+        return app(environ, start_response)
+
+    with httpx.Client(transport=httpx.WSGITransport(application), base_url="http://testserver") as client:
+        yield client
+    stop()
