@@ -1,172 +1,82 @@
-"""docs/telemetry.md against what is installed: no variable is missing, none is made up, no default is out of date."""
+"""docs/ and .env.example against the code: every setting is documented, with its true default."""
 
 from __future__ import annotations
 
-import ast
 import importlib
+import pkgutil
 import re
-from collections.abc import Iterator
-from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from unittest.mock import Mock
 
-import pytest
-
-from {{ cookiecutter.package_name }} import environment
+import {{ cookiecutter.package_name }}
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings
+from {{ cookiecutter.package_name }}.observability import environment
 
 ROOT = Path(__file__).parents[1]
-DOCS = (ROOT / "docs" / "telemetry.md").read_text(encoding="utf-8")
-
-COMPOSERS = ("get_excluded_urls", "get_traced_request_attrs")
-"""Functions of opentelemetry.util.http that put the name of a variable together from their argument."""
 
 
-def table(heading: str) -> dict[str, list[str]]:
-    """The cells after the first one, by each variable that the first one names, of all tables under `## heading`."""
-    (section,) = (part for part in re.split(r"^## ", DOCS, flags=re.MULTILINE) if part.startswith(f"{heading}\n"))
-    variables: dict[str, list[str]] = {}
-    for line in section.splitlines():
-        if line.startswith("| `"):
-            first, *others = (cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1])
-            for name in re.findall(r"`([A-Z][A-Z0-9_]+)`", first):
-                assert name not in variables, f"{name} stands there twice"
-                variables[name] = others
-    assert variables
-    return variables
-
-
-EFFECTIVE = table("OpenTelemetry's variables")
-DEAD = table("Variables without effect")
-OWN = table("The service's own variables")
-
-
-@cache
-def packages() -> frozenset[str]:
-    """What the service depends on, directly or not, as far as it is installed; without the development tools."""
-    found: set[str] = set()
-    waiting = [environment.SERVICE_NAME]
-    while waiting:
-        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
-        if name in found:
-            continue
-        try:
-            requirements = distribution(name).requires or []
-        except PackageNotFoundError:  # belongs to an extra, or to another platform
-            continue
-        found.add(name)
-        for requirement in requirements:
-            package, _, marker = requirement.partition(";")
-            if "extra" not in marker or name == environment.SERVICE_NAME:
-                waiting += re.findall(r"^[\w.-]+", package)
-    return frozenset(found)
-
-
-@cache
-def sources() -> dict[str, str]:
-    """The source files of OpenTelemetry that name a variable, by their module."""
-    found = {}
-    for package in packages():
-        for file in distribution(package).files or [] if package.startswith("opentelemetry-") else []:
-            if file.suffix == ".py":
-                text = Path(str(file.locate())).read_text(encoding="utf-8")
-                if re.search("|".join(("OTEL_", *COMPOSERS)), text):
-                    found[".".join(file.with_suffix("").parts).removesuffix(".__init__")] = text
-    assert found
+def table(variables: str, *files: str) -> dict[str, str]:
+    """Return the default, the second cell, of each variable in the tables whose third column is Unit."""
+    found: dict[str, str] = {}
+    for file in files:
+        is_table = False
+        for line in (ROOT / "docs" / file).read_text(encoding="utf-8").splitlines():
+            cells = [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+            is_table = bool(cells) and (is_table or cells[1:3] == ["Default", "Unit"])
+            if is_table:
+                found |= dict.fromkeys(re.findall(variables, cells[0]), cells[1])
     return found
 
 
-def nodes() -> Iterator[ast.AST]:
-    for text in sources().values():
-        yield from ast.walk(ast.parse(text))
+OTEL = table("`(OTEL_[A-Z0-9_]+)`", "configuration.md")
+OWN = table("`((?!OTEL_)[A-Z][A-Z0-9_]+)`", "configuration.md", "contract.md")
 
 
-def installed_variables(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    environ = Mock(get=Mock(return_value=""))
-    http = importlib.import_module("opentelemetry.util.http")
-    monkeypatch.setattr(http, "environ", environ)
-    names = set()
-    for node in nodes():
-        match node:
-            case ast.Constant(value=str(text)) if re.fullmatch("OTEL_[A-Z0-9_]+", text):
-                names.add(text)
-            case ast.Call(func=ast.Name(id=function), args=[ast.Constant(value=argument)]) if function in COMPOSERS:
-                getattr(http, function)(argument)
-    return names | {call.args[0] for call in environ.get.call_args_list}
+def defaults() -> dict[str, str | None]:
+    """Return the default of each setting in the package: "" for an empty one, None for one that is worked out."""
+    package = {{ cookiecutter.package_name }}
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not module.name.endswith(("__main__", ".wsgi", ".asgi")):
+            importlib.import_module(module.name)
+    found: dict[str, str | None] = {}
+    waiting = BaseSettings.__subclasses__()
+    while waiting:
+        settings = waiting.pop()
+        waiting += settings.__subclasses__()
+        if settings.__module__.startswith(package.__name__):
+            for name, field in settings.model_fields.items():
+                value = field.default
+                if field.is_required() or field.default_factory:
+                    found[name.upper()] = None
+                elif isinstance(value, SecretStr):
+                    found[name.upper()] = value.get_secret_value()
+                else:
+                    found[name.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
+    return found
 
 
-def test_the_tables_have_every_variable_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = installed_variables(monkeypatch)
-    documented = EFFECTIVE.keys() | DEAD.keys()
-    assert len(installed) > 100
-    assert installed - documented == set()
-    assert documented - installed == set()
-    assert EFFECTIVE.keys() & DEAD.keys() == set()
-
-
-def test_no_name_is_composed_in_a_way_that_this_test_does_not_know() -> None:
-    templates = [
-        ast.unparse(node)
-        for node in nodes()
-        if isinstance(node, ast.Constant | ast.JoinedStr) and re.search(r"OTEL_[A-Z0-9_]*[%{]", ast.unparse(node))
-    ]
-    assert templates == ["'OTEL_PYTHON_{}'"]  # the one of COMPOSERS
+def test_every_setting_is_documented_with_its_default() -> None:
+    for name, default in defaults().items():
+        hint = "add it to a table of docs/contract.md with the headings Variable, Default, Unit, Effect"
+        assert name in OWN, f"{name} is not documented: {hint}"
+        if default is not None:
+            assert OWN[name] == (f"`{default}`" if default else "none"), f"{name}: the default is {default!r}"
 
 
 def test_defaults_of_the_service_are_bold_and_true() -> None:
-    bold = {name: cells[0] for name, cells in EFFECTIVE.items() if cells[0].startswith("**")}
+    bold = {name: cell for name, cell in OTEL.items() if cell.startswith("**")}
     assert bold == {name: f"**`{value}`**" for name, value in environment.DEFAULTS.items()}
 
 
-@pytest.mark.parametrize("variable", EFFECTIVE)
-def test_the_named_module_reads_the_variable(variable: str) -> None:
-    modules = [f"opentelemetry.{name}" for name in re.findall("`([^`]+)`", EFFECTIVE[variable][-1])]
-    assert modules
-    for module in modules:
-        mentions = [variable in text for name, text in sources().items() if f"{name}.".startswith(f"{module}.")]
-        composed = module == "opentelemetry.util.http" and variable.endswith(("_EXCLUDED_URLS", "_REQUEST_ATTRS"))
-        extra = ".otlp." in module and not mentions  # the exporter of the other protocol
-        assert any(mentions) or composed or extra, module
-
-
-def own_variables() -> dict[str, str | None]:
-    """The default of each variable that the service itself reads: "" for none, None for one that is worked out."""
-    found: dict[str, str | None] = {}
-    for path in (*ROOT.glob("src/**/*.py"), *ROOT.glob("*.conf.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            match node:
-                case ast.Call(args=[ast.Constant(value=str(name)), *others]):
-                    if ast.unparse(node.func) in ("read", "os.environ.get"):
-                        default = others[0] if others else ast.Constant("")
-                        found[name] = str(default.value) if isinstance(default, ast.Constant) else None
-                case ast.Compare(left=ast.Constant(value=str(name)), comparators=[where]):
-                    if ast.unparse(where) == "os.environ":
-                        found[name] = ""
-    return found
-
-
-def test_the_service_s_own_variables() -> None:
-    read = own_variables()
-    assert sorted(read) == sorted(OWN)
-    for name, default in read.items():
-        if default is not None:
-            assert OWN[name][0] == (f"`{default}`" if default else "none"), name
-
-
-def compose_variables() -> dict[str, str | None]:
-    """The default of each variable that compose.yaml takes from .env: "" for one that has to be there."""
-    text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
-    return dict(re.findall(r"\$\{([A-Z_]+):(?:-([^}]*)|\?[^}]*)\}", text))
-
-
-def test_the_example_of_an_environment_shows_the_defaults() -> None:
+def test_env_example_shows_the_defaults() -> None:
     protocol = environment.DEFAULTS["OTEL_EXPORTER_OTLP_PROTOCOL"]
-    defaults = compose_variables() | own_variables() | environment.DEFAULTS
-    defaults["OTEL_SERVICE_NAME"] = environment.SERVICE_NAME
-    defaults["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://localhost:{environment.PORTS[protocol]}"
+    expected: dict[str, str | None] = {**defaults(), **environment.DEFAULTS}
+    expected["OTEL_SERVICE_NAME"] = environment.SERVICE_NAME
+    expected["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://localhost:{environment.PORTS[protocol]}"
+    if (ROOT / "compose.yaml").is_file():
+        text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+        expected |= dict(re.findall(r"\$\{([A-Z_]+)(?::-([^}]*)|:\?[^}]*)?\}", text))
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    lines = re.findall(r"^# ([A-Z][A-Z0-9_]+)=(.*)$", example, re.MULTILINE)
-    assert compose_variables().keys() <= dict(lines).keys()
-    for name, value in lines:
-        assert name in EFFECTIVE.keys() | OWN.keys() | compose_variables().keys()
-        assert value == (defaults.get(name) or ""), name
+    for name, value in re.findall(r"^# ([A-Z][A-Z0-9_]+)=(.*)$", example, re.MULTILINE):
+        assert name in expected or name in OTEL, f"{name} does not exist"
+        assert value == (expected.get(name) or ""), name
