@@ -1,4 +1,10 @@
-"""The generated files of every combination of answers: which ones they are, and that each of them is well made."""
+"""The generated files: which ones they are for which answers, and that each of them is well made.
+
+All combinations of answers are too many to generate (2,880). The tests generate a covering set instead, in which every
+pair of answers to two prompts occurs. An overlay depends on at most two prompts, so each overlay is laid with its
+complete condition, and left out with each half of it. Python code has conditions on more prompts; what formats or names
+depend on is checked for every triple of answers to the prompts that change code.
+"""
 
 import ast
 import itertools
@@ -8,7 +14,8 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,93 +25,204 @@ from tests.conftest import REPO
 from tests.test_answers import parse
 
 Bake = Callable[..., Path]
+Answers = dict[str, str]
 
 PROMPTS: dict[str, Any] = json.loads((REPO / "cookiecutter.json").read_text(encoding="utf-8"))
 CHOICES = {prompt: values for prompt, values in PROMPTS.items() if isinstance(values, list)}
+FRAMEWORKS: list[str] = CHOICES["framework"]
 TEMPLATE = REPO / "{{cookiecutter.project_slug}}"
-# The answers that change Python code; the others add files of their own.
-CODE = ("framework", "otlp_protocol", "decorator_style")
+# The prompts whose answers change Python code that other answers get as well.
+CODE = ("framework", "otlp_protocol", "decorator_style", "sample", "dev_tools")
+# Every extra left out.
+LEAN = {"sample": "minimal", "dev_tools": "no", "monitoring": "no", "kubernetes": "no", "github_actions": "no"}
 
-COMMON = """
-    .cookiecutter.json .dockerignore .env.example .gitignore Dockerfile Makefile README.md compose.yaml
-    pyproject.toml deploy/collector/README.md deploy/collector/agent.yaml deploy/collector/gateway.yaml
-    deploy/grafana/dashboards/service.json deploy/grafana/provisioning/dashboards.yaml
-    deploy/prometheus/alerts.test.yaml deploy/prometheus/alerts.yaml deploy/prometheus/objectives.test.yaml
-    deploy/prometheus/prometheus.yaml dev/__init__.py dev/__main__.py dev/bench.py dev/load.py dev/orders.py
-    dev/otlp.py dev/page.html dev/payments.py dev/receiver.py dev/service.py dev/store.py dev/terminal.py
-    docs/alerts.md docs/telemetry.md
-    src/order_service/__init__.py src/order_service/app.py src/order_service/checkout.py
-    src/order_service/doctor/__init__.py src/order_service/doctor/__main__.py src/order_service/doctor/delivery.py
-    src/order_service/doctor/packages.py src/order_service/doctor/setup.py src/order_service/doctor/variables.py
-    src/order_service/encoding.py src/order_service/environment.py src/order_service/logs.py
-    src/order_service/messages.py src/order_service/orders.py src/order_service/payments.py
-    src/order_service/problems.py src/order_service/propagation.py
-    src/order_service/routes.py
-    src/order_service/settings.py src/order_service/store.py src/order_service/telemetry.py tests/__init__.py
-    tests/conftest.py tests/test_docs.py tests/test_doctor.py tests/test_encoding.py tests/test_environment.py
-    tests/test_orders.py tests/test_process.py tests/test_propagation.py tests/test_telemetry.py
-    tests/test_viewer.py
-"""
-TRACING = "src/order_service/tracing.py tests/test_tracing.py"
-OF_ANSWER = {
-    ("framework", "fastapi"): "src/order_service/__main__.py",
-    ("framework", "flask"): "gunicorn.conf.py",
-    ("framework", "django"): """
-        gunicorn.conf.py manage.py src/order_service/asgi.py src/order_service/management/__init__.py
-        src/order_service/management/commands/__init__.py src/order_service/management/commands/migrate.py
-        src/order_service/middleware.py
-        src/order_service/migrations/0001_initial.py src/order_service/migrations/__init__.py
-        src/order_service/models.py src/order_service/urls.py src/order_service/wsgi.py
-    """,
-    ("otlp_protocol", "grpc"): "dev/grpc_receiver.py",
-    ("decorator_style", "traced"): TRACING,
-    ("decorator_style", "paired"): TRACING,
-    ("kubernetes", "yes"): """
-        deploy/kubernetes/README.md deploy/kubernetes/base/deployment.yaml deploy/kubernetes/base/kustomization.yaml
-        deploy/kubernetes/base/migration.yaml deploy/kubernetes/base/networkpolicy.yaml
-        deploy/kubernetes/base/service.yaml deploy/kubernetes/base/serviceaccount.yaml
-        deploy/kubernetes/overlays/development/kustomization.yaml
-        deploy/kubernetes/overlays/development/resources.yaml
-        deploy/kubernetes/overlays/production/horizontalpodautoscaler.yaml
-        deploy/kubernetes/overlays/production/kustomization.yaml
-        deploy/kubernetes/overlays/production/poddisruptionbudget.yaml
-        deploy/kubernetes/overlays/production/resources.yaml
-    """,
-    ("github_actions", "yes"): ".github/dependabot.yml .github/workflows/ci.yml .github/workflows/weekly.yml",
-}
+# The answers, and the files that they add; alternative answers to a prompt are separated by spaces.
+FILES: list[tuple[Answers, str]] = [
+    (
+        {},
+        """
+            .cookiecutter.json .dockerignore .env.example .gitignore Dockerfile Makefile README.md
+            docs/configuration.md docs/contract.md pyproject.toml src/order_service/__init__.py
+            src/order_service/app.py src/order_service/components.py src/order_service/health.py
+            src/order_service/middleware.py src/order_service/observability/__init__.py
+            src/order_service/observability/checks.py src/order_service/observability/encoding.py
+            src/order_service/observability/environment.py src/order_service/observability/instrument.py
+            src/order_service/observability/libraries.py src/order_service/observability/logs.py
+            src/order_service/observability/propagation.py src/order_service/observability/redaction.py
+            src/order_service/observability/signals.py src/order_service/observability/span_exporter.py
+            src/order_service/observability/telemetry.py src/order_service/observability/workarounds.py
+            src/order_service/problems.py src/order_service/settings.py tests/__init__.py tests/conftest.py
+            tests/observability/__init__.py tests/observability/test_logs.py tests/observability/test_requests.py
+            tests/observability/test_start.py tests/observability/toy.py tests/support.py tests/test_docs.py
+            tests/test_doctor.py
+        """,
+    ),
+    ({"framework": "fastapi"}, "src/order_service/__main__.py"),
+    ({"framework": "flask django"}, "gunicorn.conf.py"),
+    (
+        {"framework": "django"},
+        """
+            manage.py src/order_service/asgi.py src/order_service/django_settings.py src/order_service/urls.py
+            src/order_service/wsgi.py
+        """,
+    ),
+    (
+        {"decorator_style": "traced paired"},
+        """
+            src/order_service/observability/tracing.py tests/observability/test_tracing.py
+        """,
+    ),
+    (
+        {"sample": "orders"},
+        """
+            src/order_service/database.py src/order_service/orders/__init__.py src/order_service/orders/messages.py
+            src/order_service/orders/models.py src/order_service/orders/payments.py
+            src/order_service/orders/repository.py src/order_service/orders/schemas.py
+            src/order_service/orders/service.py src/order_service/orders/settings.py src/order_service/prepare.py
+            tests/orders/__init__.py tests/orders/test_orders.py tests/orders/test_telemetry.py
+        """,
+    ),
+    ({"sample": "minimal"}, "src/order_service/hello.py tests/test_hello.py"),
+    (
+        {"dev_tools": "yes"},
+        """
+            dev/__init__.py dev/bench.py dev/sample/__init__.py dev/sample/requests.py dev/sample/stand_ins.py
+            dev/traffic.py dev/viewer/__init__.py dev/viewer/__main__.py dev/viewer/otlp.py dev/viewer/page.html
+            dev/viewer/receiver.py dev/viewer/service.py dev/viewer/store.py dev/viewer/terminal.py
+            src/order_service/observability/doctor/__init__.py src/order_service/observability/doctor/__main__.py
+            src/order_service/observability/doctor/delivery.py src/order_service/observability/doctor/packages.py
+            src/order_service/observability/doctor/setup.py src/order_service/observability/doctor/variables.py
+            tests/dev/__init__.py tests/dev/test_viewer.py tests/observability/test_process.py
+        """,
+    ),
+    (
+        {"monitoring": "yes"},
+        """
+            compose.yaml deploy/collector/README.md deploy/collector/agent.yaml deploy/collector/gateway.yaml
+            deploy/dashboards/service.json deploy/grafana/provisioning/dashboards.yaml
+            deploy/prometheus/alerts.test.yaml deploy/prometheus/alerts.yaml deploy/prometheus/objectives.test.yaml
+            deploy/prometheus/prometheus.yaml docs/alerts.md
+        """,
+    ),
+    (
+        {"kubernetes": "yes"},
+        """
+            deploy/kubernetes/README.md deploy/kubernetes/base/deployment.yaml
+            deploy/kubernetes/base/kustomization.yaml deploy/kubernetes/base/networkpolicy.yaml
+            deploy/kubernetes/base/service.yaml deploy/kubernetes/base/serviceaccount.yaml
+            deploy/kubernetes/overlays/development/kustomization.yaml
+            deploy/kubernetes/overlays/development/resources.yaml
+            deploy/kubernetes/overlays/production/horizontalpodautoscaler.yaml
+            deploy/kubernetes/overlays/production/kustomization.yaml
+            deploy/kubernetes/overlays/production/poddisruptionbudget.yaml
+            deploy/kubernetes/overlays/production/resources.yaml
+        """,
+    ),
+    ({"github_actions": "yes"}, ".github/dependabot.yml .github/workflows/ci.yml .github/workflows/weekly.yml"),
+    (
+        {"framework": "fastapi flask", "sample": "orders"},
+        """
+            migrations/env.py migrations/script.py.mako migrations/versions/0001_orders.py
+            src/order_service/orders/routes.py
+        """,
+    ),
+    (
+        {"framework": "django", "sample": "orders"},
+        """
+            src/order_service/orders/apps.py src/order_service/orders/migrations/0001_initial.py
+            src/order_service/orders/migrations/__init__.py src/order_service/orders/urls.py
+            src/order_service/orders/views.py
+        """,
+    ),
+    ({"otlp_protocol": "grpc", "dev_tools": "yes"}, "dev/viewer/grpc_receiver.py"),
+    (
+        {"sample": "orders", "monitoring": "yes"},
+        """
+            compose.override.yaml deploy/dashboards/orders.json deploy/prometheus/orders.test.yaml
+            deploy/prometheus/orders.yaml
+        """,
+    ),
+    ({"sample": "orders", "kubernetes": "yes"}, "deploy/kubernetes/base/migration.yaml"),
+]
+
+
+def cover(strength: int, *prompts: str) -> list[Answers]:
+    """Return combinations in which the answers to any `strength` of the prompts occur in every combination.
+
+    Greedy and deterministic: of all combinations, in the order of cookiecutter.json, take the first one that covers
+    most of what is left, until nothing is left. So the defaults come first.
+    """
+    groups = list(itertools.combinations(range(len(prompts)), strength))
+    candidates = list(itertools.product(*(CHOICES[prompt] for prompt in prompts)))
+    covers = [{(group, tuple(answers[index] for index in group)) for group in groups} for answers in candidates]
+    left = set().union(*covers)
+    chosen = []
+    while left:
+        best = max(range(len(candidates)), key=lambda index: len(covers[index] & left))
+        chosen.append(dict(zip(prompts, candidates[best], strict=True)))
+        left -= covers[best]
+    return chosen
+
+
+def as_parameters(combinations: list[Answers]) -> list[Any]:
+    return [pytest.param(answers, id="-".join(answers.values())) for answers in combinations]
 
 
 def combinations(*prompts: str) -> list[Any]:
-    return [
-        pytest.param(dict(zip(prompts, answers, strict=True)), id="-".join(answers))
-        for answers in itertools.product(*(CHOICES[prompt] for prompt in prompts))
-    ]
+    """Every combination of answers to these prompts."""
+    return as_parameters(cover(len(prompts), *prompts))
+
+
+PAIRS = cover(2, *CHOICES)
+TRIPLES = cover(3, *CODE)
 
 
 def files(project: Path) -> list[Path]:
     return sorted(path for path in project.rglob("*") if path.is_file())
 
 
-@pytest.fixture(params=combinations(*CODE))
-def answers(request: pytest.FixtureRequest) -> dict[str, str]:
-    given: dict[str, str] = request.param
-    return given
+def expected_files(answers: Answers) -> set[str]:
+    found = (names for wanted, names in FILES if all(answers[prompt] in wanted[prompt].split() for prompt in wanted))
+    return {name for names in found for name in names.split()}
 
 
-@pytest.fixture
-def project(answers: dict[str, str], bake: Bake) -> Path:
-    return bake(**answers)
+def sources() -> list[Path]:
+    """The files that may contain line statements."""
+    return [path for folder in ("hooks", "templates", TEMPLATE.name) for path in files(REPO / folder)]
+
+
+@pytest.fixture(params=as_parameters(PAIRS))
+def project(request: pytest.FixtureRequest, bake: Bake) -> Path:
+    return bake(**request.param)
+
+
+@pytest.mark.parametrize("strength", [2, 3])
+def test_the_covering_set_covers(strength: int) -> None:
+    found = cover(strength, *CODE)
+    assert found[0] == {prompt: CHOICES[prompt][0] for prompt in CODE}
+    for prompts in itertools.combinations(CODE, strength):
+        for wanted in itertools.product(*(CHOICES[prompt] for prompt in prompts)):
+            assert any(tuple(answers[prompt] for prompt in prompts) == wanted for answers in found), wanted
+    assert found == cover(strength, *CODE)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("answers", combinations(*CHOICES))
-def test_every_combination_has_exactly_its_files(answers: dict[str, str], bake: Bake) -> None:
-    expected = set(COMMON.split())
-    for answer in answers.items():
-        expected |= set(OF_ANSWER.get(answer, "").split())
+@pytest.mark.parametrize("answers", as_parameters(PAIRS))
+def test_every_pair_of_answers_gives_exactly_its_files(answers: Answers, bake: Bake) -> None:
     project = bake(**answers)
-    assert {path.relative_to(project).as_posix() for path in files(project)} == expected
+    assert {path.relative_to(project).as_posix() for path in files(project)} == expected_files(answers)
     assert project.name == "order-service"
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_leanest_service_is_small(framework: str, bake: Bake) -> None:
+    project = bake(framework=framework, **LEAN)
+    lines = {path: path.read_text(encoding="utf-8").count("\n") for path in files(project)}
+    python = sum(count for path, count in lines.items() if path.suffix == ".py")
+    largest = sorted(lines, key=lines.__getitem__)[-15:]
+    report = "\n".join(f"{lines[path]:5} {path.relative_to(project)}" for path in largest)
+    assert python <= 2800, report
+    assert sum(lines.values()) <= 4000, report
 
 
 def test_generation_is_deterministic(bake: Bake, tmp_path: Path) -> None:
@@ -122,16 +240,18 @@ def test_generation_is_deterministic(bake: Bake, tmp_path: Path) -> None:
         assert path.stat().st_mode == other.stat().st_mode, path
 
 
-def test_nothing_of_the_template_is_left(answers: dict[str, str], project: Path) -> None:
-    others = set(CHOICES["framework"]) - {answers["framework"]}
+@pytest.mark.parametrize("answers", as_parameters(TRIPLES))
+def test_nothing_of_the_template_is_left(answers: Answers, bake: Bake) -> None:
+    others = set(FRAMEWORKS) - {answers["framework"]}
     foreign = re.compile("|".join(["cookiecutter", "jinja", *others]), re.IGNORECASE)
+    project = bake(**answers)
     found = []
     for path in files(project):
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"\{%|%\}|\{#|\{\{ ?cookiecutter|^\s*# ?%", text, re.MULTILINE), path
         if path.name != ".cookiecutter.json":
             found += [(path.name, line) for line in text.splitlines() if foreign.search(line)]
-    assert [name for name, _ in found] == ["README.md"], found
+    assert {name for name, _ in found} == {"README.md"}, found
 
 
 def test_the_text_is_clean(project: Path) -> None:
@@ -143,7 +263,7 @@ def test_the_text_is_clean(project: Path) -> None:
         assert "\n\n\n\n" not in text, path
         assert not re.search(r"[ \t]+$", text, re.MULTILINE), path
         assert "\r" not in text, path
-        if path.suffix not in (".py",):
+        if path.suffix != ".py":
             assert "\n\n\n" not in text, path
 
 
@@ -152,8 +272,10 @@ def test_every_file_parses(project: Path) -> None:
         parse(path, path.read_text(encoding="utf-8"))
 
 
-def test_ruff_has_nothing_to_change(project: Path) -> None:
+@pytest.mark.parametrize("answers", as_parameters(TRIPLES))
+def test_ruff_has_nothing_to_change(answers: Answers, bake: Bake) -> None:
     # The project's own configuration; `make lint` with types is part of test_services.py.
+    project = bake(**answers)
     for command in (["check", "--no-cache"], ["format", "--check", "--no-cache"]):
         result = subprocess.run(
             [sys.executable, "-m", "ruff", *command, str(project)], capture_output=True, text=True, check=False
@@ -161,10 +283,19 @@ def test_ruff_has_nothing_to_change(project: Path) -> None:
         assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_versions_stand_in_one_place(bake: Bake) -> None:
+def test_every_target_of_make_is_declared_where_it_is_defined(project: Path) -> None:
+    lines = (project / "Makefile").read_text(encoding="utf-8").splitlines()
+    declared = {line.partition(":")[2].strip(): index for index, line in enumerate(lines) if line.startswith(".PHONY")}
+    defined = {found[1] for line in lines if (found := re.match(r"([\w-]+):(?![=:])", line))}
+    assert declared.keys() == defined
+    for target, index in declared.items():
+        assert re.match(rf"{re.escape(target)}:(?![=:])", lines[index + 1]), lines[index + 1]
+
+
+def test_versions_appear_in_one_place(bake: Bake) -> None:
     pinned = set()
-    for framework, protocol in itertools.product(CHOICES["framework"], CHOICES["otlp_protocol"]):
-        metadata = tomllib.loads((bake(framework=framework, otlp_protocol=protocol) / "pyproject.toml").read_text())
+    for answers in TRIPLES:
+        metadata = tomllib.loads((bake(**answers) / "pyproject.toml").read_text(encoding="utf-8"))
         lists = [
             metadata["build-system"]["requires"],
             metadata["project"]["dependencies"],
@@ -199,25 +330,93 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 def test_answers_reach_the_code(bake: Bake) -> None:
     project = bake(otlp_protocol="grpc", sampler_ratio="0.25", service_namespace="shop", framework="flask")
-    code = (project / "src/order_service/environment.py").read_text(encoding="utf-8")
+    code = (project / "src/order_service/observability/environment.py").read_text(encoding="utf-8")
     assert '"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"' in code
     assert '"OTEL_TRACES_SAMPLER_ARG": "0.25"' in code
     assert '"service.namespace": "shop"' in code
 
 
+# How the template is written
+
+
 def test_sources_parse_before_they_are_rendered() -> None:
-    sources = [path for path in TEMPLATE.rglob("*.py") if "src" in path.parts]
-    assert sources
-    for path in sources:
+    found = [path for path in TEMPLATE.rglob("*.py") if "src" in path.parts]
+    assert found
+    for path in found:
         ast.parse(path.read_text(encoding="utf-8"))
 
 
 def test_code_has_no_block_tags() -> None:
     for path in files(TEMPLATE):
         if path.suffix in (".py", ".toml", ".yml", ".yaml") or path.name == "Makefile":
-            assert "{%" not in path.read_text(encoding="utf-8").replace("{% raw %}", "").replace("{% endraw %}", ""), (
-                path
-            )
+            text = path.read_text(encoding="utf-8")
+            assert "{%" not in text.replace("{% raw %}", "").replace("{% endraw %}", ""), path
+
+
+def test_there_are_few_conditions() -> None:
+    found = Counter[str]()
+    for path in sources():
+        statements = re.findall(r"^[ \t]*# % ", path.read_text(encoding="utf-8"), re.MULTILINE)
+        found[path.relative_to(REPO).as_posix()] = len(statements)
+    assert found.total() <= 200, "\n".join(f"{count:4} {path}" for path, count in found.most_common(20))
+
+
+def test_files_are_not_assembled_from_parts() -> None:
+    for path in sources():
+        assert not re.search(r"(# %|\{%-?) *(include|extends)\b", path.read_text(encoding="utf-8")), path
+    for path in files(REPO / "templates"):
+        text = re.sub(r"\{#.*?#\}", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert re.sub(r"\{% macro .*?\{% endmacro %\}", "", text, flags=re.DOTALL).strip() == "", path
+
+
+def find_implicit_frameworks(text: str) -> Iterator[str]:
+    """Yield each `else` that means the frameworks that the condition before it does not name."""
+    chains: list[str] = []
+    for line in re.findall(r"^[ \t]*# % *(.*)$|\{% *(.*?) *%\}", text, re.MULTILINE):
+        statement = next(filter(None, line), "")
+        word = statement.split()[0] if statement else ""
+        if word in ("if", "for"):
+            chains.append(statement)
+        elif word == "elif":
+            chains[-1] += f" {statement}"
+        elif word == "else" and "cookiecutter.framework " in f"{chains[-1]} ":
+            yield f"{chains[-1]} else"
+        elif word in ("endif", "endfor"):
+            chains.pop()
+    for expression in re.findall(r"\{\{.*?\}\}|^[ \t]*# % *(?:set|for)\b.*$", text, re.MULTILINE):
+        *conditions, _ = expression.split(" else ")
+        if any("cookiecutter.framework " in f"{condition} ".replace(")", " ") for condition in conditions):
+            yield expression
+
+
+def test_no_else_means_a_framework() -> None:
+    found = [
+        f"{path.relative_to(REPO)}: {text}"
+        for path in sources()
+        for text in find_implicit_frameworks(path.read_text(encoding="utf-8"))
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ('# % if cookiecutter.framework == "flask"\nx\n# % else\ny\n# % endif\n', 1),
+        ('# % if cookiecutter.framework == "a"\n# % elif cookiecutter.framework == "b"\n    # % else\n# % endif\n', 1),
+        ('# % if cookiecutter.framework == "a"\n# % if x\n# % else\n# % endif\n# % else\n# % endif\n', 1),
+        ('{% if cookiecutter.framework == "flask" %}x{% else %}y{% endif %}', 1),
+        ('x = {{ "a" if cookiecutter.framework == "flask" else "b" }}', 1),
+        ('# % set x = "a" if (orders and "flask" == cookiecutter.framework) else "b"\n', 1),
+        ('# % if cookiecutter.framework == "a"\n# % elif cookiecutter.framework == "b"\n# % endif\n', 0),
+        ('# % if cookiecutter.framework == "a"\n# % if x\n# % else\n# % endif\n# % endif\n', 0),
+        ('# % if cookiecutter.sample == "orders"\n# % else\n# % endif\n', 0),
+        ("# % set framework = cookiecutter._frameworks[cookiecutter.framework]\n", 0),
+        ("x = {{ cookiecutter._frameworks[cookiecutter.framework].title }}", 0),
+        ('x = {{ "a" if cookiecutter.framework == "flask" }}', 0),
+    ],
+)
+def test_an_else_that_means_a_framework_is_found(text: str, count: int) -> None:
+    assert len(list(find_implicit_frameworks(text))) == count
 
 
 @pytest.mark.parametrize("users", [None, "false"])
