@@ -1,4 +1,4 @@
-"""The doctor: `python -m {{cookiecutter.package_name}}.doctor` says how telemetry is set up, and what cures its faults.
+"""The doctor: `python -m {{cookiecutter.package_name}}.observability.doctor` checks the service's setup.
 
-It imports neither the application nor telemetry.py, so it works where the service does not start.
+It does not start the service, so it also works where the service does not start.
 """

@@ -1,4 +1,4 @@
-"""The command line: configuration and checks for people, or as one JSON document."""
+"""The command line: prints the configuration and the results of the checks, as text or as one JSON document."""
 
 from __future__ import annotations
 
@@ -12,55 +12,57 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 from .. import environment
+from ..checks import PORTS
+from ..redaction import MASK
 from . import delivery, packages, variables
 from .setup import Finding, Setup, masked
 
 
 class Check(NamedTuple):
-    """One line of the report, or more when something is found."""
+    """One line of the report, or one per finding."""
 
     name: str
-    right: str
-    """What is said when nothing is found."""
+    ok_message: str
+    """Printed when the check finds nothing."""
     find: Callable[[Setup], Iterator[Finding]]
 
 
 CHECKS = (
-    Check("values", "every OTEL_* value can be used", variables.check_values),
-    Check("settings", "the service's own variables are right", variables.check_own),
-    Check("names", "every OTEL_* name has a reader", variables.check_names),
-    Check("ports", "the port goes with the protocol", variables.check_ports),
-    Check("paths", "no path too much, none too little", variables.check_paths),
-    Check("tls", "scheme, certificates and keys go together", variables.check_tls),
-    Check("conventions", "the stable names are asked for", variables.check_semconv),
-    Check("sampler", "sampler and argument go together", variables.check_sampler),
-    Check("timeouts", "timeouts are seconds", variables.check_timeouts),
-    Check("switches", "telemetry is switched on", variables.check_switches),
+    Check("values", "all OTEL_* values are valid", variables.check_values),
+    Check("settings", "the service's own variables are valid", variables.check_settings),
+    Check("names", "all OTEL_* names are recognized", variables.check_names),
+    Check("ports", "ports match the protocol", variables.check_ports),
+    Check("paths", "endpoint paths are correct", variables.check_paths),
+    Check("tls", "scheme, certificates and keys are consistent", variables.check_tls),
+    Check("conventions", "the stable semantic conventions are selected", variables.check_semconv),
+    Check("sampler", "the sampler matches its argument", variables.check_sampler),
+    Check("timeouts", "timeouts are in seconds", variables.check_timeouts),
+    Check("switches", "telemetry and propagation are on", variables.check_switches),
     Check("file", "no configuration file, or a usable one", variables.check_config_file),
-    Check("proxies", "no proxy stands before this machine", variables.check_proxies),
-    Check("resource", "the service says who it is", variables.check_resource),
-    Check("lockstep", "OpenTelemetry's packages fit together", packages.check_lockstep),
+    Check("proxies", "no proxy in front of local endpoints", variables.check_proxies),
+    Check("resource", "service.name is set", variables.check_resource),
+    Check("lockstep", "OpenTelemetry packages are from the same release", packages.check_lockstep),
     Check("exporters", "the exporters are installed", packages.check_exporters),
-    Check("caps", "no instrumentation switches itself off", packages.check_caps),
-    Check("doubles", "nothing else instruments the service", packages.check_doubles),
+    Check("conflicts", "no instrumentation disables itself", packages.check_version_conflicts),
+    Check("duplicates", "nothing else instruments the service", packages.check_double_instrumentation),
 )
-DELIVERY = Check("delivery", "an empty export of each signal was accepted", delivery.check_delivery)
-# Read by the libraries below OpenTelemetry, and worth a look when something goes elsewhere.
+DELIVERY = Check("delivery", "the receiver accepted an empty export of each signal", delivery.check_delivery)
+# The HTTP and gRPC clients read these, and Python reads PYTHONPATH.
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-AROUND = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PYTHONPATH", *PROXIES, *(name.lower() for name in PROXIES))
+RELATED_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PYTHONPATH", *PROXIES, *map(str.lower, PROXIES))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the report and return the exit code: 1 when a check has found an error."""
+    """Print the report and return the exit code: 1 if a check has found an error."""
     parser = argparse.ArgumentParser(
-        prog=f"python -m {(__package__ or '')}", description="Says how telemetry is set up, what is wrong, what helps."
+        prog=f"python -m {(__package__ or '')}", description="Checks the service's setup and says how to fix it."
     )
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
-    parser.add_argument("--offline", action="store_true", help="do not ask the receiver")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    parser.add_argument("--offline", action="store_true", help="send nothing to the receiver")
     options = parser.parse_args(arguments)
-    logging.disable()  # the exporters would say in their own words, addresses and all, what the report says
+    logging.disable()  # the exporters would repeat what the report says, with their addresses unmasked
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    report = examine(Setup.of_process(), offline=options.offline)
+    report = examine(Setup.from_process(), offline=options.offline)
     print(json.dumps(report, indent=2) if options.json else "\n".join(lines(report)))
     return 1 if report["errors"] else 0
 
@@ -71,9 +73,9 @@ def examine(setup: Setup, *, offline: bool) -> dict[str, Any]:
     for check in CHECKS:
         found += run(check, setup)
     if offline:
-        found.append((DELIVERY.name, Finding("ok", "", "not asked: --offline")))
+        found.append((DELIVERY.name, Finding("ok", "", "skipped: --offline")))
     elif not setup.targets():
-        found.append((DELIVERY.name, Finding("ok", "", "not asked: these variables send nothing over OTLP")))
+        found.append((DELIVERY.name, Finding("ok", "", "skipped: these variables send nothing over OTLP")))
     else:
         found += run(DELIVERY, setup)
     levels = [finding.level for _, finding in found]
@@ -89,35 +91,35 @@ def examine(setup: Setup, *, offline: bool) -> dict[str, Any]:
 
 
 def run(check: Check, setup: Setup) -> list[tuple[str, Finding]]:
-    """Return what the check finds, each finding once; a check that fails is a finding, too."""
+    """Return the check's findings, each once; an exception in a check is a finding as well."""
     try:
         found = list(dict.fromkeys(check.find(setup)))
-    except Exception as failure:  # its text may hold what nobody should read
-        message = f"this check itself failed: {type(failure).__name__}"
-        found = [Finding("error", "", message, "cure the other errors first")]
-    return [(check.name, finding) for finding in found or [Finding("ok", "", check.right)]]
+    except Exception as failure:  # its text may hold a secret
+        message = f"the check itself failed: {type(failure).__name__}"
+        found = [Finding("error", "", message, "fix the other errors first")]
+    return [(check.name, finding) for finding in found or [Finding("ok", "", check.ok_message)]]
 
 
 def configuration(setup: Setup) -> list[dict[str, str]]:
-    """Return each variable that is set or has a default here, with where its value comes from; secrets are masked."""
-    known = packages.known_variables() | setup.own.keys() | setup.refused.keys() | set(AROUND)
+    """Return each variable that is set or has a default, and where its value comes from; secrets are masked."""
+    known = packages.known_variables() | set(RELATED_VARIABLES)
     protocol = environment.protocol("TRACES", setup.used)
-    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://localhost:{environment.PORTS[protocol]}"}
-    rows = []
-    for name in sorted(known | {name for name in setup.given if name.startswith("OTEL_")}):
-        value = setup.given.get(name, "").strip()
-        used = setup.own.get(name, "") if name in setup.own or name in setup.refused else setup.used.get(name, "")
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://localhost:{PORTS[protocol]}"}
+    rows = [setting._asdict() for setting in setup.settings if setting.value]
+    for name in known | {name for name in setup.given if name.startswith("OTEL_")}:
+        value, used = setup.given.get(name, "").strip(), setup.used.get(name, "")
         source = "environment"
         if name == "OTEL_RESOURCE_ATTRIBUTES" and value:
             value, source = used, "environment, default"
         elif any(fault.variable == name for fault in setup.faults):
-            value, source = used or "-", "instead of a wrong value"
+            value, source = used or "-", "replaces a value that is not valid"
         elif not value:
             value, source = used or endpoint.get(name, ""), "default"
         if value:
-            # Nobody reads an unknown one, so nobody can say what it holds.
-            rows.append({"variable": name, "value": masked(name, value) if name in known else "****", "source": source})
-    return rows
+            # The value of an unknown variable may be anything.
+            shown = masked(name, value) if name in known else MASK
+            rows.append({"variable": name, "value": shown, "source": source})
+    return sorted(rows, key=lambda row: row["variable"])
 
 
 def lines(report: dict[str, Any]) -> Iterator[str]:
@@ -132,8 +134,8 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
     for check in report["checks"]:
         subject = f"{check['variable']}: " if check["variable"] else ""
         yield f"{check['level']:<8} {check['check']:<12} {subject}{check['message']}"
-        if check["cure"]:
-            yield f"{'':<21} -> {check['cure']}"
+        if check["fix"]:
+            yield f"{'':<21} -> {check['fix']}"
     yield ""
     yield f"errors: {report['errors']}, warnings: {report['warnings']}"
 
@@ -149,4 +151,4 @@ if __name__ == "__main__":
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     code = main()
     sys.stdout.flush()
-    os._exit(code)  # a thread that still waits for a name server, or a provider's own exit, would hold the process
+    os._exit(code)  # a thread that still waits for a name server, or a provider's own exit, would delay it

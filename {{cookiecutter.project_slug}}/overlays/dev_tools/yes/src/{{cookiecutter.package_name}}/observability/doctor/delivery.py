@@ -1,4 +1,4 @@
-"""The check that asks the receiver: one empty export of each signal, by the SDK's own exporters."""
+"""The check that sends the receiver one empty export of each signal."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import entry_points
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from opentelemetry.util.re import parse_env_headers
+
 from .. import environment
-from .setup import Finding, Setup, Target, error
+from ..checks import PORTS, PROTOCOLS
+from .setup import Finding, Setup, Target, applied, error
 
 DEADLINE = 5.0
 """Seconds, for all signals together."""
@@ -23,79 +27,83 @@ _EXPORTERS = {
     "LOGS": ("_log_exporter", "OTLPLogExporter"),
 }
 
+_METHODS = {
+    "TRACES": "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+    "METRICS": "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+    "LOGS": "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+}
+_TLS_FILES = ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE")
+
 Answer = tuple[str, str]
-"""What happened and what helps; two empty texts when the export was accepted."""
+"""The problem and its fix; both are empty when the export was accepted."""
 ACCEPTED: Answer = ("", "")
 
-_REFUSED = ("connection refused: nothing listens there", "start a collector there, or name another endpoint")
-_NO_HOST = ("there is no such host", "a host name that this machine can resolve")
-_LATE = (f"no answer within {DEADLINE:g} s", "is a firewall or a proxy in between, or the receiver busy?")
-_UNTRUSTED = ("the receiver's certificate is not trusted, or not for this host", "its CA goes into {certificate}")
-_TLS = ("TLS failed: the receiver does not seem to speak it", "http:// in the endpoint, or TLS in the receiver")
-_LOGIN = ("the receiver refuses the credentials", "credentials as the receiver wants them, in {headers}")
-_OTHER_PROTOCOL = ("what answers does not speak {protocol}", "{protocol} is on port {port}; or {variable}={other}")
-_BUSY = ("the receiver is not available now", "look at the receiver's own log: overloaded, or without its backend")
-_BROKEN = ("the connection was broken", "is that the port of an OTLP receiver, and is TLS right?")
+_REFUSED = ("connection refused: nothing listens there", "start a collector there, or set another endpoint")
+_NO_HOST = ("the host name cannot be resolved", "use a host name that this machine can resolve")
+_LATE = (f"no answer within {DEADLINE:g} s", "check for a firewall, a proxy or an overloaded receiver")
+_UNTRUSTED = ("the receiver's certificate is not trusted, or not for this host", "set {certificate} to its CA")
+_TLS = ("TLS failed: the receiver may not use it", "use http:// in the endpoint, or turn on TLS in the receiver")
+_LOGIN = ("the receiver rejected the credentials", "set the receiver's credentials in {headers}")
+_OTHER_PROTOCOL = ("the receiver does not speak {protocol} on this port", "use port {port}, or set {variable}={other}")
+_NO_PATH = ("the receiver does not know this path", "use the path that it serves, usually /v1/traces and so on")
+_BUSY = ("the receiver is unavailable", "see the receiver's own log: it is overloaded or cannot reach its backend")
+_REJECTED = ("the receiver rejected the export", "see the receiver's own log")
+_BROKEN = ("the connection was closed", "check that the port is an OTLP receiver's, and whether it uses TLS")
 
 
 def check_delivery(setup: Setup) -> Iterator[Finding]:
-    """Export nothing, once for each signal, all at the same time; signals with the same answer are one finding."""
+    """Send an empty export of each signal, all in parallel; signals with the same answer are one finding."""
     answers: dict[Target, Answer] = {}
     for target in setup.targets():
-        with suppress(ImportError):  # the check of exporters names the package
-            _load(target)  # here, since an import by several threads at once leaves half a module behind
-    threads = [Thread(target=_ask, args=(target, answers), daemon=True) for target in setup.targets()]
+        with suppress(ImportError):  # check_exporters reports the package
+            _load_exporter(target)  # here, because imports in parallel threads can fail
+    threads = [Thread(target=_ask, args=(setup, target, answers), daemon=True) for target in setup.targets()]
     deadline = time.monotonic() + DEADLINE
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
+    with applied(setup.used):  # the exporters read them
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
     same: dict[tuple[str, str, str], list[str]] = {}
     for target in setup.targets():
         endpoint = environment.endpoint(target.signal, setup.used)
-        (other,) = environment.PROTOCOLS.keys() - {target.protocol}
+        (other,) = PROTOCOLS.keys() - {target.protocol}
         words = {
             "protocol": target.protocol,
             "other": other,
-            "port": environment.PORTS[target.protocol],
-            "variable": setup.counting(target.signal, "PROTOCOL"),
-            "headers": setup.counting(target.signal, "HEADERS"),
-            "certificate": setup.counting(target.signal, "CERTIFICATE"),
+            "port": PORTS[target.protocol],
+            "variable": setup.variable_for(target.signal, "PROTOCOL"),
+            "headers": setup.variable_for(target.signal, "HEADERS"),
+            "certificate": setup.variable_for(target.signal, "CERTIFICATE"),
         }
-        problem, cure = (text.format(**words) for text in answers.get(target, _LATE))
+        problem, fix = (text.format(**words) for text in answers.get(target, _LATE))
         if problem:
-            key = (target.variable, f"to {endpoint}: {problem}", cure)
+            key = (target.variable, f"to {endpoint}: {problem}", fix)
             same.setdefault(key, []).append(target.signal.lower())
-    for (variable, message, cure), signals in same.items():
-        yield error(variable, f"{', '.join(signals)} {message}", cure)
+    for (variable, message, fix), signals in same.items():
+        yield error(variable, f"{', '.join(signals)} {message}", fix)
 
 
-def _ask(target: Target, answers: dict[Target, Answer]) -> None:
-    ask = _over_grpc if target.protocol == "grpc" else _over_http
+def _ask(setup: Setup, target: Target, answers: dict[Target, Answer]) -> None:
     try:
-        answers[target] = ask(target)
-    except Exception as failure:  # its text may hold what nobody should read
-        answers[target] = (f"the exporter does not start: {type(failure).__name__}", "see the errors above")
+        answers[target] = _over_grpc(setup, target) if target.protocol == "grpc" else _over_http(target)
+    except Exception as failure:  # its text may hold a secret
+        answers[target] = (f"the exporter cannot be created: {type(failure).__name__}", "see the errors above")
 
 
-def _load(target: Target) -> tuple[Any, Any]:
-    """Return the exporter's class and the library that it sends with."""
+def _load_exporter(target: Target) -> Any:
+    """Return the exporter's class."""
     module, name = _EXPORTERS[target.signal]
-    package = environment.PROTOCOLS[target.protocol].replace("_", ".")
-    library = importlib.import_module("grpc" if target.protocol == "grpc" else "requests")
-    return getattr(importlib.import_module(f"opentelemetry.exporter.{package}.{module}"), name), library
-
-
-def _nothing(signal: str) -> Any:
-    from opentelemetry.sdk.metrics.export import MetricsData
-
-    return MetricsData([]) if signal == "METRICS" else []
+    package = PROTOCOLS[target.protocol].replace("_", ".")
+    return getattr(importlib.import_module(f"opentelemetry.exporter.{package}.{module}"), name)
 
 
 def _over_http(target: Target) -> Answer:
-    """Let the exporter send with a session that keeps the first answer, and lets it try no more."""
-    exporter_class, requests = _load(target)
-    session = _session_of_provider(target.signal) or requests.Session()
+    """Let the exporter send over a session that stores the first answer and stops it from retrying."""
+    from opentelemetry.sdk.metrics.export import MetricsData
+
+    exporter_class = _load_exporter(target)
+    session = _provided("HTTP", target.signal) or importlib.import_module("requests").Session()
     send, seen = session.request, []
 
     def once(*arguments: Any, **options: Any) -> Any:
@@ -107,17 +115,18 @@ def _over_http(target: Target) -> Answer:
 
     session.request = once
     exporter = exporter_class(timeout=DEADLINE, session=session)
-    exporter.export(_nothing(target.signal))
+    exporter.export(MetricsData([]) if target.signal == "METRICS" else [])
     exporter.shutdown()
     return seen[0]
 
 
 class _Seen(Exception):
-    """Ends the attempts of the exporter, which goes on after failures of a connection only."""
+    """Stops the exporter, which retries only after a connection error."""
 
 
-def _session_of_provider(signal: str) -> Any:
-    prefix, suffix = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_", "CREDENTIAL_PROVIDER"
+def _provided(kind: str, signal: str) -> Any:
+    """Return the session (HTTP) or credentials (gRPC) of the credential provider, if one is set."""
+    prefix, suffix = f"OTEL_PYTHON_EXPORTER_OTLP_{kind}_", "CREDENTIAL_PROVIDER"
     name = os.environ.get(prefix + suffix) or os.environ.get(f"{prefix}{signal}_{suffix}")
     for provider in entry_points(group="opentelemetry_otlp_credential_provider", name=name) if name else ():
         return provider.load()()
@@ -128,30 +137,30 @@ def _read_response(response: Any) -> Answer:
     status, kind = response.status_code, response.headers.get("content-type", "")
     if status in (200, 202, 204):
         if kind.startswith("text/html"):
-            return ("a web page answers", "the endpoint of an OTLP receiver")
+            return ("a web page responds", "set the endpoint of an OTLP receiver")
         return ACCEPTED
-    problem, cure = {
+    problem, fix = {
         401: _LOGIN,
         403: _LOGIN,
-        404: ("the receiver does not know this path", "the path that it listens to; /v1/traces and so on are usual"),
-        405: ("the receiver does not know this path", "the path that it listens to; /v1/traces and so on are usual"),
-        407: ("the proxy refuses the credentials", "the proxy's user and password, in HTTPS_PROXY"),
+        404: _NO_PATH,
+        405: _NO_PATH,
+        407: ("the proxy rejected the credentials", "set the proxy's user and password in HTTPS_PROXY"),
         415: _OTHER_PROTOCOL,
         426: _OTHER_PROTOCOL,
         429: _BUSY,
         502: _BUSY,
         503: _BUSY,
         504: _BUSY,
-    }.get(status, ("the receiver refuses", "look at the receiver's own log"))
+    }.get(status, _REJECTED)
     if 300 <= status < 400:
-        problem, cure = "the receiver redirects, which no exporter follows", "the endpoint that it redirects to"
-    return f"{problem} ({status})", cure
+        problem, fix = "the receiver redirects, which exporters do not follow", "use the endpoint it redirects to"
+    return f"{problem} ({status})", fix
 
 
 def _read_failure(failure: BaseException) -> Answer:
     causes = _causes(failure)
     for names, answer in (
-        ({"ProxyError"}, ("the proxy does not work", "NO_PROXY, or another HTTPS_PROXY")),
+        ({"ProxyError"}, ("the proxy does not work", "set NO_PROXY, or another HTTPS_PROXY")),
         ({"SSLCertVerificationError"}, _UNTRUSTED),
         ({"SSLError"}, _TLS),
         ({"NameResolutionError", "gaierror"}, _NO_HOST),
@@ -163,7 +172,7 @@ def _read_failure(failure: BaseException) -> Answer:
     ):
         if causes & names:
             return answer
-    return (f"the export fails: {type(failure).__name__}", "see the errors above")
+    return (f"the export failed: {type(failure).__name__}", "see the errors above")
 
 
 def _causes(failure: BaseException) -> set[str]:
@@ -178,17 +187,28 @@ def _causes(failure: BaseException) -> set[str]:
     return {kind.__name__ for cause in seen for kind in type(cause).__mro__}
 
 
-def _over_grpc(target: Target) -> Answer:
-    """Call the exporter's own stub: `export` would try again, and keep the reason to itself."""
-    exporter_class, grpc = _load(target)
-    exporter = exporter_class(timeout=DEADLINE)
-    try:
-        request = exporter._translate_data(_nothing(target.signal))
-        exporter._client.Export(request=request, metadata=exporter._headers, timeout=DEADLINE)
-    except grpc.RpcError as failure:
-        return _read_status(failure.code(), failure.details() or "")
-    finally:
-        exporter.shutdown()
+def _over_grpc(setup: Setup, target: Target) -> Answer:
+    """Send an empty request over a channel like the exporter's; `export` would retry and hide the reason."""
+    grpc = importlib.import_module("grpc")
+
+    def value(name: str) -> str:
+        return setup.used.get(setup.variable_for(target.signal, name), "").strip()
+
+    options = {"compression": grpc.Compression.Gzip} if value("COMPRESSION").lower() == "gzip" else {}
+    if target.url.scheme == "https" or value("INSECURE").lower() == "false":
+        credentials = _provided("GRPC", target.signal) or grpc.ssl_channel_credentials(
+            *(Path(value(name)).read_bytes() if value(name) else None for name in _TLS_FILES)
+        )
+        channel = grpc.secure_channel(target.url.netloc, credentials, **options)
+    else:
+        channel = grpc.insecure_channel(target.url.netloc, **options)
+    headers = tuple(parse_env_headers(value("HEADERS"), liberal=True).items())
+    with channel:
+        try:
+            # An empty message has no bytes.
+            channel.unary_unary(_METHODS[target.signal])(b"", metadata=headers, timeout=DEADLINE)
+        except grpc.RpcError as failure:
+            return _read_status(failure.code(), failure.details() or "")
     return ACCEPTED
 
 
@@ -205,12 +225,12 @@ def _read_status(code: Any, details: str) -> Answer:
     ):
         if code.name in ("UNAVAILABLE", "INTERNAL", "UNKNOWN") and any(word in text for word in words):
             return answer
-    problem, cure = {
+    problem, fix = {
         "DEADLINE_EXCEEDED": _LATE,
         "UNAUTHENTICATED": _LOGIN,
         "PERMISSION_DENIED": _LOGIN,
-        "UNIMPLEMENTED": ("the receiver does not take this signal", "an OTLP receiver, with a pipeline for the signal"),
+        "UNIMPLEMENTED": ("the receiver does not accept this signal", "add a pipeline for the signal to the receiver"),
         "UNAVAILABLE": _BUSY,
         "RESOURCE_EXHAUSTED": _BUSY,
-    }.get(code.name, ("the receiver refuses", "look at the receiver's own log"))
-    return f"{problem} ({code.name})", cure
+    }.get(code.name, _REJECTED)
+    return f"{problem} ({code.name})", fix

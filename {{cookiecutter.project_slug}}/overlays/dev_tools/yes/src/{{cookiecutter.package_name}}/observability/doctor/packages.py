@@ -1,4 +1,4 @@
-"""Checks of what is installed, and of what else sets up telemetry in this process."""
+"""Checks of the installed packages, and of what else instruments the process."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from .. import environment
+from ..checks import PROTOCOLS, is_installed
 from .setup import Finding, Setup, error, warning
 
 OTHERS = {
@@ -25,15 +26,15 @@ OTHERS = {
     "sentry-sdk": "Sentry",
     "splunk-opentelemetry": "Splunk",
 }
-"""Packages that instrument the same libraries, some of them as soon as they are imported."""
+"""Packages that instrument the same libraries, some as soon as they are imported."""
 AGENTS = {"ddtrace": "Datadog", "newrelic": "New Relic", "elasticapm": "Elastic APM", "splunk": "Splunk"}
-"""What the sitecustomize.py of an agent names."""
+"""Modules that an agent's sitecustomize.py names."""
 AUTO = "opentelemetry.instrumentation.auto_instrumentation"
 
 
 @cache
 def installed() -> dict[str, Distribution]:
-    """Return what is installed by its name; of two with one name the one that is imported."""
+    """Return the installed packages by name; of two with the same name, the one that is imported."""
     found: dict[str, Distribution] = {}
     for distribution in distributions():
         found.setdefault(canonicalize_name(distribution.name or ""), distribution)
@@ -42,7 +43,7 @@ def installed() -> dict[str, Distribution]:
 
 @cache
 def known_variables() -> frozenset[str]:
-    """Return the names that stand in the sources of the installed packages of OpenTelemetry."""
+    """Return the OTEL_* names that appear in the sources of the installed OpenTelemetry packages."""
     names = set(environment.DEFAULTS)
     for name, distribution in installed().items():
         for file in distribution.files or [] if name.startswith("opentelemetry-") else []:
@@ -56,7 +57,7 @@ def known_variables() -> frozenset[str]:
 
 
 def check_lockstep(setup: Setup) -> Iterator[Finding]:
-    """Hold each OpenTelemetry package against what the others ask of it: they are released together."""
+    """Check that the OpenTelemetry packages belong to the same release."""
     packages = {name: found for name, found in installed().items() if _is_ours(name)}
     wrong = set()
     for name, distribution in sorted(packages.items()):
@@ -71,9 +72,9 @@ def check_lockstep(setup: Setup) -> Iterator[Finding]:
                 yield error(wanted.name, f"{needs}{wanted.specifier}, not {other.version}", _SYNC)
     sdk = packages["opentelemetry-sdk"].version
     for name in sorted(packages.keys() - wrong):
-        # An exporter would be content with an SDK that is a little newer; such a pair was never released.
+        # An exporter accepts an SDK that is a little newer, but such a pair was never released.
         if _CORE.fullmatch(name) and packages[name].version != sdk:
-            yield error(name, f"{name} {packages[name].version} stands beside opentelemetry-sdk {sdk}", _SYNC)
+            yield error(name, f"{name} {packages[name].version} does not match opentelemetry-sdk {sdk}", _SYNC)
 
 
 _CORE = re.compile("opentelemetry-(api|proto|exporter-otlp(-proto-(common|grpc|http))?)")
@@ -83,20 +84,20 @@ def _is_ours(requirement: str) -> bool:
     return requirement.startswith("opentelemetry-")
 
 
-_SYNC = "install what pyproject.toml says: `make install`, or `uv sync`"
+_SYNC = "install the versions in pyproject.toml with `make install`"
 
 
 def check_exporters(setup: Setup) -> Iterator[Finding]:
-    """See whether the exporter is there that the signal needs."""
+    """Check that each signal's exporter is installed."""
     for target in setup.targets():
-        exporter = environment.PROTOCOLS[target.protocol]
-        if not environment.is_installed(f"{target.signal.lower()}_exporter", exporter):
+        exporter = PROTOCOLS[target.protocol]
+        if not is_installed(f"{target.signal.lower()}_exporter", exporter):
             package = f"opentelemetry-exporter-{exporter.replace('_', '-')}"
-            yield error(package, f"not installed, so {target.signal.lower()} are not exported", f"install {package}")
+            yield error(package, f"is not installed, so {target.signal.lower()} are not exported", f"install {package}")
 
 
-def check_caps(setup: Setup) -> Iterator[Finding]:
-    """Find instrumentations that switch themselves off, because a library is too new or too old for them."""
+def check_version_conflicts(setup: Setup) -> Iterator[Finding]:
+    """Find instrumentations that disable themselves because a library is too new or too old for them."""
     from opentelemetry.instrumentation.dependencies import get_dist_dependency_conflicts
 
     for name, distribution in sorted(installed().items()):
@@ -106,27 +107,27 @@ def check_caps(setup: Setup) -> Iterator[Finding]:
         if conflict and (found := conflict.found or ", ".join(conflict.found_any or [])):
             wanted = conflict.required or " or ".join(map(str, conflict.required_any))
             library = str(wanted).partition(";")[0].strip()
-            yield error(name, f"switches itself off: {found} is installed", f"install {library}")
+            yield error(name, f"disables itself: {found} is installed", f"install {library}")
 
 
-def check_doubles(setup: Setup) -> Iterator[Finding]:
-    """Find what instruments the service besides telemetry.py."""
+def check_double_instrumentation(setup: Setup) -> Iterator[Finding]:
+    """Find what instruments the service in addition to its own setup."""
     paths = [Path(path) for path in setup.given.get("PYTHONPATH", "").split(os.pathsep) if path]
     injected = [path for path in paths if (path / "sitecustomize.py").is_file()]
     if AUTO in sys.modules or any(path.parts[-3:] == tuple(AUTO.split(".")) for path in injected):
-        message = "opentelemetry-instrument or an operator sets telemetry up, so the service's own set-up steps aside"
-        yield warning("PYTHONPATH", message, "start the service without it, or give it all values: its defaults differ")
+        message = "opentelemetry-instrument or an operator configures telemetry, so the service does not"
+        yield warning("PYTHONPATH", message, "start the service without it, or set every value: its defaults differ")
     elif setup.is_given("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"):
         message = "has no effect without opentelemetry-instrument"
-        yield warning("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", message, "OTEL_PYTHON_EXCLUDED_URLS, or telemetry.py")
+        yield warning("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", message, "use OTEL_PYTHON_EXCLUDED_URLS, or remove it")
     for path in injected:
         text = (path / "sitecustomize.py").read_text(encoding="utf-8", errors="replace")
         for module, product in AGENTS.items():
             if re.search(rf"\b{module}\b", text):
-                yield error("PYTHONPATH", f"{product} instruments the service too", f"take {path} away")
+                yield error("PYTHONPATH", f"{product} also instruments the service", f"remove {path}")
     present = installed()
     for package, product in OTHERS.items():
         if package in present:
-            yield warning(package, f"{product} may instrument the service too", "uninstall it, or stop its tracing")
+            yield warning(package, f"{product} may also instrument the service", "uninstall it or disable its tracing")
     if len(entry_points(group="opentelemetry_distro")) > 1 and not setup.is_given("OTEL_PYTHON_DISTRO"):
-        yield warning("OTEL_PYTHON_DISTRO", "several distributions are installed", "uninstall the others")
+        yield warning("OTEL_PYTHON_DISTRO", "several distributions are installed", "uninstall all but one")

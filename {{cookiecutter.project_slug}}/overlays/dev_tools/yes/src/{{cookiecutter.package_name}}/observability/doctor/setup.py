@@ -1,39 +1,54 @@
-"""What the checks look at: the environment as it was given, what the service makes of it, and where telemetry goes."""
+"""What the checks examine: the environment, what the service makes of it, and where its telemetry goes."""
 
 from __future__ import annotations
 
 import os
-import re
-import runpy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from .. import environment
-
-MASK = "****"
+from ..checks import PORTS, PROTOCOLS, SIGNALS, Fault
+from ..redaction import mask, redact
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check has found; `level` is ok, warning or error."""
+    """The result of a check; `level` is ok, warning or error."""
 
     level: str
     variable: str
-    """Or the package that it is about; empty when it is about neither."""
+    """Or the package or module it is about; empty when it is about none."""
     message: str
-    cure: str = ""
+    fix: str = ""
 
 
-def error(variable: str, message: str, cure: str) -> Finding:
-    """Return a finding that costs telemetry, or the start of the service."""
-    return Finding("error", variable, message, cure)
+def error(variable: str, message: str, fix: str) -> Finding:
+    """Return a finding that loses telemetry or keeps the service from starting."""
+    return Finding("error", variable, message, fix)
 
 
-def warning(variable: str, message: str, cure: str) -> Finding:
-    """Return a finding that may be meant that way."""
-    return Finding("warning", variable, message, cure)
+def warning(variable: str, message: str, fix: str) -> Finding:
+    """Return a finding that may be intended."""
+    return Finding("warning", variable, message, fix)
+
+
+def masked(variable: str, value: str) -> str:
+    """Return the value as it may be printed."""
+    if variable.endswith("_EXCLUDED_URLS"):  # regular expressions, which look like URLs with a query
+        return value
+    return mask(variable, redact(value))
+
+
+class Setting(NamedTuple):
+    """One of the service's own variables."""
+
+    variable: str
+    value: str
+    """Masked if it may be secret."""
+    source: str
 
 
 @dataclass(frozen=True)
@@ -43,85 +58,82 @@ class Target:
     signal: str
     protocol: str
     variable: str
-    """The one that names the endpoint, whether it is set or not."""
+    """The variable for the endpoint, whether it is set or not."""
     url: SplitResult
 
     @property
     def is_for_one_signal(self) -> bool:
-        """Say whether the endpoint is used as it is, for this signal only."""
+        """Return whether the endpoint is used unchanged, for this signal only."""
         return self.variable != "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 @dataclass(frozen=True)
 class Setup:
-    """The set-up of the service."""
+    """The service's setup."""
 
     given: Mapping[str, str]
-    """The environment before anything of the service has seen it."""
+    """The environment."""
     used: Mapping[str, str]
-    """The environment that OpenTelemetry reads."""
-    faults: list[environment.Fault]
-    own: Mapping[str, str]
-    """The service's own variables, with their defaults."""
-    refused: Mapping[str, str]
-    """Those of them that stop the start, with what is allowed."""
-    failure: str
-    """The kind of exception that settings.py ends with, if any."""
+    """The OTEL_* values that OpenTelemetry gets."""
+    faults: Sequence[Fault]
+    """The OTEL_* values that are not valid."""
+    settings: Sequence[Setting]
+    """The service's own variables."""
+    rejected: Sequence[Finding]
+    """Why the service would not accept them."""
 
     @classmethod
-    def of_process(cls) -> Setup:
-        """Prepare the environment of this process as the service does, and return what came of it."""
+    def from_process(cls) -> Setup:
+        """Return the setup that the service would have in this process's environment."""
+        from .settings import read_settings
+
         given = dict(os.environ)
-        faults = environment.prepare(os.environ)
-        return cls(given, os.environ, faults, *_read_own())
+        used, faults = environment.resolve(given)
+        with applied(used):  # libraries that the service's modules import read some of these
+            settings, rejected = read_settings(given)
+        return cls(given, used, faults, settings, rejected)
 
     def is_given(self, variable: str) -> bool:
-        """Say whether the variable is set; empty is the same as not set."""
+        """Return whether the variable is set; an empty value counts as not set."""
         return bool(self.given.get(variable, "").strip())
 
-    def counting(self, signal: str, name: str) -> str:
-        """Return the variable that decides `name` for the signal: its own one where that is set, or the general one."""
+    def variable_for(self, signal: str, name: str) -> str:
+        """Return the variable that decides `name` for the signal: the signal's own if it is set, else the general."""
         own = f"OTEL_EXPORTER_OTLP_{signal}_{name}"
         return own if own in self.used else f"OTEL_EXPORTER_OTLP_{name}"
 
+    def is_disabled(self) -> bool:
+        """Return whether OTEL_SDK_DISABLED turns telemetry off."""
+        return self.used.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
     def targets(self) -> list[Target]:
-        """Return where each signal goes that is exported over OTLP by these variables."""
-        if self.is_given("OTEL_CONFIG_FILE") or self.used.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        """Return where each signal goes, as far as these variables export it over OTLP."""
+        if self.is_given("OTEL_CONFIG_FILE") or self.is_disabled():
             return []
         targets = []
-        for signal in environment.SIGNALS:
-            protocols = {package: protocol for protocol, package in environment.PROTOCOLS.items()}
+        for signal in SIGNALS:
+            protocols = {package: protocol for protocol, package in PROTOCOLS.items()}
             protocols["otlp"] = environment.protocol(signal, self.used)
-            variable = self.counting(signal, "ENDPOINT")
+            variable = self.variable_for(signal, "ENDPOINT")
             for exporter in self.used[f"OTEL_{signal}_EXPORTER"].split(","):
                 if protocol := protocols.get(exporter.strip()):
-                    url = self.used.get(variable, f"http://localhost:{environment.PORTS[protocol]}")
+                    url = self.used.get(variable, f"http://localhost:{PORTS[protocol]}")
                     targets.append(Target(signal, protocol, variable, urlsplit(url)))
         return targets
 
 
-def masked(variable: str, value: str) -> str:
-    """Return the value without what may be a secret: values of headers, passwords and queries in URLs, keys."""
-    if variable.endswith("HEADERS"):
-        keys = [pair.partition("=") for pair in value.split(",") if pair.strip()]
-        return ",".join(f"{key.strip()}={MASK}" if sign else MASK for key, sign, _ in keys)
-    if variable == "SECRET_KEY":
-        return MASK
-    if variable.upper().endswith(("_ENDPOINT", "_URL", "_PROXY")):
-        value = re.sub(r"^(\w+://)?.*@", rf"\1{MASK}@", value, flags=re.DOTALL)
-        return re.sub(r"[?#].*", f"?{MASK}", value, flags=re.DOTALL)
-    return value
+@contextmanager
+def applied(used: Mapping[str, str]) -> Iterator[None]:
+    """Set exactly these OTEL_* values in os.environ within the block, for the libraries that read them in it."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
+    _replace(used)
+    try:
+        yield
+    finally:
+        _replace(before)
 
 
-def _read_own() -> tuple[Mapping[str, str], Mapping[str, str], str]:
-    """Run settings.py, which stops at the first wrong value, without that one until it has no objection left."""
-    refused: dict[str, str] = {}
-    while True:
-        try:
-            return runpy.run_path(str(Path(__file__).parents[1] / "settings.py"))["DEFAULTS"], refused, ""
-        except SystemExit as stop:
-            name = str(stop).partition("=")[0]
-            del os.environ[name]
-            refused[name] = str(stop).rpartition("Allowed: ")[2].rstrip(".")
-        except Exception as failure:  # its text may hold what nobody should read
-            return {}, refused, type(failure).__name__
+def _replace(values: Mapping[str, str]) -> None:
+    for name in [name for name in os.environ if name.startswith("OTEL_") and name not in values]:
+        del os.environ[name]
+    os.environ.update(values)

@@ -1,4 +1,4 @@
-"""Checks of what the environment says, without the network."""
+"""Checks of the environment, without the network."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from .. import environment
+from ..checks import OTLP, PORTS, PROTOCOLS, SIGNALS
 from .packages import known_variables
 from .setup import Finding, Setup, error, masked, warning
 
-WITHOUT_EFFECT = {
-    "OTEL_LOG_LEVEL": ("nobody reads it", "LOG_LEVEL"),
+NO_EFFECT = {
+    "OTEL_LOG_LEVEL": ("nothing reads it", "LOG_LEVEL"),
     "OTEL_BSP_EXPORT_TIMEOUT": ("read, then ignored", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"),
     "OTEL_BLRP_EXPORT_TIMEOUT": ("read, then ignored", "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"),
     "OTEL_EXPORTER_PROMETHEUS_HOST": ("the Prometheus exporter is not installed", "OTLP to a collector"),
@@ -23,135 +24,135 @@ WITHOUT_EFFECT = {
     "OTEL_EXPORTER_ZIPKIN_ENDPOINT": ("the Zipkin exporter is not installed", "OTLP to a collector"),
     "OTEL_EXPORTER_ZIPKIN_TIMEOUT": ("the Zipkin exporter is not installed", "OTLP to a collector"),
 }
-"""Names that the installed packages know, or people expect, with why they do nothing and what to set instead."""
-NOT_IN_PYTHON = {
+"""Names that appear in the installed packages: why they do nothing, and what to use instead."""
+UNSUPPORTED = {
     "OTEL_EXPERIMENTAL_CONFIG_FILE": "OTEL_CONFIG_FILE",
     "OTEL_DEPLOYMENT_ENVIRONMENT": "OTEL_RESOURCE_ATTRIBUTES=deployment.environment.name=...",
     "OTEL_SERVICE_VERSION": "OTEL_RESOURCE_ATTRIBUTES=service.version=...",
     "OTEL_SERVICE_NAMESPACE": "OTEL_RESOURCE_ATTRIBUTES=service.namespace=...",
     "OTEL_EXPORTER_OTLP_SPAN_INSECURE": "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
     "OTEL_EXPORTER_OTLP_METRIC_INSECURE": "OTEL_EXPORTER_OTLP_METRICS_INSECURE",
-    "OTEL_EXPORTER_JAEGER_ENDPOINT": "OTLP, which Jaeger understands: OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_JAEGER_AGENT_HOST": "OTLP, which Jaeger understands: OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_JAEGER_AGENT_PORT": "OTLP, which Jaeger understands: OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_JAEGER_ENDPOINT": "OTEL_EXPORTER_OTLP_ENDPOINT: Jaeger accepts OTLP",
+    "OTEL_EXPORTER_JAEGER_AGENT_HOST": "OTEL_EXPORTER_OTLP_ENDPOINT: Jaeger accepts OTLP",
+    "OTEL_EXPORTER_JAEGER_AGENT_PORT": "OTEL_EXPORTER_OTLP_ENDPOINT: Jaeger accepts OTLP",
     "OTEL_ENTITIES": "OTEL_RESOURCE_ATTRIBUTES",
 }
-"""Names of the specification, of other languages or of older versions, and what does it here."""
-# What Kubernetes makes of a Service whose name begins with "otel", and its operator as material for other variables.
-_NOT_MEANT_AS_SETTINGS = re.compile(
+"""Names from the specification, other languages or older versions, and what to use instead."""
+# Kubernetes sets these for a Service whose name begins with "otel", and the operator as input to other variables.
+_NOT_SETTINGS = re.compile(
     r"OTEL_\w*?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)|OTEL_RESOURCE_ATTRIBUTES_\w+"
 )
-# What holds beside a configuration file.
-_KEPT = re.compile(r"OTEL_(SDK_DISABLED|CONFIG_FILE|SEMCONV_|INSTRUMENTATION_|PYTHON_\w*(LOG|URLS|METRICS|ATTRS))")
+# Still used with a configuration file.
+_WITH_FILE = re.compile(r"OTEL_(SDK_DISABLED|CONFIG_FILE|SEMCONV_|INSTRUMENTATION_|PYTHON_\w*(LOG|URLS|METRICS|ATTRS))")
 _FILES = ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
 _SUFFIX = re.compile(r"/v1/(traces|metrics|logs)/*$")
 
 
 def check_values(setup: Setup) -> Iterator[Finding]:
-    """Report what environment.py has found, which the service says at its start."""
+    """Report the OTEL_* values that are not valid, which the service logs when it starts."""
     for fault in setup.faults:
         value, used = (masked(fault.variable, text or "") for text in (fault.value, fault.used))
-        instead = "it is ignored" if fault.used is None else f"{used!r} is used instead"
-        message = f"{value!r} does not fit" if fault.used == fault.value else f"{value!r} is wrong: {instead}"
+        if fault.secret:
+            message = "is not valid and is ignored" if fault.used is None else "is not valid and is used only in part"
+        elif fault.used == fault.value:
+            message = f"{value!r} does not fit the other values"
+        else:
+            message = f"{value!r} is not valid: " + ("it is ignored" if fault.used is None else f"{used!r} is used")
         yield error(fault.variable, message, f"allowed: {fault.allowed}")
 
 
-def check_own(setup: Setup) -> Iterator[Finding]:
-    """Report what settings.py refuses."""
-    if setup.failure:
-        yield error("settings.py", f"stops the service with a {setup.failure}", "look at DATABASE_URL first")
-    for variable, allowed in setup.refused.items():
-        value = masked(variable, setup.given[variable])
-        yield error(variable, f"{value!r} is wrong: the service does not start", f"allowed: {allowed}")
+def check_settings(setup: Setup) -> Iterator[Finding]:
+    """Report what the service rejects of its own variables."""
+    yield from setup.rejected
 
 
 def check_names(setup: Setup) -> Iterator[Finding]:
-    """Find names that nobody reads. Their values are not shown: who knows what they hold."""
+    """Find names that nothing reads. Their values are not shown: they may be secret."""
     known = known_variables()
     for name in sorted(name for name in setup.given if name.startswith("OTEL_") and setup.is_given(name)):
-        if name in WITHOUT_EFFECT:
-            why, instead = WITHOUT_EFFECT[name]
+        if name in NO_EFFECT:
+            why, instead = NO_EFFECT[name]
             yield warning(name, f"has no effect: {why}", f"use {instead}")
-        elif name in known or _NOT_MEANT_AS_SETTINGS.fullmatch(name):
+        elif name in known or _NOT_SETTINGS.fullmatch(name):
             continue
-        elif name in NOT_IN_PYTHON:
-            yield warning(name, "is not supported here, and has no effect", f"use {NOT_IN_PYTHON[name]}")
+        elif name in UNSUPPORTED:
+            yield warning(name, "is not supported and has no effect", f"use {UNSUPPORTED[name]}")
         elif near := difflib.get_close_matches(name, known, n=1, cutoff=0.8):
-            yield error(name, "is no name that anything reads", f"is {near[0]} meant?")
+            yield error(name, "is not a known variable", f"did you mean {near[0]}?")
         else:
-            yield warning(name, "is no name that anything reads", "take it away; docs/telemetry.md has all names")
+            yield warning(name, "is not a known variable", "remove it; docs/configuration.md lists all variables")
 
 
 def check_ports(setup: Setup) -> Iterator[Finding]:
     """Compare the port with the protocol."""
     for target in setup.targets():
-        (other,) = environment.PROTOCOLS.keys() - {target.protocol}
-        if target.url.port == environment.PORTS[other]:
-            protocol = setup.counting(target.signal, "PROTOCOL")
-            message = f"port {target.url.port} is the one of {other}, but {target.protocol} is spoken to it"
-            yield error(target.variable, message, f"port {environment.PORTS[target.protocol]}, or {protocol}={other}")
+        (other,) = PROTOCOLS.keys() - {target.protocol}
+        if target.url.port == PORTS[other]:
+            protocol = setup.variable_for(target.signal, "PROTOCOL")
+            message = f"port {target.url.port} is the {other} port, but the protocol is {target.protocol}"
+            yield error(target.variable, message, f"use port {PORTS[target.protocol]}, or set {protocol}={other}")
 
 
 def check_paths(setup: Setup) -> Iterator[Finding]:
-    """Look for /v1/traces where it is appended anyway, and for its absence where it is not."""
+    """Find /v1/traces in a general endpoint, where the exporters append it, and its absence in a signal's own."""
     for target in setup.targets():
         signal, path = target.signal.lower(), target.url.path
         suffix = _SUFFIX.search(path)
         if target.protocol == "grpc":
             if path.strip("/"):
-                yield warning(target.variable, f"gRPC drops the path {path}", "leave it out")
+                yield warning(target.variable, f"gRPC ignores the path {path}", "remove it")
         elif not target.is_for_one_signal:
             if suffix:
-                cure = f"leave {suffix[0]} out, or set OTEL_EXPORTER_OTLP_{suffix[1].upper()}_ENDPOINT"
-                yield error(target.variable, f"the exporters append it, which gives {path}/v1/traces", cure)
+                fix = f"remove {suffix[0]}, or set OTEL_EXPORTER_OTLP_{suffix[1].upper()}_ENDPOINT"
+                yield error(target.variable, f"the exporters append to it, which gives {path}/v1/traces", fix)
             if target.url.query or target.url.fragment:
-                yield error(target.variable, "the exporters append /v1/traces to the query", "leave the query out")
+                yield error(target.variable, "the exporters append /v1/traces to the query", "remove the query")
         elif suffix and suffix[1] != signal:
-            yield error(target.variable, f"{signal} go to {path}", f"the path is /v1/{signal}")
+            yield error(target.variable, f"{signal} go to {path}", f"use the path /v1/{signal}")
         elif not path.strip("/"):
-            yield error(target.variable, f"is used as it is, so {signal} go to /", f"append /v1/{signal}")
+            yield error(target.variable, f"is used unchanged, so {signal} go to /", f"append /v1/{signal}")
         elif not suffix:
-            message = f"is used as it is, so {signal} go to {path}"
-            yield warning(target.variable, message, f"append /v1/{signal}, unless the receiver wants it that way")
+            message = f"is used unchanged, so {signal} go to {path}"
+            yield warning(target.variable, message, f"append /v1/{signal}, unless the receiver expects this path")
 
 
 def check_tls(setup: Setup) -> Iterator[Finding]:
-    """Look at the scheme, at the files, and at what wins over them."""
+    """Check the scheme, the files, and what overrides them."""
     for target in setup.targets():
-        names = {name: setup.counting(target.signal, name) for name in (*_FILES, "INSECURE")}
+        names = {name: setup.variable_for(target.signal, name) for name in (*_FILES, "INSECURE")}
         files = {name: setup.used[names[name]] for name in _FILES if names[name] in setup.used}
         for name, path in files.items():
             if not Path(path).is_file():
-                yield error(names[name], f"there is no file {path}", "the path of a PEM file")
+                yield error(names[name], f"file {path} does not exist", "set the path of a PEM file")
         insecure = setup.used.get(names["INSECURE"], "").strip().lower()
         tls = target.url.scheme == "https"
         if insecure and target.protocol != "grpc":
-            yield warning(names["INSECURE"], "has no effect over HTTP", "the scheme of the endpoint decides")
+            yield warning(names["INSECURE"], "has no effect over HTTP", "remove it: the scheme of the endpoint decides")
         elif insecure == "true" and tls:
             message = f"has no effect: {target.variable} begins with https://"
-            yield warning(names["INSECURE"], message, "http:// in the endpoint, or leave it out")
+            yield warning(names["INSECURE"], message, "use http:// in the endpoint, or remove it")
         elif insecure == "false" and not tls:
             tls = True
             message = f"turns TLS on, although {target.variable} begins with http://"
-            yield warning(names["INSECURE"], message, "https:// in the endpoint says it better")
+            yield warning(names["INSECURE"], message, "use https:// in the endpoint instead")
         if files and not tls:
             message = f"has no effect: {target.variable} begins with http://"
-            yield warning(names[next(iter(files))], message, "https:// in the endpoint")
+            yield warning(names[next(iter(files))], message, "use https:// in the endpoint")
         elif tls:
             yield from _check_files(setup, target.protocol, names, files)
 
 
 def _check_files(setup: Setup, protocol: str, names: dict[str, str], files: dict[str, str]) -> Iterator[Finding]:
     if "CLIENT_KEY" in files and "CLIENT_CERTIFICATE" not in files:
-        yield error(names["CLIENT_KEY"], "a key without its certificate is not used", f"{names['CLIENT_CERTIFICATE']}")
+        yield error(names["CLIENT_KEY"], "is ignored without its certificate", f"set {names['CLIENT_CERTIFICATE']}")
     if "CLIENT_CERTIFICATE" in files and "CLIENT_KEY" not in files and not _holds_a_key(files["CLIENT_CERTIFICATE"]):
-        yield error(names["CLIENT_CERTIFICATE"], "a certificate without its key", f"{names['CLIENT_KEY']}")
+        yield error(names["CLIENT_CERTIFICATE"], "has no key", f"set {names['CLIENT_KEY']}")
     if protocol == "grpc" and "CLIENT_CERTIFICATE" in files and "CERTIFICATE" not in files:
-        message = "gRPC does not use it without CA certificates"
-        yield error(names["CLIENT_CERTIFICATE"], message, f"{names['CERTIFICATE']}")
+        message = "gRPC ignores it without CA certificates"
+        yield error(names["CLIENT_CERTIFICATE"], message, f"set {names['CERTIFICATE']}")
     for bundle in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if protocol != "grpc" and "CERTIFICATE" in files and setup.is_given(bundle):
-            yield warning(bundle, f"wins over {names['CERTIFICATE']}", "unset it, or put both into one file")
+            yield warning(bundle, f"overrides {names['CERTIFICATE']}", "unset it, or put both into one file")
 
 
 def _holds_a_key(path: str) -> bool:
@@ -160,91 +161,95 @@ def _holds_a_key(path: str) -> bool:
 
 
 def check_semconv(setup: Setup) -> Iterator[Finding]:
-    """See whether the stable names are asked for, all of them."""
+    """Check that the stable conventions are selected, for HTTP and databases."""
     variable = "OTEL_SEMCONV_STABILITY_OPT_IN"
     asked = {word.strip().removesuffix("/dup") for word in setup.used[variable].split(",")}
     if missing := sorted({"http", "database"} - asked):
-        message = f"{' and '.join(missing)}: the old names of spans, attributes and metrics"
-        yield error(variable, message, environment.DEFAULTS[variable])
+        message = f"{' and '.join(missing)} telemetry gets the old names of spans, attributes and metrics"
+        yield error(variable, message, f"set it to {environment.DEFAULTS[variable]}")
 
 
 def check_sampler(setup: Setup) -> Iterator[Finding]:
-    """See whether the ratio counts."""
+    """Check that the sampler uses its argument."""
     sampler = setup.used["OTEL_TRACES_SAMPLER"]
     if setup.is_given("OTEL_TRACES_SAMPLER_ARG") and sampler.endswith(("always_on", "always_off")):
         message = f"has no effect with OTEL_TRACES_SAMPLER={sampler}"
-        yield warning("OTEL_TRACES_SAMPLER_ARG", message, "parentbased_traceidratio is the sampler with a ratio")
+        yield warning("OTEL_TRACES_SAMPLER_ARG", message, "use parentbased_traceidratio to sample a ratio")
 
 
 def check_timeouts(setup: Setup) -> Iterator[Finding]:
-    """Find milliseconds, which are right in other languages."""
-    for prefix in environment.OTLP:
+    """Find milliseconds, the unit in other languages."""
+    for prefix in OTLP:
         seconds = float(setup.used.get(f"{prefix}TIMEOUT", "0"))
         if seconds >= 100:
-            cure = f"in Python it is seconds: {prefix}TIMEOUT={seconds / 1000:g}" if seconds >= 1000 else "10 is usual"
-            yield warning(f"{prefix}TIMEOUT", f"an export may take {seconds:g} seconds", cure)
+            usual = seconds / 1000 if seconds >= 1000 else 10
+            fix = f"the unit is seconds: {prefix}TIMEOUT={usual:g}"
+            yield warning(f"{prefix}TIMEOUT", f"an export may take {seconds:g} seconds", fix)
 
 
 def check_switches(setup: Setup) -> Iterator[Finding]:
-    """Find what switches telemetry off."""
-    if setup.used.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        yield warning("OTEL_SDK_DISABLED", "nothing is recorded", "take it away")
-    elif all(setup.used[f"OTEL_{signal}_EXPORTER"].strip() == "none" for signal in environment.SIGNALS):
-        yield warning("OTEL_TRACES_EXPORTER", "no signal has an exporter", "otlp, for at least one signal")
+    """Find what turns telemetry or propagation off."""
+    if setup.is_disabled():
+        yield warning("OTEL_SDK_DISABLED", "nothing is recorded", "remove it")
+    elif all(setup.used[f"OTEL_{signal}_EXPORTER"].strip() == "none" for signal in SIGNALS):
+        yield warning("OTEL_TRACES_EXPORTER", "no signal has an exporter", "use otlp for at least one signal")
+    if "none" in (name.strip().lower() for name in setup.used.get("OTEL_PROPAGATORS", "").split(",")):
+        message = "traces are not continued from and into other services"
+        yield warning("OTEL_PROPAGATORS", message, "remove it, or set it to tracecontext,baggage")
 
 
 def check_config_file(setup: Setup) -> Iterator[Finding]:
-    """Look at the file that replaces most variables, and at the ones that it makes useless."""
+    """Check the file that replaces most variables, and find the variables that it replaces."""
     variable = "OTEL_CONFIG_FILE"
     if not setup.is_given(variable):
         return
     file = Path(setup.used[variable])
     if not importlib.util.find_spec("opentelemetry.configuration"):
-        yield error(variable, "opentelemetry-configuration is not installed", "uv sync --inexact --extra config")
+        yield error(variable, "opentelemetry-configuration is not installed", "run `uv sync --inexact --extra config`")
     if not file.is_file():
-        yield error(variable, f"there is no file {file}: no telemetry", "the path of a YAML file")
+        yield error(variable, f"file {file} does not exist, so there is no telemetry", "set the path of a YAML file")
         return
     named = set(re.findall(r"\$\{(\w+)", file.read_text(encoding="utf-8", errors="replace")))
-    replaced = [name for name in sorted(setup.given) if name.startswith("OTEL_") and not _KEPT.match(name)]
-    if useless := [name for name in replaced if name not in named]:
-        message = f"the file replaces {', '.join(useless)}"
-        yield warning(variable, message, "take them away, or write ${NAME} into the file")
+    replaced = [name for name in sorted(setup.given) if name.startswith("OTEL_") and not _WITH_FILE.match(name)]
+    if unused := [name for name in replaced if name not in named]:
+        message = f"the file replaces {', '.join(unused)}"
+        yield warning(variable, message, "remove them, or refer to them as ${NAME} in the file")
 
 
 def check_proxies(setup: Setup) -> Iterator[Finding]:
-    """Find a proxy between the service and a receiver on the same machine."""
+    """Find a proxy in front of a receiver on the same machine."""
     for target in setup.targets():
         host, scheme = target.url.hostname or "", target.url.scheme
-        if target.protocol == "grpc":  # knows no capital letters
+        if target.protocol == "grpc":  # reads no upper-case names
             names, exceptions = ["grpc_proxy", "https_proxy", "http_proxy"], ["no_grpc_proxy", "no_proxy"]
         else:
             names = [f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY"]
             exceptions = ["no_proxy", "NO_PROXY"]
         proxy = next(filter(setup.is_given, names), "")
-        spared = setup.given.get(next(filter(setup.is_given, exceptions), ""), "")
+        bypassed = setup.given.get(next(filter(setup.is_given, exceptions), ""), "")
         local = host in ("localhost", "::1") or host.startswith("127.")
-        if proxy and local and not any(_spares(entry.strip(), host) for entry in spared.split(",")):
-            yield error(proxy, f"what goes to {host} goes to the proxy instead", f"{exceptions[-1]}={host}")
+        if proxy and local and not any(_bypasses_proxy(entry.strip(), host) for entry in bypassed.split(",")):
+            yield error(proxy, f"requests to {host} go through the proxy", f"set {exceptions[-1]}={host}")
 
 
-def _spares(entry: str, host: str) -> bool:
+def _bypasses_proxy(entry: str, host: str) -> bool:
     with suppress(ValueError):  # not every host is an address, nor every entry a network
         return ipaddress.ip_address(host) in ipaddress.ip_network(entry)
     return entry in ("*", host)
 
 
 def check_resource(setup: Setup) -> Iterator[Finding]:
-    """See whether the service says who it is."""
+    """Check the resource attributes and the service's name."""
     variable = "OTEL_RESOURCE_ATTRIBUTES"
     attributes = {}
     for pair in filter(str.strip, setup.used[variable].split(",")):
         key, sign, value = pair.partition("=")
         if not sign or not key.strip():
-            yield error(variable, f"{pair.strip()!r} is left out", "key=value pairs with commas between them")
+            yield error(variable, f"{pair.strip()!r} is ignored", "use key=value pairs, separated by commas")
         attributes[key.strip()] = value.strip()
     if "deployment.environment" in attributes:
-        yield warning(variable, "deployment.environment is an old name", "deployment.environment.name")
+        yield warning(variable, "deployment.environment is an old name", "use deployment.environment.name")
     given = "OTEL_SERVICE_NAME" if setup.is_given("OTEL_SERVICE_NAME") else variable
     name = setup.used.get("OTEL_SERVICE_NAME", attributes["service.name"])
     if not name or name.startswith("unknown_service"):
-        yield error(given, "the service has no name", f"OTEL_SERVICE_NAME={environment.SERVICE_NAME}")
+        yield error(given, "the service has no name", f"set OTEL_SERVICE_NAME={environment.SERVICE_NAME}")
