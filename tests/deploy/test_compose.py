@@ -211,9 +211,8 @@ def faults_of_service(name: str, service: Compose, project: Path) -> list[str]:
 def faults_of_order(services: Mapping[str, Compose], *, has_database: bool) -> list[str]:
     """What has to run before what, and that each condition can come true."""
     if not has_database:
-        conditions = {name: list(service.get("depends_on", {})) for name, service in services.items()}
-        wanted_order = {"service": ["telemetry"], "telemetry": []}
-        return [] if conditions == wanted_order else [f"they wait for {conditions}"]
+        order = {name: list(service.get("depends_on", {})) for name, service in services.items()}
+        return [] if order == {"service": ["telemetry"], "telemetry": []} else [f"they wait for {order}"]
     wanted = {
         "service": {
             "migrate": "service_completed_successfully",
