@@ -1,7 +1,7 @@
 """No value of any OTEL_* variable, alone or with another one, changes an answer of the service.
 
-The variables are those of docs/configuration.md, which the service's own tests compare with the installed packages. Each of
-their values is tried on one framework, each variable on all of them: answers.py says how.
+The variables are those of docs/configuration.md, which the service's own tests compare with the installed packages.
+Each of their values is tried on one framework, each variable on all of them: answers.py says how.
 """
 
 from __future__ import annotations

@@ -123,6 +123,35 @@ class Server(Service):
                 os.kill(pid, signal.SIGCONT)
 
 
+INJECT = """
+import importlib.abc, importlib.machinery, sys
+
+{source}
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "{module}":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        load = spec.loader.exec_module
+        def exec_module(module):
+            load(module)
+            loaded(module)
+        spec.loader.exec_module = exec_module
+        return spec
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def inject(module: str, source: str, folder: Path) -> dict[str, str]:
+    """The variables that make a server call `loaded(module)`, a function in `source`, when it has loaded `module`."""
+    path = folder / "inject" / "sitecustomize.py"
+    path.parent.mkdir()
+    path.write_text(INJECT.format(module=module, source=source), encoding="utf-8")
+    return {"PYTHONPATH": str(path.parent)}
+
+
 def send(call: Callable[[int], Response], requests: int, clients: int = 6) -> list[Response]:
     with ThreadPoolExecutor(clients) as pool:
         return list(pool.map(call, range(requests)))

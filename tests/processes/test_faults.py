@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.otlp import Receiver
-from tests.processes.servers import MAIN, Kind, Server
+from tests.processes.servers import MAIN, Kind, Server, inject
 from tests.service import Response
 
 pytestmark = pytest.mark.slow
@@ -19,6 +19,8 @@ Serve = Callable[[Kind, Mapping[str, str]], Server]
 
 
 FAIL = """
+import os
+
 def fail(*args, **kwargs):
     with open(os.environ["REACHED"], "a") as reached:
         reached.write("x")
@@ -84,28 +86,13 @@ def configured():
 }
 """Python that `observability.configure()` runs when it is done."""
 
-INJECT = """
-import importlib.abc, importlib.machinery, os, sys
-{fail}
-{fault}
-
-class Finder(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name != "order_service.observability.telemetry":
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path)
-        load = spec.loader.exec_module
-        def exec_module(module):
-            load(module)
-            configure = module.configure
-            def with_fault(*args):
-                configure(*args)
-                configured()
-            module.configure = with_fault
-        spec.loader.exec_module = exec_module
-        return spec
-
-sys.meta_path.insert(0, Finder())
+CONFIGURE = """
+def loaded(telemetry):
+    configure = telemetry.configure
+    def with_fault(*args):
+        configure(*args)
+        configured()
+    telemetry.configure = with_fault
 """
 
 
@@ -144,10 +131,9 @@ def assert_problem(answer: Response, *expected: int) -> None:
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda name: name.replace(" ", "-"))
 @kinds()
 def test_telemetry_that_fails(kind: Kind, fault: str, serve: Serve, tmp_path: Path) -> None:
-    (tmp_path / "inject").mkdir()
-    source = INJECT.format(fail=FAIL, fault=FAULTS[fault])
-    (tmp_path / "inject" / "sitecustomize.py").write_text(source, encoding="utf-8")
-    environ = {"PYTHONPATH": str(tmp_path / "inject"), "REACHED": str(tmp_path / "reached")}
+    source = FAIL + FAULTS[fault] + CONFIGURE
+    environ = inject("order_service.observability.telemetry", source, tmp_path)
+    environ["REACHED"] = str(tmp_path / "reached")
     with Receiver() as receiver, serve(kind, receiver.environ() | environ) as server:
         for _ in range(3):
             assert_contract(server)

@@ -200,14 +200,19 @@ def test_no_credentials(outage: Outage) -> None:
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_tables_may_be_made_by_several_at_a_time(
+def test_migrations_are_applied_once_by_several_at_a_time(
     framework: str, postgres: Postgres, installed: Callable[..., tuple[Path, Path]], tmp_path: Path
 ) -> None:
     """Several replicas bring a new version, and all of them find the database empty."""
     project, python = installed(*EXTRAS[framework], framework=framework)
-    database, first_table = f"{framework}-tables", "django_migrations" if framework == "django" else "orders"
+    database, first_table = f"{framework}-tables", "django_migrations" if framework == "django" else "alembic_version"
+    applied = (
+        "name FROM django_migrations WHERE app = 'orders'"
+        if framework == "django"
+        else "version_num FROM alembic_version"
+    )
     environ = {"DATABASE_URL": postgres.create(database), "OTEL_SDK_DISABLED": "true", "PATH": os.environ["PATH"]}
-    command = ["manage.py", "migrate"] if framework == "django" else ["-m", "order_service.store"]
+    command = ["-m", "order_service.prepare"]
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     several = []
     with postgres.holding(database, f"CREATE TABLE {first_table} (id int)"):
@@ -223,3 +228,4 @@ def test_tables_may_be_made_by_several_at_a_time(
     codes = [process.wait(30) for process in several]
     assert codes == [0, 0, 0], [(tmp_path / f"{number}").read_text() for number in range(3)]
     assert postgres.query(database, "SELECT count(*) FROM orders") == [["0"]]
+    assert len(postgres.query(database, f"SELECT {applied}")) == 1

@@ -28,8 +28,8 @@ USER_AGENT = {"User-Agent": "contract"}
 def forced_by_zero_code(span: Shape) -> Shape:
     """What only a hook or an option in the code can give.
 
-    The instrumentations take the Host header, port and all, for the server's address; workarounds.redacting() corrects it.
-    That of ASGI makes a span of each message, and no variable switches them off.
+    The instrumentations take the Host header, port and all, for the server's address; workarounds.redacting() corrects
+    it. That of ASGI makes a span of each message, and no variable switches them off.
     """
     children = tuple(forced_by_zero_code(child) for child in span.children)
     if span.kind != "SERVER":

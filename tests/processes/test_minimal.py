@@ -1,0 +1,58 @@
+"""The leanest service: what its one route records arrives, and its server stops as the others do."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.contract.normal import shape
+from tests.otlp import GRPC, HTTP, Receiver, trees
+from tests.processes.servers import total
+from tests.service import Service
+
+pytestmark = pytest.mark.slow
+
+ANSWERS = {
+    "project_name": "Stock Keeper",
+    "sample": "minimal",
+    "dev_tools": "no",
+    "monitoring": "no",
+    "kubernetes": "no",
+    "github_actions": "no",
+}
+LENGTH = {"greeting.name_length": 3}
+
+
+@pytest.mark.parametrize(("framework", "protocol"), [("fastapi", HTTP), ("flask", GRPC), ("django", HTTP)])
+def test_the_one_route(
+    framework: str, protocol: str, installed: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    project, python = installed(**ANSWERS, framework=framework, otlp_protocol=protocol)
+    with Receiver() as receiver, Service(project, python, tmp_path, receiver.environ(protocol)) as service:
+        assert service.request("GET", "/ready").status == 200
+        answer = service.request("GET", "/api/hello/Ada")
+        assert (answer.status, answer.json()) == (200, {"message": "Hello, Ada!"})
+        assert service.stop() == (128 + signal.SIGTERM if framework == "fastapi" else 0), service.printed()
+
+    (root,) = trees(receiver.spans)
+    server = shape(root, {})
+    assert (server.kind, server.name, server.status) == ("SERVER", "GET /api/hello/{name}", "UNSET")
+    assert server.attributes["http.response.status_code"] == 200
+    (greet,) = server.children
+    assert (greet.kind, greet.name, greet.children) == ("INTERNAL", "greet", ())
+    assert greet.attributes == LENGTH | {"code.function.name": "stock_keeper.hello.greet"}
+
+    assert total(receiver.points, "greetings") == 1
+    assert total(receiver.points, "http.server.request.duration", http_route=root.span.attributes["http.route"]) == 1
+
+    (record,) = (record for record in receiver.logs if record.trace_id)
+    assert (record.body, record.attributes, record.scope.name) == ("greeting sent", LENGTH, "stock_keeper.hello")
+    assert record.span_id == root.children[0].span.span_id
+
+    assert {delivery.protocol for delivery in receiver.deliveries} == {protocol}
+    assert {delivery.signal for delivery in receiver.deliveries} == {"traces", "metrics", "logs"}
+    assert {span.resource["service.name"] for span in receiver.spans} == {"stock-keeper"}
+    assert not (project / "src" / "stock_keeper" / "prepare.py").exists()
