@@ -1,6 +1,6 @@
-"""Checks that the template can be released as a version, and writes that version wherever it stands.
+"""Check that the template can be released as a version, and write the version wherever it appears.
 
-Run it with `make release VERSION=0.2.0`. It commits nothing and sends nothing anywhere.
+Run it with `make release VERSION=0.2.0`. It neither commits nor pushes anything.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def read_released(template: Path) -> tuple[str, dict[str, list[str]]]:
 
 
 def list_choices(prompts: dict[str, Any]) -> dict[str, list[str]]:
-    """Return what released.json keeps of the prompts."""
+    """Return the prompts and choices as released.json stores them."""
     return {prompt: default if isinstance(default, list) else [] for prompt, default in prompts.items()}
 
 
 def find_broken_promises(template: Path) -> Iterator[str]:
-    """Name each prompt and choice that is gone since the last release without a word in the changelog.
+    """Yield each prompt and choice that was removed since the last release without an entry in the changelog.
 
-    cruft gives a renamed prompt its default, whatever was answered, and cannot update a service whose choice is gone.
+    cruft gives a renamed prompt its default, whatever the answer was, and cannot update a service whose choice is gone.
     """
     version, before = read_released(template)
     today = list_choices(read_prompts(template))
@@ -55,13 +55,13 @@ def find_broken_promises(template: Path) -> Iterator[str]:
 
 
 def find_faults(template: Path, version: str) -> Iterator[str]:
-    """Say what stands in the way of a release."""
+    """Yield the reasons not to release."""
     last, _ = read_released(template)
     number = parse_version(version)
     if number is None:
-        yield f"VERSION={version!r} is no version. Allowed: three numbers with dots, such as 0.2.0."
+        yield f"VERSION={version!r} is not a version. Allowed: three numbers with dots, such as 0.2.0."
     elif number <= (parse_version(last) or ()):
-        yield f"VERSION={version} is not above {last}, the last release."
+        yield f"VERSION={version} is not higher than {last}, the last release."
     if not read_changelog(template).get(UNRELEASED):
         yield f'CHANGELOG.md says nothing below "## {UNRELEASED}": what has changed, and what to do about it?'
     yield from find_broken_promises(template)
@@ -80,7 +80,7 @@ def write_version(template: Path, version: str) -> None:
 
 
 def substitute(path: Path, pattern: str, replacement: str) -> None:
-    """Change the only place that fits."""
+    """Replace the only match; raise a ValueError if there is not exactly one."""
     text, count = re.subn(pattern, replacement, path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     if count != 1:
         raise ValueError(f"{path} has {count} places for {pattern}")
@@ -88,7 +88,7 @@ def substitute(path: Path, pattern: str, replacement: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the version unless something stands in the way; the exit status."""
+    """Write the version unless there are reasons not to; return the exit status."""
     version = arguments[0] if arguments else ""
     if faults := list(find_faults(TEMPLATE, version)):
         print("\n".join(["Not released:", *(f"* {fault}" for fault in faults)]), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The real commands, at home in a temporary folder, and a template with a history."""
+"""The real commands, with a temporary home folder, and a template with a history."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment without the user's settings of git and cookiecutter, where nothing is left behind."""
     home = tmp_path_factory.mktemp("home")
     (home / "tmp").mkdir()
+    # CI runs as another user than the one who checked the repository out.
+    (home / ".gitconfig").write_text("[safe]\ndirectory = *\n", encoding="utf-8")
     who = {f"GIT_{role}_{part}": "test@example.com" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
     return {
         **who,

@@ -1,4 +1,4 @@
-"""A history of the template: a first release, older than the working tree, and a second one that goes further."""
+"""A history of the template: a first release, older than the working tree, and a second one that goes beyond it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from tests.conftest import REPO
 
 OLD, NEW = "0.1.0", "0.2.0"
 PROJECT = "{{cookiecutter.project_slug}}"
-PACKAGE = f"{PROJECT}/src/{{{{cookiecutter.package_name}}}}"
-# What somebody needs who generates, updates or compares.
+SOURCES = "src/{{cookiecutter.package_name}}"
+# The sample's files that all frameworks share.
+SAMPLE = f"{PROJECT}/overlays/sample/orders/{SOURCES}/orders"
+# All that generating, updating and comparing need.
 PARTS = ("cookiecutter.json", "hooks", "templates", PROJECT, "tools", "CHANGELOG.md")
-# Pins that the first release has (a framework stands first in the list), and a default that the second one has.
+# Pins of the first release (a framework's is the first in its list), and a default of the second one.
 OLD_PYDANTIC = "2.13.0"
 OLD_PINS = {"pydantic": OLD_PYDANTIC, "fastapi": "0.160.0", "flask": "3.1.2", "django": "5.2.15"}
 NEW_RATIO = "0.5"
@@ -23,7 +25,7 @@ MARK = "# Reviewed for the second release.\n"
 
 
 class Repository:
-    """A folder with a history; `git` is the real command, without the settings of whoever runs the tests."""
+    """A folder with a history; `git` is the real command, without the user's settings."""
 
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
         self.folder = folder
@@ -31,7 +33,7 @@ class Repository:
         self.git("init", "--quiet", "--initial-branch=main")
 
     def git(self, *arguments: str) -> str:
-        """RuntimeError, with what git printed, if it fails."""
+        """Return what git prints; raise a RuntimeError with it if git fails."""
         done = subprocess.run(
             ["git", *arguments], cwd=self.folder, env=self.environ, capture_output=True, text=True, check=False
         )
@@ -68,7 +70,7 @@ def copy_template(folder: Path) -> None:
 
 
 def set_variables(template: Repository, **variables: object) -> None:
-    """Change cookiecutter.json, keeping its order; versions go on in `_versions`."""
+    """Change cookiecutter.json, keeping its order; a dict is merged."""
     found = json.loads(template.read("cookiecutter.json"))
     for name, value in variables.items():
         found[name] = {**found[name], **value} if isinstance(value, dict) else value
@@ -76,16 +78,16 @@ def set_variables(template: Repository, **variables: object) -> None:
 
 
 def release_first(template: Repository) -> None:
-    """The working tree, with an older pin, and a file that goes away later."""
+    """Commit the working tree, with older pins, and a file that the second release removes."""
     copy_template(template.folder)
     set_variables(template, _template_version=OLD, _versions=OLD_PINS)
     template.write("CHANGELOG.md", f"# Changelog\n\n## {OLD}\n\nThe first.\n")
-    template.write(f"{PROJECT}/docs/old.md", "# Old\n\nGoes away.\n")
+    template.write(f"{PROJECT}/docs/old.md", "# Old\n\nIs removed later.\n")
     template.commit("First release", OLD)
 
 
 def release_second(template: Repository) -> None:
-    """The working tree, and whatever a release can bring besides."""
+    """Commit the working tree, and everything else that a release may bring."""
     variables = json.loads((REPO / "cookiecutter.json").read_text(encoding="utf-8"))
     set_variables(
         template,
@@ -105,11 +107,13 @@ def release_second(template: Repository) -> None:
     template.replace("CHANGELOG.md", "\n## ", f"\n## {NEW}\n\nReview it.\n\n## ")
     (template.folder / PROJECT / "docs/old.md").unlink()
     template.write(f"{PROJECT}/docs/new.md", "# New\n\nComes with the second release.\n")
-    # common files, one of the service's own among them, and files of overlays
+    # a new file in a folder that belongs to the service
+    template.write(f"{SAMPLE}/new.py", '"""Comes with the second release."""\n')
+    # common files, files of overlays, and one that belongs to the service
     overlays = sorted(template.folder.glob(f"{PROJECT}/overlays/framework/*/src/*/app.py"))
     paths = [path.relative_to(template.folder).as_posix() for path in overlays]
     assert len(paths) == 3
-    paths += [f"{PACKAGE}/telemetry.py", f"{PACKAGE}/orders.py", f"{PROJECT}/Makefile"]
+    paths += [f"{PROJECT}/{SOURCES}/observability/telemetry.py", f"{SAMPLE}/settings.py", f"{PROJECT}/Makefile"]
     for path in paths:
         template.write(path, MARK + template.read(path))
     template.commit("Second release", NEW)

@@ -1,4 +1,4 @@
-"""The same answers give the same bytes: on another day, in another place of the world, in another folder."""
+"""The same answers give the same bytes: on another day, in another time zone, in another folder."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 
 from tests.conftest import REPO
 from tests.regenerate.conftest import Run
-from tests.regenerate.test_update import ANSWERS, FRAMEWORKS
-from tests.test_bake import files
+from tests.regenerate.test_update import ANSWERS
+from tests.test_bake import FRAMEWORKS, files
 
 
 @pytest.fixture
 def faketime() -> str:
-    """The command that gives a process another day. Without it in CI there would be a hole that nobody sees."""
+    """The command that gives a process another date. In CI it must not be missing."""
     command = shutil.which("faketime")
     if command is None:
         reason = "the program faketime is missing (Debian's package faketime)"
@@ -43,5 +43,5 @@ def test_the_same_answers_give_the_same_bytes(
         other = second / path.relative_to(first)
         assert path.read_bytes() == other.read_bytes(), path
         assert path.stat().st_mode == other.stat().st_mode, path
-    # The day was another one indeed.
+    # It really was another day.
     assert other.stat().st_mtime != path.stat().st_mtime

@@ -18,13 +18,14 @@ from tests.conftest import REPO
 from tests.environments import lend_uv, make
 from tests.regenerate.conftest import MAKE, Run
 from tests.regenerate.history import NEW, OLD, Repository
-from tests.test_bake import CHOICES, COMMON, OF_ANSWER
+from tests.test_bake import FRAMEWORKS
 from tools import compare
 
 Bake = Callable[..., Path]
 Create = Callable[..., Repository]
-FRAMEWORKS = CHOICES["framework"]
 PACKAGE = "src/order_service"
+TELEMETRY = f"{PACKAGE}/observability/telemetry.py"
+LOGS = f"{PACKAGE}/observability/logs.py"
 
 
 @pytest.fixture
@@ -64,18 +65,53 @@ def test_a_service_as_generated_has_no_drift(framework: str, bake: Bake, run: Ru
     assert "Changelog" not in report
 
 
-def test_an_edited_line_is_drift_in_a_convention_and_the_service_s_own_in_the_sample(bake: Bake, run: Run) -> None:
+def test_an_edit_of_a_convention_is_drift_and_an_edit_of_the_sample_is_not(bake: Bake, run: Run) -> None:
     service = bake(fresh=True, framework="flask")
-    append(service / PACKAGE / "telemetry.py", "# drift\n")
-    append(service / PACKAGE / "orders.py", "# own\n")
-    report = run_make(run, f"SERVICE={service}").stdout
-    summary, _, diff = report.partition("\n--- ")
-    line = rf"^1 of \d+ conventions differ \(1 .*\):\n  telemetry +\S.*  {PACKAGE}/telemetry.py$"
+    append(service / TELEMETRY, "# drift\n")
+    append(service / PACKAGE / "orders/service.py", "# own\n")
+    summary = run_make(run, f"SERVICE={service}").stdout
+    line = rf"^1 of \d+ conventions differ \(1 .*\):\n  observability: 1\n    \S.*  {TELEMETRY}$"
     assert re.search(line, summary, re.MULTILINE)
-    assert f"The service's own, which no update touches: {PACKAGE}/orders.py (" in summary
+    assert "Yours, which updates leave alone: 1 file differs.\n" in summary
+    assert "FLAGS=--diff shows the lines." in summary
+    assert "# drift" not in summary
+    report = run_make(run, f"SERVICE={service}", "FLAGS=--diff").stdout
+    assert report.startswith(summary.removesuffix("\nFLAGS=--diff shows the lines.\n"))
+    _, _, diff = report.partition("\n--- ")
     assert "\n-# drift\n" in diff
-    assert "orders.py" not in diff
+    assert "orders/service.py" not in diff
     run_make(run, f"SERVICE={service}", "FLAGS=--exit-code", status=2)  # make's own status for a command that failed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lines", ["kept", "deleted"])
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_service_without_the_sample_gets_a_short_report(
+    framework: str, lines: str, create: Create, look: Callable[..., dict[str, Any]], template: Repository, run: Run
+) -> None:
+    """No owned file is missing, whether its line in `skip` was kept or deleted."""
+    service = create(OLD, framework=framework)
+    skip = compare.read_skip(service.folder) or []
+    for path in compare.find_own(service.folder, skip):
+        (service.folder / path).unlink()
+    if lines == "deleted":
+        for path in skip:
+            service.replace("pyproject.toml", f'    "{path}",\n', "")
+    append(service.folder / LOGS, "# mine\n")
+    report = look(service.folder)
+    assert report["own"] == {}
+    assert states(report) == {
+        TELEMETRY: "changed by the template",
+        LOGS: "changed by the service",
+        f"{PACKAGE}/app.py": "changed by the template",
+        "docs/new.md": "changed by the template",
+        "docs/old.md": "changed by the template",
+        "pyproject.toml": "changed by the template" if lines == "kept" else "changed by both",
+        "Makefile": "changed by the template",
+    }
+    text = run(service.folder, "python", str(template.folder / "tools/compare.py"), "--service", ".").stdout
+    assert len(text.splitlines()) < 30
+    assert "Yours" not in text
 
 
 @pytest.mark.slow
@@ -84,25 +120,25 @@ def test_the_report_says_who_changed_what(record: str, create: Create, look: Cal
     service = create(OLD, framework="flask")
     if record == ".cookiecutter.json":
         (service.folder / ".cruft.json").unlink()
-    append(service.folder / PACKAGE / "logs.py", "# mine\n")
+    append(service.folder / LOGS, "# mine\n")
     append(service.folder / PACKAGE / "app.py", "# mine\n")
-    append(service.folder / PACKAGE / "checkout.py", "# mine\n")
-    (service.folder / PACKAGE / "tracing.py").unlink()
+    append(service.folder / PACKAGE / "orders/service.py", "# mine\n")
+    (service.folder / PACKAGE / "observability/tracing.py").unlink()
     report = look(service.folder)
     assert states(report) == {
-        f"{PACKAGE}/telemetry.py": "changed by the template",
-        f"{PACKAGE}/logs.py": "changed by the service",
-        f"{PACKAGE}/tracing.py": "missing",
-        f"{PACKAGE}/app.py": "both",
+        TELEMETRY: "changed by the template",
+        LOGS: "changed by the service",
+        f"{PACKAGE}/observability/tracing.py": "missing",
+        f"{PACKAGE}/app.py": "changed by both",
         "docs/new.md": "changed by the template",
         "docs/old.md": "changed by the template",
         "pyproject.toml": "changed by the template",
         "Makefile": "changed by the template",
     }
     assert report["own"] == {
-        f"{PACKAGE}/checkout.py": "changed by the service",
-        f"{PACKAGE}/orders.py": "changed by the template",
         "README.md": "changed by the template",
+        f"{PACKAGE}/orders/service.py": "changed by the service",
+        f"{PACKAGE}/orders/settings.py": "changed by the template",
     }
     assert (report["record"], report["from"]["version"], report["to"]["version"]) == (record, OLD, NEW)
     assert report["prompts"] == {"new": ["repository_url"], "gone": []}
@@ -123,24 +159,24 @@ def test_without_the_old_state_the_report_says_so(
     assert set(states(report).values()) == {"different", "missing"}
     assert list(report["changelog"]) == [NEW, OLD]
     text = run(service.folder, "python", str(template.folder / "tools/compare.py"), "--service", ".").stdout
-    assert "Who changed what cannot be said" in text
+    assert "It is unknown who changed what" in text
 
 
 @pytest.mark.slow
-def test_what_the_service_calls_its_own_is_not_compared(create: Create, look: Callable[..., dict[str, Any]]) -> None:
+def test_files_that_an_owner_adds_to_skip_are_not_compared(create: Create, look: Callable[..., dict[str, Any]]) -> None:
     service = create(NEW, framework="flask")
-    append(service.folder / PACKAGE / "logs.py", "# mine\n")
-    append(service.folder / "docs/telemetry.md", "Mine.\n")
-    assert set(states(look(service.folder))) == {f"{PACKAGE}/logs.py", "docs/telemetry.md"}
-    service.replace("pyproject.toml", "skip = [\n", f'skip = [\n    "{PACKAGE}/lo*.py",\n    "docs",\n')
+    append(service.folder / LOGS, "# mine\n")
+    append(service.folder / "docs/configuration.md", "Mine.\n")
+    assert set(states(look(service.folder))) == {LOGS, "docs/configuration.md"}
+    service.replace("pyproject.toml", "skip = [\n", f'skip = [\n    "{PACKAGE}/*/lo*.py",\n    "docs",\n')
     report = look(service.folder)
     assert set(states(report)) == {"pyproject.toml"}
-    assert list(report["own"]) == ["docs/telemetry.md", f"{PACKAGE}/logs.py"]
+    assert list(report["own"]) == ["docs/configuration.md", LOGS]
 
 
 @pytest.mark.slow
 def test_answers_are_taken_as_they_are(create: Create, look: Callable[..., dict[str, Any]], run: Run) -> None:
-    """What was typed may look like Jinja; it was not rendered then."""
+    """A typed answer may look like Jinja; it was not rendered."""
     service = create(NEW, framework="flask", project_slug="order-service")
     (service.folder / ".cruft.json").unlink()
     record = json.loads(service.read(".cookiecutter.json"))
@@ -156,21 +192,24 @@ def test_answers_are_taken_as_they_are(create: Create, look: Callable[..., dict[
 def test_two_sets_of_answers(run: Run) -> None:
     report = json.loads(run_make(run, "A=framework=flask", "B=framework=django", "FLAGS=--json").stdout)
     found = {difference["path"]: (difference["area"], difference["state"]) for difference in report["differences"]}
-    assert found[f"{PACKAGE}/telemetry.py"] == ("telemetry", "different")
+    assert found[f"{PACKAGE}/observability/instrument.py"] == ("observability", "different")
     assert found["pyproject.toml"] == ("pins", "different")
-    assert found["manage.py"] == ("server", "only with B")
-    assert found[f"{PACKAGE}/routes.py"] == ("sample", "different")
-    assert f"{PACKAGE}/orders.py" not in found
-    quoted = run_make(run, 'A=project_name="Stock Keeper" project_slug=order-service', "B=").stdout
+    assert found["manage.py"] == ("shell", "only with B")
+    assert found[f"{PACKAGE}/orders/routes.py"] == ("yours", "only with A")
+    assert TELEMETRY not in found
+    quoted = run_make(run, 'A=project_name="Stock Keeper" project_slug=order-service', "B=", "FLAGS=--diff").stdout
     assert "+# Order Service" in quoted.splitlines()
 
 
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        (["A=framwork=flask"], r"'framwork=flask' answers no prompt\. Write prompt=answer, with one of project_name, "),
+        (
+            ["A=framwork=flask"],
+            r"'framwork=flask' does not answer a prompt\. Write prompt=answer; prompts: project_",
+        ),
         (["A=framework=bottle"], r"bottle provided for choice variable framework, but the choices are "),
-        (["A=sampler_ratio=3"], r"sampler_ratio: '3'\n.*\n    Allowed: a number from 0 to 1"),
+        (["A=sampler_ratio=3"], r"sampler_ratio: '3'\n.*\n    Allowed: a decimal number from 0 to 1"),
         ([], "Two sets of answers are needed, such as "),
         (["SERVICE=docs"], r"docs has neither .cruft.json nor .cookiecutter.json: name the folder of a generated"),
     ],
@@ -184,7 +223,7 @@ def test_bad_input_gets_one_clear_error(variables: list[str], message: str, run:
 def test_a_broken_record_gets_one_clear_error(tmp_path: Path, run: Run) -> None:
     (tmp_path / ".cookiecutter.json").write_text("[]", encoding="utf-8")
     done = run_make(run, f"SERVICE={tmp_path}", status=2)
-    assert "is no record of answers" in done.stderr
+    assert "is not a record of answers" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -193,17 +232,18 @@ def test_a_service_asks_for_its_conventions(
     create: Create, template: Repository, bake: Bake, environ: dict[str, str]
 ) -> None:
     service = create(OLD, framework="django")
-    append(service.folder / PACKAGE / "logs.py", "# mine\n")
+    append(service.folder / LOGS, "# mine\n")
     lend_uv(service.folder)
     before = service.git("status", "--porcelain")
     report = make(service.folder, "conventions")
     assert f"follows version {OLD}" in report
     assert f"the template is at version {NEW}." in report
-    assert re.search(rf"logs +changed by the service +{PACKAGE}/logs.py", report)
+    assert re.search(rf"^    changed by the service   {LOGS}$", report, re.MULTILINE)
+    assert "# mine" not in report
     assert "Review it." in report
     assert service.git("status", "--porcelain") == before
 
-    # Without cruft's record the template is named.
+    # Without cruft's record the template has to be named.
     (service.folder / ".cruft.json").unlink()
     named = make(service.folder, "conventions", f"TEMPLATE={template.folder}")
     assert named == re.sub(r", commit .*;", " (.cookiecutter.json);", report, count=1)
@@ -211,24 +251,6 @@ def test_a_service_asks_for_its_conventions(
         make(service.folder, "conventions", f"TEMPLATE={os.devnull}")
     with pytest.raises(RuntimeError, match="conventions differ"):
         make(service.folder, "conventions", f"TEMPLATE={template.folder}", "FLAGS=--exit-code")
-
-
-# Which file belongs where
-
-
-def test_the_readme_names_what_belongs_to_the_service(bake: Bake) -> None:
-    for framework in FRAMEWORKS:
-        project = bake(framework=framework)
-        _, _, section = (project / "README.md").read_text(encoding="utf-8").partition("## What belongs to you\n")
-        assert section.split("```")[1].split() == compare.read_skip(project)
-        for path in compare.read_skip(project) or []:
-            assert path == "uv.lock" or (project / path).exists(), path
-
-
-def test_every_file_has_an_area() -> None:
-    paths = " ".join([COMMON, *OF_ANSWER.values()]).split()
-    conventions = [path for path in paths if path not in compare.RECORDS]
-    assert [path for path in conventions if compare.find_area(path) == "other"] == []
 
 
 def test_the_tool_has_the_version_of_cookiecutter_that_the_tests_have() -> None:

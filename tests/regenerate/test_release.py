@@ -36,7 +36,7 @@ def release(run: Run, copy: Repository, version: str, status: int = 0) -> subpro
     return run(copy.folder, "python", "-m", "tools.release", version, status=status)
 
 
-def test_no_prompt_and_no_choice_of_the_last_release_is_gone_without_a_word() -> None:
+def test_no_prompt_or_choice_of_the_last_release_is_gone_without_an_entry() -> None:
     assert list(find_broken_promises(REPO)) == []
 
 
@@ -46,7 +46,7 @@ def test_a_renamed_prompt_and_a_removed_choice_are_found(copy: Repository) -> No
     first, second = find_broken_promises(copy.folder)
     assert "The choice `flask` of framework is gone" in first
     assert "The prompt `sampler_ratio` is gone" in second
-    # A word below an old version is none.
+    # An entry for an old version does not count.
     copy.write("CHANGELOG.md", copy.read("CHANGELOG.md") + "\n`sampler_ratio` `flask`\n")
     assert len(list(find_broken_promises(copy.folder))) == 2
     entry = "`sampler_ratio` is `sampling` now; `flask` is gone."
@@ -55,7 +55,7 @@ def test_a_renamed_prompt_and_a_removed_choice_are_found(copy: Repository) -> No
 
 
 def test_the_default_of_a_new_prompt_needs_no_other_answer() -> None:
-    """A record without the prompt cannot be replayed otherwise: cookiecutter then renders the new prompts alone."""
+    """Otherwise an older record cannot be replayed: cookiecutter renders the new prompts on their own."""
     _, released = read_released(REPO)
     for prompt, default in read_prompts(REPO).items():
         assert prompt in released or "{{" not in str(default), prompt
@@ -74,14 +74,18 @@ def test_a_release_writes_its_version_everywhere(copy: Repository, run: Run) -> 
     assert "helm" in read_released(copy.folder)[1]["kubernetes"]
     written = {"CHANGELOG.md", "cookiecutter.json", "pyproject.toml", RELEASED}
     assert set(copy.git("diff", "--name-only").split()) == written
-    # Nothing else in the files has changed.
+    # Nothing else has changed.
     before = json.loads(copy.git("show", "HEAD:cookiecutter.json"))
     assert {**before, "_template_version": version} == json.loads(copy.read("cookiecutter.json"))
 
 
 @pytest.mark.parametrize(
     ("version", "fault"),
-    [("", "VERSION='' is no version"), ("v9", "VERSION='v9' is no version"), ("0.0.9", "VERSION=0.0.9 is not above")],
+    [
+        ("", "VERSION='' is not a version"),
+        ("v9", "VERSION='v9' is not a version"),
+        ("0.0.9", "VERSION=0.0.9 is not higher than"),
+    ],
 )
 def test_a_wrong_version_is_refused(version: str, fault: str, copy: Repository, run: Run) -> None:
     refused = run(copy.folder, *MAKE, "release", f"VERSION={version}", status=2)

@@ -1,4 +1,4 @@
-"""What was typed once is not typed again: `--replay` after a failure, and the record of a service as a replay file."""
+"""Nothing is typed twice: `--replay` after a failure, and a service's record as a replay file."""
 
 from __future__ import annotations
 
@@ -49,14 +49,16 @@ def test_an_interrupted_generation_goes_on_with_replay(
     tmp_path: Path, run: Run, whole: dict[str, bytes], environ: dict[str, str]
 ) -> None:
     service = tmp_path / "order-service"
-    # A pipe that nobody reads holds the generation up in the middle.
-    pipe = service / "docs" / "telemetry.md"
+    # Writing to a pipe without a reader blocks, so the generation stops in the middle.
+    pipe = service / "src" / "order_service" / "settings.py"
     pipe.parent.mkdir(parents=True)
     os.mkfifo(pipe)
     command = ["cookiecutter", "--no-input", "--overwrite-if-exists", str(REPO), *ANSWERS]
     with subprocess.Popen(command, cwd=tmp_path, env=environ, start_new_session=True) as process:
+        deadline = time.monotonic() + 60
         while not (service / "pyproject.toml").exists():
-            assert process.poll() is None
+            assert process.poll() is None, "cookiecutter ended before it was interrupted"
+            assert time.monotonic() < deadline, "pyproject.toml was not generated within 60 s"
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
@@ -80,7 +82,7 @@ def test_the_record_of_an_older_service_gives_a_service_of_today(
     old = create(OLD, framework="flask", sampler_ratio="0.25")
     record = str(old.folder / ".cookiecutter.json")
     answers = ["--replay-file", record, "--output-dir", "today", str(template.folder)]
-    # The prompt that is new since is asked.
+    # Only the new prompt is asked for.
     asked = run(tmp_path, "cookiecutter", *answers, typed="https://example.com/mine\n")
     assert "Where the code lives" in asked.stdout
     today = tmp_path / "today" / "order-service"

@@ -1,4 +1,4 @@
-"""What an owner of a service was promised: cruft's own commands work, and an update merges with what was edited."""
+"""The promise to owners: cruft's own commands work, and an update merges with their edits."""
 
 from __future__ import annotations
 
@@ -13,20 +13,32 @@ from tests.conftest import REPO
 from tests.environments import lend_uv, make
 from tests.regenerate.conftest import Run
 from tests.regenerate.history import MARK, NEW, OLD, OLD_PYDANTIC, Repository
-from tests.test_bake import CHOICES
+from tests.test_bake import FRAMEWORKS
 from tools.compare import find_own, read_skip
 
 Create = Callable[..., Repository]
-FRAMEWORKS = CHOICES["framework"]
-# Between them every answer that lays other files.
+# Together they have each answer on which the list of files depends.
 ANSWERS = [
     {"framework": "fastapi"},
-    {"framework": "flask", "otlp_protocol": "grpc", "decorator_style": "paired", "kubernetes": "no"},
-    {"framework": "django", "decorator_style": "native", "github_actions": "no"},
+    {
+        "framework": "flask",
+        "otlp_protocol": "grpc",
+        "decorator_style": "paired",
+        "sample": "minimal",
+        "kubernetes": "no",
+    },
+    {
+        "framework": "django",
+        "decorator_style": "native",
+        "dev_tools": "no",
+        "monitoring": "no",
+        "github_actions": "no",
+    },
 ]
 pytestmark = pytest.mark.slow
 
 PACKAGE = "src/order_service"
+TELEMETRY = f"{PACKAGE}/observability/telemetry.py"
 CONFLICT = "<<<<<<< "
 
 
@@ -54,14 +66,14 @@ def test_an_older_service_is_told_so_and_updated_to_just_the_same_files(
 
 
 def edit(service: Repository) -> None:
-    """Edit the service as its owner would, away from the lines that the second release changes."""
-    for path in ("telemetry.py", "app.py"):
-        service.write(f"{PACKAGE}/{path}", service.read(f"{PACKAGE}/{path}") + "\n\nOWN = True\n")
+    """Edit the service, away from the lines that the second release changes."""
+    for path in (TELEMETRY, f"{PACKAGE}/app.py"):
+        service.write(path, service.read(path) + "\n\nOWN = True\n")
     service.replace("pyproject.toml", 'version = "0.1.0"', 'version = "1.4.0"')
     service.replace("pyproject.toml", "dependencies = [\n", 'dependencies = [\n    "tzdata==2025.2",\n')
-    # the service's own
-    service.write(f"{PACKAGE}/orders.py", service.read(f"{PACKAGE}/orders.py") + "\n\nOWN = True\n")
-    service.write(f"{PACKAGE}/refunds.py", '"""Money that goes back."""\n')
+    # what belongs to the service
+    service.write(f"{PACKAGE}/orders/settings.py", service.read(f"{PACKAGE}/orders/settings.py") + "\n\nOWN = True\n")
+    service.write(f"{PACKAGE}/orders/refunds.py", '"""Refunds."""\n')
     service.write("README.md", "# Orders\n\nAll new.\n")
     (service.folder / ".github/workflows/ci.yml").unlink()
     service.commit("Edited")
@@ -75,8 +87,8 @@ def test_an_update_merges_with_the_edits_and_the_service_is_sound(framework: str
 
     assert service.git("grep", "--count", "OWN = True").splitlines() == [
         f"{PACKAGE}/app.py:1",
-        f"{PACKAGE}/orders.py:1",
-        f"{PACKAGE}/telemetry.py:1",
+        f"{TELEMETRY}:1",
+        f"{PACKAGE}/orders/settings.py:1",
     ]
     assert service.git("diff", "--name-only", "--diff-filter=U") == ""
     changed = dict(line.split("\t")[::-1] for line in service.git("diff", "HEAD", "--name-status").splitlines())
@@ -88,9 +100,9 @@ def test_an_update_merges_with_the_edits_and_the_service_is_sound(framework: str
         "docs/old.md": "D",
         "pyproject.toml": "M",
         f"{PACKAGE}/app.py": "M",
-        f"{PACKAGE}/telemetry.py": "M",
+        TELEMETRY: "M",
     }
-    for path in ("Makefile", f"{PACKAGE}/app.py", f"{PACKAGE}/telemetry.py"):
+    for path in ("Makefile", f"{PACKAGE}/app.py", TELEMETRY):
         assert service.read(path).startswith(MARK)
     record = json.loads(service.read(".cookiecutter.json"))
     assert record["_template_version"] == NEW
@@ -111,19 +123,19 @@ def test_an_update_merges_with_the_edits_and_the_service_is_sound(framework: str
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_where_both_changed_the_same_lines_there_are_conflict_markers(framework: str, create: Create, run: Run) -> None:
     service = create(OLD, framework=framework)
-    service.write(f"{PACKAGE}/telemetry.py", "# Mine.\n" + service.read(f"{PACKAGE}/telemetry.py"))
+    service.write(TELEMETRY, "# Mine.\n" + service.read(TELEMETRY))
     service.write(f"{PACKAGE}/app.py", "# Mine.\n" + service.read(f"{PACKAGE}/app.py"))
     service.replace("pyproject.toml", f"pydantic=={OLD_PYDANTIC}", "pydantic==2.13.4")
     service.commit("Edited")
     update = run(service.folder, "cruft", "update", "--skip-apply-ask")
 
     assert "with conflicts" in update.stderr
-    conflicts = ["pyproject.toml", f"{PACKAGE}/app.py", f"{PACKAGE}/telemetry.py"]
+    conflicts = ["pyproject.toml", f"{PACKAGE}/app.py", TELEMETRY]
     assert service.git("diff", "--name-only", "--diff-filter=U").split() == conflicts
     assert service.git("grep", "--name-only", CONFLICT).split() == conflicts
     for path in conflicts[1:]:
         assert service.read(path).startswith(f"{CONFLICT}ours\n# Mine.\n=======\n{MARK}>>>>>>> theirs\n")
-    # The rest of the update is there.
+    # The rest is updated.
     assert service.read("Makefile").startswith(MARK)
     assert not (service.folder / "docs/old.md").exists()
     assert json.loads(service.read(".cookiecutter.json"))["_template_version"] == NEW
@@ -134,7 +146,7 @@ def test_the_sample_stays_deleted(framework: str, create: Create, run: Run) -> N
     service = create(OLD, framework=framework)
     for path in find_own(service.folder, read_skip(service.folder) or []):
         (service.folder / path).unlink()
-    service.commit("The domain is another one")
+    service.commit("The sample is gone")
     run(service.folder, "cruft", "update", "--skip-apply-ask")
     assert find_own(service.folder, read_skip(service.folder) or []) == set()
     assert service.read("Makefile").startswith(MARK)
