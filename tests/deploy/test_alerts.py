@@ -404,7 +404,7 @@ def test_every_alert_has_its_entry_in_the_runbook(project: Path) -> None:
         assert {name for name, entry in entries.items() if "**Meaning**" in entry} == names.keys()
         for name, anchor in names.items():
             assert anchor == f"{document}#{name.lower()}"
-            assert re.findall(r"^\*\*(.+?)\*\*: ", entries[name], re.MULTILINE) == [
+            assert re.findall(r"^\*\*(.+?)\*\*(?: \(\w+\))?: ", entries[name], re.MULTILINE) == [
                 "Meaning",
                 "First look",
                 "Likely causes",
