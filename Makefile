@@ -31,7 +31,7 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The newest versions that go together, and the services' suites with them; nothing here changes. ARGS=--write takes them.
+# The newest versions that fit together, and the services' suites with them; nothing here changes. ARGS=--write takes them.
 newest: $(VENV)/ready
 	$(BIN)/python -m tools.newest $(ARGS)
 

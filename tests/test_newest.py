@@ -32,7 +32,7 @@ def test_every_version_has_its_packages(own_tempdir: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_newest_versions_that_go_together_are_chosen() -> None:
+def test_the_newest_versions_that_fit_together_are_chosen() -> None:
     otel = Move("opentelemetry", "1.42.0", {"opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"})
     flask = Move("opentelemetry_contrib", "0.63b0", {"opentelemetry-distro", "opentelemetry-instrumentation-flask"})
     sqlalchemy = Move("sqlalchemy", "2.0.40", {"sqlalchemy[asyncio]"})
@@ -42,16 +42,16 @@ def test_the_newest_versions_that_go_together_are_chosen() -> None:
         assert Version(move.chosen) > Version(move.pinned)
     assert sqlalchemy.chosen.startswith("2.0.")
     assert "switches itself off" in sqlalchemy.note()
-    assert (other.chosen, "look yourself" in other.note()) == ("1.0", True)
+    assert (other.chosen, "check it yourself" in other.note()) == ("1.0", True)
 
 
 @pytest.mark.slow
-def test_versions_that_do_not_go_together_are_said() -> None:
+def test_versions_that_do_not_fit_together_are_reported() -> None:
     with pytest.raises(UnresolvableError, match=r"opentelemetry-sdk>=99"):
         choose([Move("opentelemetry", "99.0", {"opentelemetry-sdk"})])
 
 
-def test_a_set_goes_as_far_as_the_last_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_in_lockstep_move_as_far_as_the_last_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     published = {"a": ["1.10", "1.9"], "b": ["1.9"], "c": ["3.0"]}
 
     def resolve(wanted: Iterable[str], *options: str) -> dict[str, str]:
@@ -65,7 +65,7 @@ def test_a_set_goes_as_far_as_the_last_of_it(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(newest, "resolve", resolve)
     both, alone = Move("set", "1.8", {"a", "b"}), Move("alone", "2.0", {"c"})
     choose([both, alone])
-    assert (both.chosen, both.note()) == ("1.9", "1.10 is out, not of b")
+    assert (both.chosen, both.note()) == ("1.9", "1.10 exists, but not for b")
     assert (alone.chosen, alone.note()) == ("3.0", "")
 
 
@@ -83,7 +83,7 @@ def test_only_the_versions_are_written(tmp_path: Path) -> None:
     assert json.loads(path.read_text(encoding="utf-8"))["_versions"]["flask"] == "9.9"
 
 
-def test_a_clash_ends_with_one_clear_error(
+def test_a_conflict_ends_with_one_clear_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], own_tempdir: Path
 ) -> None:
     def clash(moves: list[Move]) -> None:
@@ -94,6 +94,6 @@ def test_a_clash_ends_with_one_clear_error(
     monkeypatch.setattr(sys, "argv", ["newest"])
     assert newest.main() == 1
     assert capsys.readouterr().err.splitlines() == [
-        "The newest versions do not go together; nothing was changed.",
+        "The newest versions do not fit together; nothing was changed.",
         "a needs b<2, and b is pinned to 2",
     ]

@@ -1,9 +1,9 @@
-"""Finds the newest versions for `_versions` of cookiecutter.json, and tests generated services with them.
+"""Find the newest versions for `_versions` of cookiecutter.json, and test generated services with them.
 
-Run it with `make newest`: the versions and the tests live in a temporary copy of the template, nothing here changes.
+Run it with `make newest`: versions and tests are in a temporary copy of the template, nothing here changes.
 `make newest ARGS=--write` puts the versions into cookiecutter.json and leaves the tests to `make test`. Other arguments
-go to pytest: `make newest ARGS="-k flask"`. What no version stands for is the newest in any case, since generated
-projects have no lock file.
+are passed to pytest: `make newest ARGS="-k flask"`. Packages without an entry are the newest in any case, since
+generated projects have no lock file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from rich.table import Table
 
 REPO = Path(__file__).resolve().parents[1]
 PROMPTS: dict[str, Any] = json.loads((REPO / "cookiecutter.json").read_text(encoding="utf-8"))
-# What every generated project runs on, so no version may leave it behind.
+# Every generated project supports it, so every version has to.
 OLDEST_PYTHON = "3.11"
 SUITES = ("tests/test_services.py", "tests/contract")
 
@@ -54,27 +54,29 @@ class UnresolvableError(Exception):
 
 @dataclass
 class Move:
-    """What became of one entry of `_versions`."""
+    """The result for one entry of `_versions`."""
 
     key: str
     pinned: str
-    # The packages that take their version from this entry; none where it is no Python package's.
+    # The packages that take their version from this entry; none if it is not for a Python package.
     packages: set[str] = field(default_factory=set)
     chosen: str = ""
     # The newest version of each package, whether it fits the others or not.
     published: dict[str, str] = field(default_factory=dict)
 
     def note(self) -> str:
-        """Say why it is not simply the newest one."""
+        """Return why the newest one was not chosen."""
         if not self.packages:
-            return "no package of generated projects: look yourself"
+            return "not a Python package: check it yourself"
         newest = max(self.published.values(), key=Version)
         if newest == self.chosen:
             return ""
         if self.key in CAPS:
-            return f"{newest} is out; {CAPS[self.key].reason}"
+            return f"{newest} exists; {CAPS[self.key].reason}"
         missing = sorted(name for name, version in self.published.items() if version != newest)
-        return f"{newest} is out" + (f", not of {', '.join(missing)}" if missing else "; others do not go with it")
+        return f"{newest} exists" + (
+            f", but not for {', '.join(missing)}" if missing else "; it does not fit the others"
+        )
 
 
 def main() -> int:
@@ -82,13 +84,13 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="put the versions into cookiecutter.json, run no tests")
     options, pytest_arguments = parser.parse_known_args()
     with tempfile.TemporaryDirectory(prefix="newest-") as folder:
-        # cookiecutter leaves the hooks there that it rendered, and uv its locks.
+        # cookiecutter leaves rendered hooks there, and uv its locks.
         tempfile.tempdir = folder
         moves = find_moves(Path(folder))
         try:
             choose(moves)
         except UnresolvableError as error:
-            print(f"The newest versions do not go together; nothing was changed.\n{error}", file=sys.stderr)
+            print(f"The newest versions do not fit together; nothing was changed.\n{error}", file=sys.stderr)
             return 1
         show(moves)
         if options.write:
@@ -98,7 +100,7 @@ def main() -> int:
 
 
 def find_moves(folder: Path) -> list[Move]:
-    """Generate projects whose versions are the names of their entries, and read who has which one."""
+    """Generate projects whose versions are the names of their entries, and read which package has which."""
     moves = {key: Move(key, version) for key, version in PROMPTS["_versions"].items()}
     config = folder / "cookiecutter.yaml"
     config.write_text(yaml.safe_dump({"cookiecutters_dir": f"{folder}/templates", "replay_dir": f"{folder}/replay"}))
@@ -125,7 +127,7 @@ def requirements(project: Path) -> Iterable[str]:
 
 
 def choose(moves: list[Move]) -> None:
-    """Fill in the newest version of each entry that all its packages have, and that goes with all the others."""
+    """Choose for each entry the newest version that all its packages have and that fits all the others."""
     limits = defaultdict(str, {key: cap.specifier for key, cap in CAPS.items()})
     packaged = [move for move in moves if move.packages]
     for move in moves:
@@ -140,7 +142,7 @@ def choose(moves: list[Move]) -> None:
         apart = {key: min(each, key=Version) for key, each in versions.items() if len(each) > 1}
         if not apart:
             break
-        # A set that moves in lockstep goes as far as the last of it.
+        # Packages in lockstep move as far as the last one of them.
         limits.update({key: f"<={version}" for key, version in apart.items()})
     published = resolve((f"{package}>={move.pinned}" for move in packaged for package in move.packages), "--no-deps")
     for move in packaged:
@@ -149,7 +151,7 @@ def choose(moves: list[Move]) -> None:
 
 
 def resolve(wanted: Iterable[str], *options: str) -> dict[str, str]:
-    """Return the newest version of each package and of what they need in turn."""
+    """Return the newest version of each package and of its dependencies."""
     command = ["uv", "pip", "compile", "-", "--python-version", OLDEST_PYTHON, "--no-annotate", "--no-header"]
     done = subprocess.run(
         [Path(sys.executable).with_name(command[0]), *command[1:], "--quiet", *options],
@@ -179,12 +181,12 @@ def show(moves: list[Move]) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     console.print(table)
     console.print(f"\n{sum(move.chosen != move.pinned for move in moves)} of {len(moves)} can move.\n")
-    # What the tests print comes after it, also in a pipe.
+    # The output of the tests follows, also in a pipe.
     sys.stdout.flush()
 
 
 def write(moves: Iterable[Move], path: Path) -> None:
-    """Change the versions in a cookiecutter.json, and nothing else of it."""
+    """Change the versions in a cookiecutter.json, and nothing else."""
     text = path.read_text(encoding="utf-8")
     for move in moves:
         pattern = rf'(?<="{re.escape(move.key)}": "){re.escape(move.pinned)}(?=")'
