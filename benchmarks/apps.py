@@ -135,20 +135,23 @@ def _steps_of_the_api() -> Callable[[], str]:
 
 
 def _ours() -> Any:
-    from order_service import telemetry
+    from order_service import observability
 
-    telemetry.configure()
+    observability.configure("WARNING")
     if FRAMEWORK == "django":
-        telemetry.instrument()
+        from django.conf import settings
+
+        settings.MIDDLEWARE.append("order_service.observability.instrument.RouteMiddleware")  # as in the service
+        observability.instrument()
         return application(_steps_of_ours() if SPANS else None)
     app = application(_steps_of_ours() if SPANS else None)
-    telemetry.instrument(app)
+    observability.instrument(app)
     return app
 
 
 def _steps_of_ours() -> Callable[[], str]:
     from opentelemetry import trace
-    from order_service.tracing import traced
+    from order_service.observability import traced
 
     @traced("create_order")
     def create_order() -> str:

@@ -54,7 +54,7 @@ def ways(style: str) -> tuple[dict[str, Callable[[], Any]], dict[str, Callable[[
     coroutines = {"plain": work_async, "by hand": by_hand_async, "API": api(work_async)}
     if style == "native":
         return plain, coroutines
-    from order_service import tracing
+    from order_service.observability import tracing
 
     plain[style] = tracing.traced(work)
     coroutines[style] = getattr(tracing, "async_traced", tracing.traced)(work_async)

@@ -61,8 +61,7 @@ def run_uv(*arguments: str) -> None:
 def environ(**variables: str) -> dict[str, str]:
     """Of a process that is measured: what the machine needs, and nothing that says how telemetry shall be."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHON", "BENCH_"))}
-    settings = {"DJANGO_SETTINGS_MODULE": "benchmarks.django_settings", "LOG_LEVEL": "WARNING"}
-    return {**kept, "PYTHONPATH": str(ROOT), **settings, **variables}
+    return {**kept, "PYTHONPATH": str(ROOT), "DJANGO_SETTINGS_MODULE": "benchmarks.django_settings", **variables}
 
 
 def instrumented(python: Path, variant: str) -> list[str]:

@@ -9,9 +9,9 @@ from time import perf_counter
 
 def main() -> None:
     variant, count = sys.argv[1], int(sys.argv[2])
-    from order_service import telemetry
+    from order_service import observability
 
-    telemetry.configure()
+    observability.configure("WARNING")
     from opentelemetry import _logs, metrics, trace
 
     tracer = trace.get_tracer(__name__)
@@ -19,7 +19,7 @@ def main() -> None:
         tracer.start_span("queued").end()
     start = perf_counter()
     if variant == "ours":
-        telemetry.shutdown()
+        observability.shutdown()
     else:
         for provider in (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider()):
             provider.shutdown()  # type: ignore[attr-defined]
