@@ -1,32 +1,70 @@
 """Every service does what its owner would do first: `make install`, `make lint`, `make test`."""
 
+import itertools
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import REPO
 from tests.environments import install, make
 from tests.test_bake import CHOICES
 
-pytestmark = pytest.mark.slow
+EXTRAS = ("dev_tools", "monitoring", "kubernetes", "github_actions")
+LEAN = dict.fromkeys(EXTRAS, "no")
+# Of each framework and protocol: every pair of answers that change the code occurs, and every extra is left out.
+SERVICES = {
+    "http/protobuf": [
+        {"decorator_style": "traced", "sample": "orders"},
+        {"decorator_style": "paired", "sample": "minimal", **LEAN},
+        {"decorator_style": "native", "sample": "orders", **LEAN},
+    ],
+    "grpc": [
+        {"decorator_style": "traced", "sample": "minimal"},
+        {"decorator_style": "paired", "sample": "orders"},
+        {"decorator_style": "native", "sample": "minimal"},
+    ],
+}
+SUITE = REPO / "tests" / "service_suite"
 
 
+def test_the_services_cover_every_pair_of_answers() -> None:
+    services = [{"otlp_protocol": protocol, **answers} for protocol, found in SERVICES.items() for answers in found]
+    for one, other in itertools.combinations(("otlp_protocol", "decorator_style", "sample"), 2):
+        pairs = {(answers[one], answers[other]) for answers in services}
+        assert pairs == set(itertools.product(CHOICES[one], CHOICES[other]))
+
+
+@pytest.mark.parametrize("framework", CHOICES["framework"])
+def test_the_leanest_service_is_small(framework: str, bake: Callable[..., Path]) -> None:
+    project = bake(framework=framework, sample="minimal", **LEAN)
+    lines = {path: len(path.read_bytes().splitlines()) for path in project.rglob("*") if path.is_file()}
+    assert sum(lines.values()) <= 4000
+    assert sum(count for path, count in lines.items() if path.suffix == ".py") <= 2800
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", CHOICES["otlp_protocol"])
 @pytest.mark.parametrize("framework", CHOICES["framework"])
 def test_the_services_own_checks_pass(framework: str, protocol: str, bake: Callable[..., Path], tmp_path: Path) -> None:
     project = tmp_path / "order-service"
-    for style in CHOICES["decorator_style"]:
-        # One environment for the three styles: they need the same packages.
-        baked = bake(framework=framework, otlp_protocol=protocol, decorator_style=style)
-        for path in (project / "src", project / "tests"):
-            shutil.rmtree(path, ignore_errors=True)
-        shutil.copytree(baked, project, dirs_exist_ok=True)
+    for answers in SERVICES[protocol]:
+        # One environment for the three services, each of which brings it up to date.
+        for path in project.glob("*") if project.exists() else ():
+            if path.is_dir() and path.name != ".venv":
+                shutil.rmtree(path)
+        shutil.copytree(bake(framework=framework, otlp_protocol=protocol, **answers), project, dirs_exist_ok=True)
         install(project)
         make(project, "lint")
+        if answers["decorator_style"] != "native":
+            add_suite(project, dev_tools=answers.get("dev_tools") != "no")
         output = make(project, "test")
         assert " passed" in output
         assert "skipped" not in output
-        status = subprocess.run(["git", "init", "--quiet"], cwd=project, check=False)
-        assert status.returncode == 0
+
+
+def add_suite(project: Path, *, dev_tools: bool) -> None:
+    """Add the tests of the template's own modules, which no owner needs, to those of the service."""
+    leave_out = ["conftest.py", "__pycache__"] if dev_tools else ["conftest.py", "__pycache__", "dev_tools"]
+    shutil.copytree(SUITE, project / "tests" / "service_suite", ignore=shutil.ignore_patterns(*leave_out))

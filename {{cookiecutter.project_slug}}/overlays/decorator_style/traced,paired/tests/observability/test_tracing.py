@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+
 # % if cookiecutter.decorator_style == "paired"
 # % set async_traced = "async_traced"
 from {{ cookiecutter.package_name }}.observability import async_traced, traced

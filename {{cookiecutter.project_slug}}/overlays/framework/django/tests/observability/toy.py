@@ -12,6 +12,7 @@ from django.http import HttpRequest, JsonResponse
 from django.test import override_settings
 from django.urls import include, path
 from pydantic import BaseModel
+
 from {{ cookiecutter.package_name }}.app import start, stop
 from {{ cookiecutter.package_name }}.components import ServiceSettings
 from {{ cookiecutter.package_name }}.problems import Problem, ProblemView, parse, read_body

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.testclient import TestClient
+
 from {{ cookiecutter.package_name }}.app import create_app
 from {{ cookiecutter.package_name }}.components import ServiceSettings
 from {{ cookiecutter.package_name }}.problems import Problem

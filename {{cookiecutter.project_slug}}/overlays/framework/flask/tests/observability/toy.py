@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 from flask import Blueprint
 from pydantic import BaseModel
+
 from {{ cookiecutter.package_name }}.app import create_app, stop
 from {{ cookiecutter.package_name }}.components import ServiceSettings
 from {{ cookiecutter.package_name }}.problems import Problem, parse_body, parse_path

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry import baggage, propagate, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from {{ cookiecutter.package_name }} import propagation
-from {{ cookiecutter.package_name }}.propagation import StrictPropagator
+(PACKAGE,) = (path.parent.name for path in Path("src").glob("*/__init__.py"))
+propagation: Any = import_module(f"{PACKAGE}.observability.propagation")
 
-STRICT = StrictPropagator(CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()]))
+STRICT = propagation.StrictPropagator(CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()]))
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01"
 LATER = f"01-{TRACE}-{SPAN}-01-and-more"
@@ -93,3 +97,10 @@ def test_it_stands_around_those_of_otel_propagators(
     assert not trace.get_current_span(context).get_span_context().is_valid
     assert dict(baggage.get_all(context)) == {"a": "1"}
     assert not caplog.records
+
+
+@pytest.mark.parametrize("context", [None, baggage.set_baggage("b", "2")])
+def test_without_propagators_the_context_stays(context: Context | None) -> None:
+    """OpenTelemetry itself returns None, and a request that runs in that fails."""
+    propagator = propagation.StrictPropagator(CompositePropagator([]))
+    assert propagator.extract({"traceparent": PARENT}, context) == (context or {})

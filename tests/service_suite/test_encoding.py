@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
 import pytest
 from opentelemetry.exporter.otlp.proto.common import trace_encoder
-# % if cookiecutter.otlp_protocol == "grpc"
-from opentelemetry.exporter.otlp.proto.grpc import trace_exporter
-# % else
-from opentelemetry.exporter.otlp.proto.http import trace_exporter
-# % endif
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -27,7 +26,11 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import AttributeValue
 
-from {{ cookiecutter.package_name }} import encoding
+(PACKAGE,) = (path.parent.name for path in Path("src").glob("*/__init__.py"))
+encoding: Any = import_module(f"{PACKAGE}.observability.encoding")
+environment: Any = import_module(f"{PACKAGE}.observability.environment")
+
+PROTOCOL = "grpc" if environment.DEFAULTS["OTEL_EXPORTER_OTLP_PROTOCOL"] == "grpc" else "http"
 
 CALLER = SpanContext(2**127 + 1, 2**63 + 1, True, TraceFlags(TraceFlags.SAMPLED), TraceState([("a", "1"), ("b", "2")]))
 VALUES: dict[str, AttributeValue] = {
@@ -93,6 +96,7 @@ def test_a_value_that_otlp_has_no_room_for_is_left_out(value: AttributeValue) ->
 
 
 def test_the_exporter_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace_exporter = import_module(f"opentelemetry.exporter.otlp.proto.{PROTOCOL}.trace_exporter")
     monkeypatch.setattr(trace_exporter, "encode_spans", None)
     encoding.install()
     assert vars(trace_exporter)["encode_spans"] is encoding.encode_spans

@@ -1,0 +1,53 @@
+"""The service in a process of its own: stopped right after a response, it has exported everything."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from contextlib import closing
+from http.client import HTTPConnection
+from pathlib import Path
+
+from dev import bench
+from dev.sample import stand_ins
+from dev.sample.requests import REQUESTS
+from dev.traffic import send
+# % if cookiecutter.otlp_protocol == "grpc"
+from dev.viewer.grpc_receiver import GrpcReceiver as Receiver
+from dev.viewer.otlp import Item, LogRecord, Point, Span
+# % elif cookiecutter.otlp_protocol == "http/protobuf"
+from dev.viewer.otlp import Item, LogRecord, Point, Span
+from dev.viewer.receiver import Receiver
+# % endif
+from dev.viewer.service import Service
+
+STOPPED = (0, 128 + signal.SIGTERM)
+"""Exit codes: gunicorn's, and that of uvicorn, which ends by the signal that stopped it."""
+
+
+def test_nothing_is_lost_when_the_service_stops(tmp_path: Path) -> None:
+    received: list[Item] = []
+    printed: list[str] = []
+    port = bench.free_port()
+    program, *arguments = bench.SERVE.split()
+    with Receiver(received.extend, 0) as receiver, stand_ins.running() as variables:
+        environ = {**bench.settings(str(tmp_path), receiver.url), **variables, "PORT": str(port)}
+        bench.prepare(environ)
+        service = Service([str(bench.BIN / program), *arguments], environ, printed.append)
+        try:
+            bench.wait_for(service, port)
+            statuses = []
+            for request in REQUESTS:
+                with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+                    statuses.append(send(connection, request)[0])
+        finally:
+            code = service.stop()
+    assert code in STOPPED, printed
+    assert statuses == [request.status for request in REQUESTS], printed
+
+    servers = [item for item in received if isinstance(item, Span) and item.kind == "SERVER"]
+    assert Counter(span.attributes["http.response.status_code"] for span in servers) == Counter(statuses)
+    points = [item for item in received if isinstance(item, Point) and item.name == "http.server.request.duration"]
+    assert sum({str(point.attributes): point.count for point in points}.values()) == len(REQUESTS)
+    traces = {span.trace_id for span in servers}
+    assert [item for item in received if isinstance(item, LogRecord) and item.trace_id in traces]

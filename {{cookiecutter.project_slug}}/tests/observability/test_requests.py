@@ -1,0 +1,123 @@
+"""What every request gets, whatever its route does: problem details, a span, metrics and log records."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+import pytest
+from opentelemetry import trace
+
+from {{ cookiecutter.package_name }} import components
+from {{ cookiecutter.package_name }}.observability import SERVICE_NAME
+
+from ..support import Client, Telemetry, attributes, ids, is_error
+
+TOO_LARGE = f'["{"x" * 65536}"]'
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/no/such/12345", None, 404),
+        ("GET", "/toys/0", None, 404),
+        ("DELETE", "/toys/12345", None, 405),
+        ("OPTIONS", "/toys", None, 405),
+        ("POST", "/toys", TOO_LARGE, 413),
+        ("POST", "/toys", '{"number": "one"}', 422),
+        ("POST", "/toys", "{", 422),
+        ("GET", "/toys/twelve", None, 422),
+        ("GET", "/toys/500", None, 500),
+    ],
+)
+def test_an_error_is_a_problem_in_a_span_with_a_stable_name(
+    client: Client, emitted: Telemetry, method: str, path: str, body: str | None, status: int
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    response = client.request(method, path, content=body.encode() if body else None, headers=headers)
+    problem = response.json()
+    assert response.status_code == problem["status"] == status
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert problem["type"] == "about:blank"
+    assert problem["title"]
+    assert problem["detail"]
+    assert "secret" not in str(problem)
+    assert ("Allow" in response.headers) == (status == 405)
+    assert response.headers.get("Retry-After") == ("1" if path == "/toys/0" else None)
+    if status == 422:
+        assert [set(error) for error in problem["errors"]] == [{"field", "message"}]
+
+    (server,) = emitted.spans()
+    assert problem["trace_id"] == trace.format_trace_id(ids(server)[0])
+    found = attributes(server)
+    assert found["http.response.status_code"] == status
+    assert server.name == f"{method} {found.get('http.route', '')}".strip()
+    assert path.rpartition("/")[2] not in server.name or path == "/toys"
+    assert is_error(server) == (status >= 500)
+
+
+def test_an_unhandled_exception_is_logged_once(client: Client, emitted: Telemetry) -> None:
+    client.request("GET", "/toys/500")
+    (server,) = emitted.spans()
+    (record,) = [logged.log_record for logged in emitted.logs() if logged.log_record.severity_text == "ERROR"]
+    assert record.body == "request failed"
+    assert (record.trace_id, record.span_id) == ids(server)
+    assert record.attributes is not None
+    assert record.attributes["exception.type"] == "RuntimeError"
+    assert "get" in str(record.attributes["exception.stacktrace"])
+
+
+def test_spans_and_metrics_have_stable_names(client: Client, emitted: Telemetry) -> None:
+    assert client.request("GET", "/toys/5").json() == {"number": 5}
+    (server,) = emitted.spans()
+    found = attributes(server)
+    assert found["http.request.method"] == "GET"
+    assert found["http.route"].startswith("/toys/")
+    assert (found["url.scheme"], found["url.path"], found["server.address"]) == ("http", "/toys/5", "testserver")
+    assert not {"http.method", "http.status_code", "http.url", "http.target"} & found.keys()
+    metrics = emitted.metrics()
+    duration = metrics["http.server.request.duration"]
+    assert duration.unit == "s"
+    (point,) = duration.data.data_points
+    assert set(point.attributes or {}) == {
+        "http.request.method",
+        "http.response.status_code",
+        "http.route",
+        "network.protocol.version",
+        "url.scheme",
+    }
+    assert metrics["http.server.active_requests"].unit == "{request}"
+    assert metrics["process.cpu.utilization"]
+    assert not [name for name in metrics if name.startswith("system.") or name.endswith("body.size")]
+
+
+@pytest.mark.parametrize(
+    ("query", "recorded"),
+    [
+        ("token=secret", "token=REDACTED"),
+        ("token=secret&next=/a?b=secret", "token=REDACTED&next=REDACTED"),
+        ("a=secret=secret&b&c=", "a=REDACTED&b&c=REDACTED"),
+    ],
+)
+def test_values_of_a_query_are_redacted(client: Client, emitted: Telemetry, query: str, recorded: str) -> None:
+    client.request("GET", f"/toys/5?{query}")
+    (server,) = emitted.spans()
+    assert attributes(server)["url.query"] == recorded
+    assert "secret" not in str(attributes(server))
+
+
+def test_a_trace_continues(client: Client, emitted: Telemetry) -> None:
+    client.request("GET", "/toys/5", headers={"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"})
+    (server,) = emitted.spans()
+    assert server.parent is not None
+    assert (ids(server)[0], server.parent.span_id) == (int("a" * 32, 16), int("b" * 16, 16))
+
+
+def test_probes_are_neither_traced_nor_measured(client: Client, emitted: Telemetry) -> None:
+    assert client.request("GET", "/health").json() == {"status": "healthy", "service": SERVICE_NAME}
+    assert client.request("GET", "/ready?x=1").json() == {"status": "ready"}
+    with patch.object(components, "is_ready", return_value=False):
+        assert client.request("GET", "/ready").status_code == 503
+    assert emitted.spans() == []
+    assert "http.server.request.duration" not in emitted.metrics()
+    client.request("GET", "/toys/5?next=/health")
+    assert len(emitted.spans()) == 1
