@@ -1,6 +1,6 @@
 """The names in docs/contract.md, and those that your code gives to telemetry.
 
-The first heading of a table is the kind of its names: Span, Event, Attribute, Metric or Log message. To exempt a name, add a
+The heading of a column is the kind of its names: Span, Event, Attribute, Metric or Log message. To exempt a name, add a
 bullet point to a section "Not part of the contract": * `name`: why.
 """
 
@@ -17,7 +17,9 @@ from .support import Telemetry
 ROOT = Path(__file__).parents[1]
 PACKAGE = "{{ cookiecutter.package_name }}"
 # Modules of the template; docs/configuration.md has their names.
-TEMPLATE = set("app asgi database django_settings health middleware observability prepare problems settings wsgi".split())
+TEMPLATE = {"app", "asgi", "database", "django_settings", "health", "middleware", "observability"}
+TEMPLATE |= {"prepare", "problems", "settings", "wsgi"}
+KINDS = {"Span", "Event", "Attribute", "Metric", "Log message"}
 INSTRUMENT = re.compile("create_(observable_)?(counter|up_down_counter|gauge|histogram)")
 LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
 DECORATORS = {"traced", "async_traced"}
@@ -34,11 +36,14 @@ class Name(NamedTuple):
 
 def documented(file: str = "contract.md") -> set[tuple[str, str]]:
     """Return the kinds and names in the tables of a file in docs/."""
-    kind, found = "", set()
+    headings: list[str] = []
+    found = set()
     for line in (ROOT / "docs" / file).read_text(encoding="utf-8").splitlines():
-        first = line.split("|")[1].strip() if line.startswith("|") else ""
-        kind = (first if first in {"Span", "Event", "Attribute", "Metric", "Log message"} else kind) if first else ""
-        found |= {(kind, name) for name in re.findall("`([^`]+)`", first) if kind}
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        headings = headings if headings and cells else cells
+        for heading, cell in zip(headings, cells, strict=False):
+            if heading in KINDS:
+                found |= {(heading, name) for name in re.findall("`([^`]+)`", cell)}
     return found
 
 
@@ -120,14 +125,16 @@ def undocumented(telemetry: Telemetry) -> list[str]:
     for span in telemetry.spans():
         if span.instrumentation_scope and is_owned(span.instrumentation_scope.name):
             emitted |= {("Span", span.name), *(("Event", event.name) for event in span.events)}
-            emitted |= {("Attribute", key) for holder in (span, *span.events) for key in holder.attributes or {}}
+            for attributes in (span.attributes, *(event.attributes for event in span.events)):
+                emitted |= {("Attribute", key) for key in attributes or {}}
     for record in telemetry.logs():
         if record.instrumentation_scope and is_owned(record.instrumentation_scope.name):
             emitted |= {("Attribute", key) for key in record.log_record.attributes or {}}
-    known = documented() | documented("configuration.md")
-    return [f"{add(kind, name)}: a test has emitted it" for kind, name in sorted(emitted - known) if name not in exempt()]
+    unknown = emitted - documented() - documented("configuration.md")
+    return [f"{add(kind, name)}: a test has emitted it" for kind, name in sorted(unknown) if name not in exempt()]
 
 
 def add(kind: str, name: str) -> str:
     """Return what to write where."""
-    return f"add {name!r} to docs/contract.md, in a table whose first heading is {kind!r} or under 'Not part of the contract'"
+    where = f"in a column with the heading {kind!r}, or under 'Not part of the contract'"
+    return f"add {name!r} to docs/contract.md, {where}"

@@ -7,10 +7,12 @@ import pkgutil
 import re
 from pathlib import Path
 
-import {{ cookiecutter.package_name }}
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
+
+import {{ cookiecutter.package_name }} as package
 from {{ cookiecutter.package_name }}.observability import environment
+from {{ cookiecutter.package_name }}.observability.checks import PORTS
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,7 +36,6 @@ OWN = table("`((?!OTEL_)[A-Z][A-Z0-9_]+)`", "configuration.md", "contract.md")
 
 def defaults() -> dict[str, str | None]:
     """Return the default of each setting in the package: "" for an empty one, None for one that is worked out."""
-    package = {{ cookiecutter.package_name }}
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if not module.name.endswith(("__main__", ".wsgi", ".asgi")):
             importlib.import_module(module.name)
@@ -72,7 +73,7 @@ def test_env_example_shows_the_defaults() -> None:
     protocol = environment.DEFAULTS["OTEL_EXPORTER_OTLP_PROTOCOL"]
     expected: dict[str, str | None] = {**defaults(), **environment.DEFAULTS}
     expected["OTEL_SERVICE_NAME"] = environment.SERVICE_NAME
-    expected["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://localhost:{environment.PORTS[protocol]}"
+    expected["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://localhost:{PORTS[protocol]}"
     if (ROOT / "compose.yaml").is_file():
         text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
         expected |= dict(re.findall(r"\$\{([A-Z_]+)(?::-([^}]*)|:\?[^}]*)?\}", text))
