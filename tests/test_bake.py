@@ -42,7 +42,7 @@ FILES: list[tuple[Answers, str]] = [
         {},
         """
             .cookiecutter.json .dockerignore .env.example .gitignore Dockerfile Makefile README.md
-            docs/configuration.md docs/contract.md pyproject.toml src/order_service/__init__.py
+            docs/configuration.md docs/contract.md docs/runbook.md pyproject.toml src/order_service/__init__.py
             src/order_service/app.py src/order_service/components.py src/order_service/health.py
             src/order_service/middleware.py src/order_service/observability/__init__.py
             src/order_service/observability/checks.py src/order_service/observability/encoding.py
@@ -52,9 +52,9 @@ FILES: list[tuple[Answers, str]] = [
             src/order_service/observability/signals.py src/order_service/observability/span_exporter.py
             src/order_service/observability/telemetry.py src/order_service/observability/workarounds.py
             src/order_service/problems.py src/order_service/settings.py tests/__init__.py tests/conftest.py
-            tests/observability/__init__.py tests/observability/test_logs.py tests/observability/test_requests.py
-            tests/observability/test_start.py tests/observability/toy.py tests/support.py tests/test_docs.py
-            tests/test_doctor.py
+            tests/contract.py tests/observability/__init__.py tests/observability/test_logs.py
+            tests/observability/test_requests.py tests/observability/test_start.py tests/observability/toy.py
+            tests/support.py
         """,
     ),
     ({"framework": "fastapi"}, "src/order_service/__main__.py"),
@@ -72,6 +72,7 @@ FILES: list[tuple[Answers, str]] = [
             src/order_service/observability/tracing.py tests/observability/test_tracing.py
         """,
     ),
+    ({"decorator_style": "paired"}, "src/order_service/observability/paired.py"),
     (
         {"sample": "orders"},
         """
@@ -79,7 +80,8 @@ FILES: list[tuple[Answers, str]] = [
             src/order_service/orders/models.py src/order_service/orders/payments.py
             src/order_service/orders/repository.py src/order_service/orders/schemas.py
             src/order_service/orders/service.py src/order_service/orders/settings.py src/order_service/prepare.py
-            tests/orders/__init__.py tests/orders/test_orders.py tests/orders/test_telemetry.py
+            tests/orders/__init__.py tests/orders/conftest.py tests/orders/test_orders.py
+            tests/orders/test_telemetry.py tests/test_database.py
         """,
     ),
     ({"sample": "minimal"}, "src/order_service/hello.py tests/test_hello.py"),
@@ -88,11 +90,12 @@ FILES: list[tuple[Answers, str]] = [
         """
             dev/__init__.py dev/bench.py dev/sample/__init__.py dev/sample/requests.py dev/sample/stand_ins.py
             dev/traffic.py dev/viewer/__init__.py dev/viewer/__main__.py dev/viewer/otlp.py dev/viewer/page.html
-            dev/viewer/receiver.py dev/viewer/service.py dev/viewer/store.py dev/viewer/terminal.py
+            dev/viewer/receiver.py dev/viewer/service.py dev/viewer/store.py dev/viewer/terminal.py docs/tools.md
             src/order_service/observability/doctor/__init__.py src/order_service/observability/doctor/__main__.py
             src/order_service/observability/doctor/delivery.py src/order_service/observability/doctor/packages.py
-            src/order_service/observability/doctor/setup.py src/order_service/observability/doctor/variables.py
-            tests/dev/__init__.py tests/dev/test_viewer.py tests/observability/test_process.py
+            src/order_service/observability/doctor/settings.py src/order_service/observability/doctor/setup.py
+            src/order_service/observability/doctor/variables.py tests/dev/__init__.py tests/dev/test_viewer.py
+            tests/observability/test_doctor.py tests/observability/test_process.py
         """,
     ),
     (

@@ -113,7 +113,7 @@ MAY_IMPORT = {
     "viewer": {"viewer", "requests"},
     "bench": {"viewer", "bench", "requests"},
     "requests": {"bench", "requests"},
-    "tests": {"observability", "shell", "components", "viewer", "bench", "tests"},
+    "tests": {"observability", "shell", "components", "viewer", "bench", "requests", "tests"},
     "sample tests": {"observability", "shell", "components", "sample", "requests", "tests", "sample tests"},
 }
 
