@@ -14,6 +14,7 @@ import pytest
 
 from tests import trouble
 from tests.contract.conftest import FRAMEWORKS
+from tests.environments import sync
 from tests.otlp import GRPC, HTTP, Receiver
 from tests.processes.conftest import EXTRAS
 from tests.trouble import Trouble, TroubledReceiver
@@ -87,6 +88,18 @@ def test_a_correct_setup_has_no_findings(framework: str, protocol: str, installe
         assert code == 0
         assert "errors: 0, warnings: 0" in printed
         assert receiver.deliveries == []
+
+
+@pytest.mark.parametrize(("framework", "protocol"), [*((name, HTTP) for name in FRAMEWORKS), ("flask", GRPC)])
+def test_every_fault_inside_a_service(framework: str, protocol: str, bake: Callable[..., Path]) -> None:
+    project = bake(fresh=True, framework=framework, otlp_protocol=protocol)
+    python = sync(project, dev=True)
+    suite = Path(__file__).parent / "service_suite" / "dev_tools" / "test_doctor.py"
+    shutil.copy(suite, project / "tests" / "test_doctor_suite.py")
+    command = [python, "-m", "pytest", "tests/test_doctor_suite.py"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "skipped" not in done.stdout
 
 
 TROUBLES: list[tuple[Callable[[], Trouble], str]] = [
@@ -199,7 +212,7 @@ def test_settings_of_the_owner(with_own_settings: Doctor) -> None:
 
 def test_settings_that_cannot_be_imported(with_own_settings: Doctor) -> None:
     client = with_own_settings.project / "src" / "order_service" / "stock" / "client.py"
-    client.write_text(f"{OWN_SETTINGS}\nraise RuntimeError('{SECRET}')", encoding="utf-8")
+    client.write_text(f"raise RuntimeError('{SECRET}')\n{OWN_SETTINGS}", encoding="utf-8")
     finding = with_own_settings.finding({}, "--offline")
     assert (finding["variable"], finding["level"]) == ("order_service.stock.client", "warning")
     assert "RuntimeError" in finding["message"]
