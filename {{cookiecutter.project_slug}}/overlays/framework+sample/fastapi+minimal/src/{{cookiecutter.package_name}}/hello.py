@@ -11,8 +11,7 @@ from opentelemetry import metrics, trace
 # % if cookiecutter.decorator_style != "native"
 from .observability import traced
 # % endif
-from .problems import responses
-
+# %%
 logger = logging.getLogger(__name__)
 # % if cookiecutter.decorator_style == "native"
 tracer = trace.get_tracer(__name__)
@@ -21,7 +20,8 @@ greetings = metrics.get_meter(__name__).create_counter("greetings", unit="{greet
 router = APIRouter(prefix="/api")
 
 
-@router.get("/hello/{name}", responses=responses(422))
+@router.head("/hello/{name}", include_in_schema=False)
+@router.get("/hello/{name}")
 async def get_hello(name: Annotated[str, Path(max_length=64)]) -> dict[str, str]:
     """Greet someone."""
     return {"message": greet(name)}

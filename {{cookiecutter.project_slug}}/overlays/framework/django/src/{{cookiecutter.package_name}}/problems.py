@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -52,16 +53,25 @@ def parse(model: type[M], data: Mapping[str, Any]) -> M:
 
 
 def read_body(request: HttpRequest, model: type[M]) -> M:
-    """Return the request's JSON body; Problem (422) if it does not match the model.
+    """Return the request's JSON body.
 
     Raises:
+        Problem: it is not JSON (415), or does not match the model (422).
         RequestDataTooBig: the body is larger than MAX_BODY_BYTES, with or without a Content-Length.
 
     """
-    if len(request.body) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    if "Content-Length" not in request.headers and request.META.get("wsgi.input_terminated"):
+        body = request.META["wsgi.input"].read(limit + 1)  # Django takes a chunked body for an empty one
+    else:
+        body = request.body
+    if len(body) > limit:
         raise RequestDataTooBig
+    if body and not re.fullmatch(r"application/(.+\+)?json", request.content_type or ""):
+        detail = "The body must be JSON, with the Content-Type application/json."
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
     try:
-        return model.model_validate_json(request.body)
+        return model.model_validate_json(body)
     except ValidationError as error:
         raise invalid_request(error) from None
 

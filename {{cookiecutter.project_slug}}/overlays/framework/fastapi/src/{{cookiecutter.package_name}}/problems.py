@@ -10,12 +10,16 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from .observability import trace_fields
 
 MEDIA_TYPE = "application/problem+json"
+UNPARSED = "There was an error parsing the body"
+"""What FastAPI says with 400 about bodies that are not UTF-8, nested too deeply, or have a number too long to parse."""
 
 
 class Problem(Exception):
@@ -47,7 +51,10 @@ class ProblemDetails(BaseModel):
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return what OpenAPI says about these error statuses, for a route's `responses`."""
+    """Return what OpenAPI says about these error statuses, for a route's `responses`.
+
+    The document has those of invalid requests without it: 422, and with a body 413 and 415 as well.
+    """
     schema = {"schema": {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}}
     return {status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}} for status in statuses}
 
@@ -79,6 +86,13 @@ def install(app: FastAPI) -> None:
         details = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(details.pop("$defs"))
         schemas[ProblemDetails.__name__] = details
+        for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+            documented = operation["responses"]
+            # FastAPI adds 422 where parameters or a body are validated, with a body that it does not have here.
+            invalid = (413, 415, 422) if "requestBody" in operation else (422,) if "422" in documented else ()
+            documented |= {str(status): response for status, response in responses(*invalid).items()}
+        for replaced in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(replaced, None)
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -90,16 +104,40 @@ async def on_problem(request: Request, error: Problem) -> JSONResponse:
 
 
 async def on_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
-    """Answer 422 if the body, path or query does not match the route's signature."""
+    """Answer 422 if the body, path or query does not match the route's signature; 415 if the body is not JSON."""
+    if isinstance(error.body, bytes) and any(found["loc"] == ("body",) for found in error.errors()):
+        detail = "The body must be JSON, with the Content-Type application/json."
+        return respond(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
     return respond(HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid.", errors=field_errors(error.errors()))
 
 
 async def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
-    """Answer what Starlette raises: unknown path, wrong method, body too large."""
-    return respond(error.status_code, error.detail, error.headers)
+    """Answer what Starlette and FastAPI raise: unknown path, wrong method, body too large, body that is not UTF-8."""
+    headers = error.headers
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"Allow": ", ".join(sorted(allowed_methods(request)))}
+    elif error.status_code == HTTPStatus.BAD_REQUEST and error.detail == UNPARSED:
+        not_json = FieldError(field="", message="Invalid JSON")
+        return respond(HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid.", errors=[not_json])
+    return respond(error.status_code, error.detail, headers)
+
+
+def allowed_methods(request: Request) -> set[str]:
+    """Return the methods of all routes with the request's path; Starlette's Allow has those of the first one only."""
+    allowed = set()
+    for context in iter_route_contexts(request.app.routes):
+        if context.matches(request.scope)[0] is not Match.NONE:
+            allowed |= context.methods or set()
+    return allowed
 
 
 def field_errors(errors: Iterable[Mapping[str, Any]]) -> list[FieldError]:
     """Return pydantic's errors without the values, which may be secret."""
-    # The first part of a location is where the value came from: body, path or query.
-    return [FieldError(field=".".join(map(str, error["loc"][1:])), message=error["msg"]) for error in errors]
+    # The first part of a location is where the value came from: body, path or query. JSON that cannot be parsed has no
+    # fields yet, but a position.
+    return [
+        FieldError(
+            field="" if error["type"] == "json_invalid" else ".".join(map(str, error["loc"][1:])), message=error["msg"]
+        )
+        for error in errors
+    ]

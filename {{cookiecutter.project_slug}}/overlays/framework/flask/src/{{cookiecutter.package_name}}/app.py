@@ -23,11 +23,11 @@ def create_app(settings: ServiceSettings | None = None) -> Flask:
     settings = settings or load(ServiceSettings)
     observability.configure(settings.log_level, settings.log_format)
     app = Flask(observability.SERVICE_NAME, static_folder=None)
+    middleware.install(app, settings)
     app.register_blueprint(health.blueprint)
     for blueprint in components.blueprints:
         app.register_blueprint(blueprint)
     problems.install(app)
-    middleware.install(app, settings)
     observability.instrument(app)
     _resources.enter_context(components.resources(settings))
     return app

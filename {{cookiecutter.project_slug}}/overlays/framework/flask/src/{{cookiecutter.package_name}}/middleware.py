@@ -13,9 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 def install(app: Flask, settings: Settings) -> None:
-    """Reject bodies over MAX_BODY_BYTES, and log requests if LOG_ACCESS is set."""
+    """Reject bodies over MAX_BODY_BYTES, and log requests if LOG_ACCESS is set. Call this before routes are added."""
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False  # it would redirect /a//b, with a page of HTML
     if settings.log_access:
         app.before_request(start_timer)
         app.after_request(log_access)

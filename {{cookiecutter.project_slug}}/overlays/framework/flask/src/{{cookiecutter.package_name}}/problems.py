@@ -40,16 +40,28 @@ class Problem(Exception):
 
 
 def parse_body(model: type[M]) -> M:
-    """Return the request's JSON body; Problem (422) if it does not match the model."""
+    """Return the request's JSON body.
+
+    Raises:
+        Problem: it is too large (413), is not JSON (415), or does not match the model (422).
+
+    """
+    body = request.get_data()
+    # Werkzeug cuts a body without Content-Length at the limit.
+    if body and request.content_length is None and request.environ["wsgi.input"].read(1):
+        raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.")
+    if body and not request.is_json:
+        detail = "The body must be JSON, with the Content-Type application/json."
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
     try:
-        return model.model_validate_json(request.get_data())
+        return model.model_validate_json(body)
     except ValidationError as error:
         raise invalid_request(error) from None
 
 
 def parse_query(model: type[M]) -> M:
-    """Return the request's query parameters; Problem (422) if they do not match the model."""
-    return _parse(model, request.args.to_dict())
+    """Return the request's query parameters, the last of each name; Problem (422) if they do not match the model."""
+    return _parse(model, dict(request.args.items(multi=True)))
 
 
 def parse_path(model: type[M]) -> M:

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 CENT = Decimal("0.01")
 MAX_ITEMS = 100
 MAX_QUANTITY = 1000
 
-Money = Annotated[Decimal, Field(ge=0, max_digits=9, decimal_places=2), AfterValidator(lambda d: d.quantize(CENT))]
+
+def _describe(pattern: str, maximum: float) -> WithJsonSchema:
+    """Describe an amount to clients; pydantic's own schema would allow any string."""
+    text: dict[str, Any] = {"type": "string", "pattern": pattern}
+    number = {"type": "number", "minimum": 0, "maximum": maximum, "multipleOf": 0.01}
+    return WithJsonSchema({"anyOf": [text, number]}, mode="validation")
+
+
+Money = Annotated[
+    Decimal,
+    Field(ge=0, max_digits=9, decimal_places=2),
+    AfterValidator(lambda d: d.quantize(CENT)),
+    _describe(r"^[0-9]{1,7}(\.[0-9]{1,2})?$", 9_999_999.99),
+]
 # Large enough for MAX_ITEMS times MAX_QUANTITY at the highest price.
-Total = Annotated[Decimal, Field(ge=0, max_digits=14, decimal_places=2)]
+Total = Annotated[
+    Decimal,
+    Field(ge=0, max_digits=14, decimal_places=2),
+    _describe(r"^[0-9]{1,12}(\.[0-9]{1,2})?$", 999_999_999_999.99),
+]
 
 Status = Literal["pending", "confirmed", "declined"]
 
@@ -35,7 +52,8 @@ class OrderRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    items: list[Item]
+    # Described here, but checked by service.py, which records why it refuses an order.
+    items: Annotated[list[Item], Field(json_schema_extra={"minItems": 1, "maxItems": MAX_ITEMS})]
 
 
 class Order(BaseModel):
