@@ -1,4 +1,4 @@
-"""shellcheck over every script, wherever it stands."""
+"""shellcheck for every script: of the template, of generated projects, and inside Python code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHEBANG = re.compile(r"#!.*\b(ba|da)?sh\b")
 
 
 def shellcheck(script: str, shell: str = "sh") -> list[str]:
-    """What it says against the script, at any level."""
+    """Return its findings of any severity."""
     program = Path(sys.executable).with_name("shellcheck")
     command = [str(program), "--norc", "--format=gcc", "--severity=style", f"--shell={shell}", "-"]
     done = subprocess.run(command, input=script, capture_output=True, encoding="utf-8", check=False)
@@ -47,7 +47,7 @@ def test_scripts_of_the_project(framework: str, bake: Callable[..., Path]) -> No
 
 
 @pytest.mark.parametrize("script", ["KEEP_OUT", "STAND_IN", "RUN"])
-def test_scripts_inside_of_python(script: str) -> None:
+def test_scripts_inside_python(script: str) -> None:
     assert shellcheck(getattr(images, script)) == []
 
 
