@@ -36,14 +36,6 @@ def test_the_services_cover_every_pair_of_answers() -> None:
         assert pairs == set(itertools.product(CHOICES[one], CHOICES[other]))
 
 
-@pytest.mark.parametrize("framework", CHOICES["framework"])
-def test_the_leanest_service_is_small(framework: str, bake: Callable[..., Path]) -> None:
-    project = bake(framework=framework, sample="minimal", **LEAN)
-    lines = {path: len(path.read_bytes().splitlines()) for path in project.rglob("*") if path.is_file()}
-    assert sum(lines.values()) <= 4000
-    assert sum(count for path, count in lines.items() if path.suffix == ".py") <= 2800
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", CHOICES["otlp_protocol"])
 @pytest.mark.parametrize("framework", CHOICES["framework"])
