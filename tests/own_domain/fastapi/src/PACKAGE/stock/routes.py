@@ -14,14 +14,14 @@ from .service import OutOfStock, reserve
 router = APIRouter(prefix="/api")
 
 
-@router.put("/stock/{article}", responses=responses(413, 422))
+@router.put("/stock/{article}")
 async def put_stock(article: Article, stock: Stock) -> Stock:
     """Set how many pieces are available."""
     await repository.put(article, stock.available)
     return stock
 
 
-@router.post("/reservations", status_code=HTTPStatus.CREATED, responses=responses(409, 413, 422))
+@router.post("/reservations", status_code=HTTPStatus.CREATED, responses=responses(409))
 async def post_reservation(body: Reservation) -> Reservation:
     """Reserve pieces of an article."""
     try:
