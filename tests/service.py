@@ -51,6 +51,7 @@ class Service:
         }
         self.stdout: list[str] = []
         self.stderr: list[str] = []
+        self._is_prepared = False
         self._news = Condition()
 
     @property
@@ -74,9 +75,14 @@ class Service:
     ) -> None:
         self.stop()
 
-    def start(self, timeout: float = 30) -> None:
-        """RuntimeError, with what the service printed, when it ends or does not answer in time."""
-        self.prepare()
+    def start(self, timeout: float = 120) -> None:
+        """RuntimeError, with what the service printed, when it ends or does not answer in time.
+
+        It may be started again after it has ended. The time allows for a machine with much else to do.
+        """
+        if not self._is_prepared:
+            self.prepare()
+            self._is_prepared = True
         self.process = subprocess.Popen(
             self.command,
             cwd=self.project,

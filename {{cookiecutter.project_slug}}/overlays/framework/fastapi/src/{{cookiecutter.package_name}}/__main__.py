@@ -28,6 +28,7 @@ def main() -> None:
         port=settings.port,
         workers=settings.web_concurrency,
         log_config=None,  # uvicorn's lines go to the root logger
+        timeout_worker_healthcheck=30,  # seconds; a start on a busy machine may take more than the default of 5
         timeout_graceful_shutdown=20,  # seconds; the drain and the last export take up to five each
         access_log=False,  # LOG_ACCESS writes a line that carries the trace ID
         reload="RELOAD" in os.environ,
