@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 from pydantic import BeforeValidator, Field, PositiveInt, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -67,6 +67,7 @@ def _describe(settings: type[BaseSettings], error: ValidationError) -> list[str]
             lines.append(f"{name.upper()} is required: set it in the environment.")
         else:
             field = settings.model_fields.get(name)
-            value = MASK if field and field.annotation is SecretStr else mask(name, str(found["input"]))
+            is_secret = field and SecretStr in (field.annotation, *get_args(field.annotation))
+            value = MASK if is_secret else mask(name, str(found["input"]))
             lines.append(f"{name.upper()}={value!r} is not valid: {message}.")
     return lines

@@ -66,5 +66,8 @@ def mask(variable: str, value: str) -> str:
         return ",".join(f"{key.strip()}={MASK}" if sign else MASK for key, sign, _ in keys)
     if _SECRET_NAME.search(variable) and not variable.upper().endswith(("_CLIENT_KEY", "_CERTIFICATE")):
         return MASK if value else value
-    value = re.sub(r"^(\w+:(//)?)?[^/]*@", rf"\1{MASK}@", value, flags=re.DOTALL)
-    return re.sub(r"(?<=\S)[?#].*", f"?{MASK}", value, flags=re.DOTALL) if "://" in value else value
+    if variable.upper().endswith("_URLS"):  # regular expressions
+        return value
+    value = re.sub(r"^([\w+.-]+://)?.*@", rf"\1{MASK}@", value, flags=re.DOTALL)
+    query = r"[?#].*" if "://" in value else r"[?#]\S*=.*"
+    return re.sub(query, f"?{MASK}", value, flags=re.DOTALL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Annotated
 
+import dj_database_url
 from django.core.management import call_command
 from django.db import DatabaseError, connection
 from pydantic import AfterValidator, Field, SecretStr
@@ -18,7 +19,12 @@ LOCK = 79824716
 
 def check_url(url: SecretStr) -> SecretStr:
     """Return the URL if its database is supported."""
-    if not url.get_secret_value().startswith(("sqlite://", "postgresql://")):
+    try:
+        is_supported = url.get_secret_value().startswith(("sqlite://", "postgresql://"))
+        dj_database_url.parse(url.get_secret_value())
+    except ValueError:
+        is_supported = False
+    if not is_supported:
         raise ValueError("allowed are sqlite:///file.db and postgresql://user:password@host/database")
     return url
 

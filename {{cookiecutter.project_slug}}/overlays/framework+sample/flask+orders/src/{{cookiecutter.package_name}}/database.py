@@ -13,7 +13,7 @@ from alembic.config import Config
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings
 from sqlalchemy import Engine, MetaData, event, make_url, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Session
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,11 @@ _engine: Engine | None = None
 
 def check_url(url: SecretStr) -> SecretStr:
     """Return the URL if its database is supported."""
-    if not url.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in DRIVERS)):
+    try:
+        is_supported = make_url(url.get_secret_value()).drivername in DRIVERS
+    except (ArgumentError, ValueError):
+        is_supported = False
+    if not is_supported:
         raise ValueError("allowed are sqlite:///file.db and postgresql://user:password@host/database")
     return url
 
