@@ -1,0 +1,121 @@
+"""docs/configuration.md against the installed packages: no OTEL_* variable is missing, and none is made up."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+
+(PACKAGE,) = (path.parent.name for path in Path("src").glob("*/__init__.py"))
+SERVICE = importlib.import_module(f"{PACKAGE}.observability.environment").SERVICE_NAME
+COMPOSERS = ("get_excluded_urls", "get_traced_request_attrs")
+"""Functions of opentelemetry.util.http that build the name of a variable from their argument."""
+
+
+def table(heading: str) -> dict[str, list[str]]:
+    """Return the cells after the first one, by the variables in the first one, of all tables under `## heading`."""
+    text = Path("docs/configuration.md").read_text(encoding="utf-8")
+    (section,) = (part for part in re.split(r"^## ", text, flags=re.MULTILINE) if part.startswith(f"{heading}\n"))
+    variables: dict[str, list[str]] = {}
+    for line in section.splitlines():
+        if line.startswith("| `"):
+            first, *others = (cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1])
+            for name in re.findall(r"`(OTEL_[A-Z0-9_]+)`", first):
+                assert name not in variables, f"{name} appears twice"
+                variables[name] = others
+    assert variables
+    return variables
+
+
+EFFECTIVE = table("All OpenTelemetry variables")
+WITHOUT_EFFECT = table("Variables without effect")
+
+
+@cache
+def packages() -> frozenset[str]:
+    """Return the installed packages that the service depends on, directly or not, without the development tools."""
+    found: set[str] = set()
+    waiting = [SERVICE]
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name in found:
+            continue
+        try:
+            requirements = distribution(name).requires or []
+        except PackageNotFoundError:  # belongs to an extra, or to another platform
+            continue
+        found.add(name)
+        for requirement in requirements:
+            package, _, marker = requirement.partition(";")
+            if "extra" not in marker or name == SERVICE:
+                waiting += re.findall(r"^[\w.-]+", package)
+    return frozenset(found)
+
+
+@cache
+def sources() -> dict[str, str]:
+    """Return OpenTelemetry's source files that name a variable, by module."""
+    found = {}
+    for package in packages():
+        for file in distribution(package).files or [] if package.startswith("opentelemetry-") else []:
+            if file.suffix == ".py":
+                text = Path(str(file.locate())).read_text(encoding="utf-8")
+                if re.search("|".join(("OTEL_", *COMPOSERS)), text):
+                    found[".".join(file.with_suffix("").parts).removesuffix(".__init__")] = text
+    assert found
+    return found
+
+
+def nodes() -> Iterator[ast.AST]:
+    for text in sources().values():
+        yield from ast.walk(ast.parse(text))
+
+
+def installed_variables(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    environ = Mock(get=Mock(return_value=""))
+    http = importlib.import_module("opentelemetry.util.http")
+    monkeypatch.setattr(http, "environ", environ)
+    names = set()
+    for node in nodes():
+        match node:
+            case ast.Constant(value=str(text)) if re.fullmatch("OTEL_[A-Z0-9_]+", text):
+                names.add(text)
+            case ast.Call(func=ast.Name(id=function), args=[ast.Constant(value=argument)]) if function in COMPOSERS:
+                getattr(http, function)(argument)
+    return names | {call.args[0] for call in environ.get.call_args_list}
+
+
+def test_every_installed_variable_is_documented_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = installed_variables(monkeypatch)
+    documented = EFFECTIVE.keys() | WITHOUT_EFFECT.keys()
+    assert len(installed) > 100
+    assert installed - documented == set()
+    assert documented - installed == set()
+    assert EFFECTIVE.keys() & WITHOUT_EFFECT.keys() == set()
+
+
+def test_no_name_is_built_in_a_way_that_this_test_does_not_know() -> None:
+    templates = [
+        ast.unparse(node)
+        for node in nodes()
+        if isinstance(node, ast.Constant | ast.JoinedStr) and re.search(r"OTEL_[A-Z0-9_]*[%{]", ast.unparse(node))
+    ]
+    assert templates == ["'OTEL_PYTHON_{}'"]  # the one of COMPOSERS
+
+
+@pytest.mark.parametrize("variable", EFFECTIVE)
+def test_the_named_module_reads_the_variable(variable: str) -> None:
+    modules = [f"opentelemetry.{name}" for name in re.findall("`([^`]+)`", EFFECTIVE[variable][-1])]
+    assert modules
+    for module in modules:
+        mentions = [variable in text for name, text in sources().items() if f"{name}.".startswith(f"{module}.")]
+        composed = module == "opentelemetry.util.http" and variable.endswith(("_EXCLUDED_URLS", "_REQUEST_ATTRS"))
+        extra = ".otlp." in module and not mentions  # the exporter of the other protocol
+        assert any(mentions) or composed or extra, module
