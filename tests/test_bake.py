@@ -78,13 +78,13 @@ FILES: list[tuple[Answers, str]] = [
         """
             src/order_service/database.py src/order_service/orders/__init__.py src/order_service/orders/messages.py
             src/order_service/orders/models.py src/order_service/orders/payments.py
-            src/order_service/orders/repository.py src/order_service/orders/schemas.py
-            src/order_service/orders/service.py src/order_service/orders/settings.py src/order_service/prepare.py
-            tests/orders/__init__.py tests/orders/conftest.py tests/orders/test_orders.py
-            tests/orders/test_telemetry.py tests/test_database.py
+            src/order_service/orders/repository.py src/order_service/orders/rules.py
+            src/order_service/orders/schemas.py src/order_service/orders/service.py
+            src/order_service/orders/settings.py src/order_service/prepare.py tests/orders/__init__.py
+            tests/orders/conftest.py tests/orders/test_orders.py tests/orders/test_telemetry.py tests/test_database.py
         """,
     ),
-    ({"sample": "minimal"}, "src/order_service/hello.py tests/test_hello.py"),
+    ({"sample": "minimal"}, "src/order_service/greeting.py src/order_service/hello.py tests/test_hello.py"),
     (
         {"dev_tools": "yes"},
         """
