@@ -47,7 +47,7 @@ def defaults() -> dict[str, str | None]:
         if settings.__module__.startswith(package.__name__):
             for name, field in settings.model_fields.items():
                 value = field.default
-                if field.is_required() or field.default_factory:
+                if value is None or field.is_required() or field.default_factory:
                     found[name.upper()] = None
                 elif isinstance(value, SecretStr):
                     found[name.upper()] = value.get_secret_value()
