@@ -14,9 +14,11 @@ from opentelemetry import trace
 
 from . import environment
 from .checks import SIGNALS
+from .instrument import QUIET_LOGGERS
 from .redaction import redact, redact_value
 
-_OWN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+# What a record has besides `extra`; color_message is uvicorn's second form of its message.
+_OWN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
 
 
 def configure_logging(level: str, format: str) -> None:
@@ -25,15 +27,10 @@ def configure_logging(level: str, format: str) -> None:
     root.setLevel(level)
     if not any(isinstance(handler, _Console) for handler in root.handlers):
         root.addHandler(_Console(format))
-    # % if cookiecutter.framework == "fastapi"
-    logging.getLogger("uvicorn.error").addFilter(_without_color)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs one line per call
-    logging.getLogger("httpcore").setLevel(logging.WARNING)  # it logs all headers of each response
-    # % elif cookiecutter.framework == "django"
-    logging.getLogger("django.request").setLevel(logging.CRITICAL)  # it repeats what RequestMiddleware logs
-    # % endif
-# %%
-# %%
+    for name, quiet in QUIET_LOGGERS.items():
+        logging.getLogger(name).setLevel(quiet)
+
+
 def attach_otlp_handler() -> None:
     """Send the same records over OTLP as well."""
     from opentelemetry.instrumentation.logging import LoggingInstrumentor
@@ -72,6 +69,7 @@ def _guard(handler: logging.Handler) -> None:
 def _redacted(record: logging.LogRecord) -> logging.LogRecord:
     """Return a copy for OTLP, with its exception as the attributes that the handler would make of it."""
     redacted = copy.copy(record)
+    vars(redacted).pop("color_message", None)
     fields = redact_value(extra_fields(record))
     if record.exc_info and record.exc_info[1]:
         error = record.exc_info[1]
@@ -92,13 +90,6 @@ def detach_otlp_handler() -> None:
         instrumentor.uninstrument()
 
 
-# % if cookiecutter.framework == "fastapi"
-def _without_color(record: logging.LogRecord) -> bool:
-    vars(record).pop("color_message", None)
-    return True
-
-
-# % endif
 class _Console(logging.StreamHandler[Any]):
     def __init__(self, format: str) -> None:
         super().__init__(sys.stdout)

@@ -16,9 +16,6 @@ import time
 from opentelemetry import _logs, metrics, trace
 
 from . import environment, logs, propagation
-# % if cookiecutter.framework == "flask"
-from .instrument import is_reloader
-# % endif
 from .signals import handle_signals
 
 logger = logging.getLogger(__name__)
@@ -37,10 +34,6 @@ def configure(log_level: str = "INFO", log_format: str = "json") -> None:
 
     """
     logs.configure_logging(log_level, log_format)
-    # % if cookiecutter.framework == "flask"
-    if is_reloader():
-        return
-    # % endif
     handle_signals()
     faults = environment.prepare()
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):

@@ -1,22 +1,13 @@
-"""The sample route, with a span, a counter and a log record of its own. Replace it with yours."""
+"""The sample route. Replace it with yours."""
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from opentelemetry import metrics, trace
 
-# % if cookiecutter.decorator_style != "native"
-from .observability import traced
-# % endif
-# %%
-logger = logging.getLogger(__name__)
-# % if cookiecutter.decorator_style == "native"
-tracer = trace.get_tracer(__name__)
-# % endif
-greetings = metrics.get_meter(__name__).create_counter("greetings", unit="{greeting}", description="Greetings sent.")
+from .greeting import greet
+
 router = APIRouter(prefix="/api")
 
 
@@ -25,16 +16,3 @@ router = APIRouter(prefix="/api")
 async def get_hello(name: Annotated[str, Path(max_length=64)]) -> dict[str, str]:
     """Greet someone."""
     return {"message": greet(name)}
-
-
-# % if cookiecutter.decorator_style == "native"
-@tracer.start_as_current_span("greet")
-# % else
-@traced
-# % endif
-def greet(name: str) -> str:
-    """Return a greeting."""
-    trace.get_current_span().set_attribute("greeting.name_length", len(name))
-    greetings.add(1)
-    logger.info("greeting sent", extra={"greeting.name_length": len(name)})
-    return f"Hello, {name}!"

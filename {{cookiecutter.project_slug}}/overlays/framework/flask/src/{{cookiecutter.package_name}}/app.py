@@ -8,6 +8,7 @@ from flask import Flask
 
 from . import components, health, middleware, observability, problems
 from .components import ServiceSettings
+from .observability.instrument import is_reloader
 from .settings import load
 
 _resources = ExitStack()
@@ -21,7 +22,10 @@ def create_app(settings: ServiceSettings | None = None) -> Flask:
 
     """
     settings = settings or load(ServiceSettings)
-    observability.configure(settings.log_level, settings.log_format)
+    if is_reloader():
+        observability.configure_logging(settings.log_level, settings.log_format)
+    else:
+        observability.configure(settings.log_level, settings.log_format)
     app = Flask(observability.SERVICE_NAME, static_folder=None)
     middleware.install(app, settings)
     app.register_blueprint(health.blueprint)

@@ -12,8 +12,9 @@ from pydantic import BaseModel, Field
 from ..problems import Problem, ProblemView, parse, read_body
 from . import repository
 from .payments import PaymentUnavailable, authorize_payment
+from .rules import OrderRefused
 from .schemas import OrderList, OrderRequest, PaymentRequest
-from .service import OrderRefused, PaymentDeclined, create_order
+from .service import PaymentDeclined, create_order
 
 
 class OrderPath(BaseModel):

@@ -11,8 +11,9 @@ from fastapi import APIRouter, Query, Response
 from ..problems import Problem, responses
 from . import repository
 from .payments import PaymentUnavailable, authorize_payment
+from .rules import OrderRefused
 from .schemas import Order, OrderList, OrderRequest, Payment, PaymentRequest
-from .service import OrderRefused, PaymentDeclined, create_order
+from .service import PaymentDeclined, create_order
 
 router = APIRouter(prefix="/api")
 

@@ -12,8 +12,9 @@ from pydantic import BaseModel, Field
 from ..problems import Problem, parse_body, parse_path, parse_query
 from . import repository
 from .payments import PaymentUnavailable, authorize_payment
+from .rules import OrderRefused
 from .schemas import OrderList, OrderRequest, PaymentRequest
-from .service import OrderRefused, PaymentDeclined, create_order
+from .service import PaymentDeclined, create_order
 
 blueprint = Blueprint("orders", __name__, url_prefix="/api")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
-from enum import StrEnum
 from uuid import uuid4
 
 from opentelemetry import metrics, trace
@@ -16,7 +14,8 @@ from ..observability import traced
 # % endif
 from . import messages, repository
 from .payments import PaymentUnavailable, process_payment
-from .schemas import CENT, MAX_ITEMS, Item, Order
+from .rules import OrderRefused, calculate_total, validate_order
+from .schemas import Item, Order
 
 logger = logging.getLogger(__name__)
 # % if cookiecutter.decorator_style == "native"
@@ -30,22 +29,6 @@ orders_value = meter.create_histogram(
     description="Totals of the orders that were paid.",
     explicit_bucket_boundaries_advisory=[5, 10, 25, 50, 100, 250, 500, 1000],
 )
-
-
-class Refusal(StrEnum):
-    """Why an order is refused. The values are part of docs/contract.md: keep them few."""
-
-    NO_ITEMS = "no_items"
-    TOO_MANY_ITEMS = "too_many_items"
-    DUPLICATE_SKU = "duplicate_sku"
-
-
-class OrderRefused(Exception):
-    """The order is not acceptable. The message is for the client."""
-
-    def __init__(self, reason: Refusal, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 class PaymentDeclined(Exception):
@@ -104,38 +87,3 @@ def create_order(items: Sequence[Item]) -> Order:
     logger.info("order created", extra={"order.id": str(order_id), "order.total": float(total)})
     messages.publish("order.created", order_id)
     return order.model_copy(update={"status": "confirmed"})
-
-
-# % if cookiecutter.decorator_style == "native"
-@tracer.start_as_current_span("validate_order", record_exception=False, set_status_on_exception=False)
-# % else
-@traced(ignore=(OrderRefused,))
-# % endif
-def validate_order(items: Sequence[Item]) -> None:
-    """Check whether the items make an order. A refusal is not an error; no one should be paged for it.
-
-    Raises:
-        OrderRefused: there are no items, too many, or two with the same SKU.
-
-    """
-    span = trace.get_current_span()
-    span.set_attribute("validation.passed", False)
-    if not items:
-        raise OrderRefused(Refusal.NO_ITEMS, "An order needs at least one item.")
-    if len(items) > MAX_ITEMS:
-        raise OrderRefused(Refusal.TOO_MANY_ITEMS, f"An order can have at most {MAX_ITEMS} items.")
-    if len({item.sku for item in items}) < len(items):
-        raise OrderRefused(Refusal.DUPLICATE_SKU, "Each SKU may appear only once; use `quantity` instead.")
-    span.set_attribute("validation.passed", True)
-
-
-# % if cookiecutter.decorator_style == "native"
-@tracer.start_as_current_span("calculate_total")
-# % else
-@traced
-# % endif
-def calculate_total(items: Sequence[Item]) -> Decimal:
-    """Return the sum of the items. Only the span attribute is a float: OTLP has no decimals."""
-    total = sum((item.price * item.quantity for item in items), start=Decimal(0)).quantize(CENT)
-    trace.get_current_span().set_attribute("order.total", float(total))
-    return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,9 @@ from opentelemetry import trace
 from . import environment
 from .libraries import instrument_libraries, is_zero_code
 from .workarounds import ActiveRequests, redacting
+
+QUIET_LOGGERS = {"django.request": logging.CRITICAL}
+"""The lowest level of loggers that say too much: this one repeats what RequestMiddleware logs."""
 
 
 def instrument() -> None:

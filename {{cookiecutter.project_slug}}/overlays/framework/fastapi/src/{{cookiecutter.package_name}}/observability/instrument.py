@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from . import environment
@@ -10,6 +11,9 @@ from .workarounds import ActiveRequests, redacting
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+QUIET_LOGGERS = {"httpx": logging.WARNING, "httpcore": logging.WARNING}
+"""The lowest level of loggers that say too much: a line per call, and all headers of each response."""
 
 
 def instrument(app: FastAPI) -> None:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
     from flask import Flask
 
+QUIET_LOGGERS: dict[str, int] = {}
+"""The lowest level of loggers that say too much."""
+
 
 def instrument(app: Flask) -> None:
     """Instrument `app`, HTTP clients and databases, unless opentelemetry-instrument has done so.

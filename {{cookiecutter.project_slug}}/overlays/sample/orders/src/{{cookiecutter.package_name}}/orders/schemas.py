@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 CENT = Decimal("0.01")
 MAX_ITEMS = 100
@@ -34,6 +34,13 @@ Total = Annotated[
     _describe(r"^[0-9]{1,12}(\.[0-9]{1,2})?$", 999_999_999_999.99),
 ]
 
+# JSON has one kind of number, so 2.0 is an integer; "2" and true are not.
+Quantity = Annotated[
+    int,
+    Field(strict=True, ge=1, le=MAX_QUANTITY),
+    BeforeValidator(lambda n: int(n) if isinstance(n, float) and n.is_integer() else n),
+]
+
 Status = Literal["pending", "confirmed", "declined"]
 
 
@@ -44,7 +51,7 @@ class Item(BaseModel):
 
     sku: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
     price: Money
-    quantity: Annotated[int, Field(strict=True, ge=1, le=MAX_QUANTITY)]
+    quantity: Quantity
 
 
 class OrderRequest(BaseModel):
