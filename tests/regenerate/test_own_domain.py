@@ -1,4 +1,4 @@
-"""The README's "Make it yours", followed with another domain: the stock and the reservations in tests/own_domain."""
+"""The README's "Make it yours", followed to the letter, and with the stock and the reservations in tests/own_domain."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 import re
 import shutil
 import subprocess
+import textwrap
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from tests.processes.servers import total
 from tests.regenerate.conftest import Run
 from tests.regenerate.history import MARK, OLD, Repository
 from tests.service import Service
-from tests.test_bake import FRAMEWORKS
+from tests.test_bake import FRAMEWORKS, LEAN
 from tools.compare import read_skip
 
 pytestmark = pytest.mark.slow
@@ -53,9 +54,7 @@ def service(
     lend_uv(service.folder)
     make(service.folder, "migrate")  # the owner has tried the sample
 
-    steps = service.read("README.md").partition("\n## Make it yours\n")[2].partition("\n## ")[0]
-    assert 1 <= len(re.findall(r"^\d+\. ", steps, re.MULTILINE)) <= 6
-    (delete,) = re.findall(r"^ *```sh\n(.*?)^ *```", steps, re.MULTILINE | re.DOTALL)
+    delete, *_ = read_blocks(service.read("README.md"))
     run(service.folder, "bash", "-ec", delete)
     lay(DOMAIN / "common", service)
     lay(DOMAIN / framework, service)
@@ -65,6 +64,14 @@ def service(
     make(service.folder, "migration", f"M={message}")
     service.commit("Our own domain")
     return service
+
+
+def read_blocks(readme: str) -> list[str]:
+    """Return the blocks of code in "Make it yours", which has at most six steps."""
+    steps = readme.partition("\n## Make it yours\n")[2].partition("\n## ")[0]
+    assert 1 <= len(re.findall(r"^\d+\. ", steps, re.MULTILINE)) <= 6
+    blocks = re.findall(r"^ *```\w+\n(.*?)^ *```", steps, re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(block) for block in blocks]
 
 
 def lay(source: Path, service: Repository) -> None:
@@ -180,3 +187,32 @@ def test_an_update_brings_no_conflict_and_nothing_of_the_sample(
     found = {difference["path"]: difference["state"] for difference in report["differences"]}
     assert found == dict.fromkeys(EDITED, "changed by the service")
     assert set(report["own"]) <= set(updated.git("ls-files").splitlines())
+
+
+# Each framework with another style of decorators.
+@pytest.mark.parametrize(
+    ("framework", "style"),
+    [
+        pytest.param(*cell, marks=pytest.mark.xdist_group(cell[0]))
+        for cell in zip(FRAMEWORKS, ["native", "paired", "traced"], strict=True)
+    ],
+)
+def test_the_first_route_of_the_readme(framework: str, style: str, bake: Callable[..., Path], run: Run) -> None:
+    project = bake(fresh=True, project_name="Stock Keeper", framework=framework, decorator_style=style, **LEAN)
+    readme = (project / "README.md").read_text(encoding="utf-8")
+    delete, route, test, contract = read_blocks(readme)
+    run(project, "bash", "-ec", delete)
+    package = project / "src" / PACKAGE
+    (package / "stock.py").write_text(route, encoding="utf-8")
+    (project / "tests" / "test_stock.py").write_text(test, encoding="utf-8")
+    (project / "docs" / "contract.md").write_text(f"# Contract\n\n{contract}", encoding="utf-8")
+    file, entry = re.findall(r"In `(components|urls)\.py`, .*`(stock\.\w+|path\(.+\))`", readme)[0]
+    plugged = (package / f"{file}.py").read_text(encoding="utf-8")
+    plugged = plugged.replace("import hello", "import stock")
+    plugged = re.sub(r"hello\.\w+(?=\])" if file == "components" else r"path\(.+hello\..*\)", entry, plugged)
+    (package / f"{file}.py").write_text(plugged, encoding="utf-8")
+    lend_uv(project)
+    (check,) = re.findall(r"`make (.+?)`", readme.partition("**Check it**")[2].partition("\n\n")[0])
+    output = make(project, *check.split())
+    assert " passed" in output
+    assert "skipped" not in output
