@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cookiecutter.generate import generate_context, is_copy_only_path  # type: ignore[import-untyped]
+from cookiecutter.utils import create_env_with_context  # type: ignore[import-untyped]
 
 from tests.conftest import REPO
 from tests.test_answers import parse
@@ -443,3 +445,19 @@ def test_every_prompt_and_choice_has_a_label() -> None:
     assert set(labels) == {prompt for prompt in PROMPTS if not prompt.startswith("_")}
     for prompt, choices in CHOICES.items():
         assert set(labels[prompt]) == {"__prompt__", *choices}
+
+
+def test_files_without_jinja_are_copied() -> None:
+    """Jinja takes most of the time of a generation; files that it would leave as they are need not go through it."""
+    context = generate_context(context_file=str(REPO / "cookiecutter.json"))
+    environment = create_env_with_context(context)
+    wrong = []
+    for path in files(TEMPLATE):
+        text = path.read_text(encoding="utf-8")
+        is_plain = all(kind == "data" for _, kind, _ in environment.lex(text))
+        is_copied = is_copy_only_path(path.relative_to(REPO).as_posix(), context)
+        if is_copied and not is_plain:
+            wrong.append(f"{path}: contains Jinja, but _copy_without_render in cookiecutter.json matches it")
+        if is_plain and not is_copied and len(text) > 4000:
+            wrong.append(f"{path}: contains no Jinja; add it to _copy_without_render in cookiecutter.json")
+    assert not wrong, "\n".join(wrong)

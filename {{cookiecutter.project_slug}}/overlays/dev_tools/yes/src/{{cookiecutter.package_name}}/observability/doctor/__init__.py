@@ -1,4 +1,4 @@
-"""The doctor: `python -m {{cookiecutter.package_name}}.observability.doctor` checks the service's setup.
+"""The doctor: `make doctor` checks the service's telemetry setup.
 
 It does not start the service, so it also works where the service does not start.
 """
