@@ -14,7 +14,6 @@ import pytest
 
 from tests import trouble
 from tests.contract.conftest import FRAMEWORKS
-from tests.environments import sync
 from tests.otlp import GRPC, HTTP, Receiver
 from tests.processes.conftest import EXTRAS
 from tests.trouble import Trouble, TroubledReceiver
@@ -88,18 +87,6 @@ def test_a_correct_setup_has_no_findings(framework: str, protocol: str, installe
         assert code == 0
         assert "errors: 0, warnings: 0" in printed
         assert receiver.deliveries == []
-
-
-@pytest.mark.parametrize(("framework", "protocol"), [*((name, HTTP) for name in FRAMEWORKS), ("flask", GRPC)])
-def test_every_fault_inside_a_service(framework: str, protocol: str, bake: Callable[..., Path]) -> None:
-    project = bake(fresh=True, framework=framework, otlp_protocol=protocol)
-    python = sync(project, dev=True)
-    suite = Path(__file__).parent / "service_suite" / "dev_tools" / "test_doctor.py"
-    shutil.copy(suite, project / "tests" / "test_doctor_suite.py")
-    command = [python, "-m", "pytest", "tests/test_doctor_suite.py"]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    assert "skipped" not in done.stdout
 
 
 TROUBLES: list[tuple[Callable[[], Trouble], str]] = [
