@@ -81,8 +81,8 @@ def created(total: float, item_count: int, *call: Shape) -> Shape:
 
 def accepted(total: float) -> tuple[Shape, Shape]:
     return (
-        internal("orders.service.validate_order", {"validation.passed": True}),
-        internal("orders.service.calculate_total", {"order.total": total}),
+        internal("orders.rules.validate_order", {"validation.passed": True}),
+        internal("orders.rules.calculate_total", {"order.total": total}),
     )
 
 
@@ -122,7 +122,7 @@ TRACES = {
         internal(
             "orders.service.create_order",
             {"order.id": ANY, "order.item_count": 0},
-            internal("orders.service.validate_order", {"validation.passed": False}),
+            internal("orders.rules.validate_order", {"validation.passed": False}),
             events=(Event("order.refused", {"order.refusal.reason": "no_items"}),),
         ),
     ),
