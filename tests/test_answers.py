@@ -36,7 +36,7 @@ PROMPTS: dict[str, Any] = {
     for prompt, default in json.loads((REPO / "cookiecutter.json").read_text(encoding="utf-8")).items()
     if not prompt.startswith("_")
 }
-CHOICES = {prompt: default for prompt, default in PROMPTS.items() if isinstance(default, list)}
+CHOICES = {prompt: default for prompt, default in PROMPTS.items() if isinstance(default, list) and prompt[0] != "_"}
 PROJECT = REPO / "{{cookiecutter.project_slug}}"
 OVERLAYS = PROJECT / "overlays"
 
