@@ -32,7 +32,15 @@ DEFAULTS = {
     "OTEL_BSP_SCHEDULE_DELAY": "1000",
 }
 
+PROVIDERS = ("OTEL_PYTHON_TRACER_PROVIDER", "OTEL_PYTHON_METER_PROVIDER", "OTEL_PYTHON_LOGGER_PROVIDER")
+
 _effective: dict[str, str] = {}
+_set_aside: dict[str, str] = {}
+
+
+def given() -> dict[str, str]:
+    """Return the OTEL_* variables as the operator has set them."""
+    return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")} | _set_aside
 
 
 def prepare() -> list[Fault]:
@@ -41,7 +49,7 @@ def prepare() -> list[Fault]:
     Values that are not valid are replaced in os.environ for good, since some libraries read them at any time. Defaults
     are not stored there: child processes inherit only what the operator has set.
     """
-    environ = {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
+    environ = given()
     effective, faults = resolve(environ)
     for name in environ:
         if name == "OTEL_RESOURCE_ATTRIBUTES":
@@ -49,7 +57,7 @@ def prepare() -> list[Fault]:
         if name in effective:
             os.environ[name] = effective[name]
         else:
-            del os.environ[name]
+            os.environ.pop(name, None)
     _effective.clear()
     _effective.update(effective)
     return faults
@@ -140,3 +148,9 @@ def _resource_attributes() -> str:
 with applied():
     # These read OTEL_PROPAGATORS and OTEL_PYTHON_CONTEXT when they are imported, and raise if a value is not valid.
     importlib.import_module("opentelemetry.propagate")
+
+# trace.get_tracer() and its like read these, also in modules that call them when they are imported, and raise if a
+# value is not valid.
+for _name in PROVIDERS:
+    if _name in os.environ and _name not in resolve(os.environ)[0]:
+        _set_aside[_name] = os.environ.pop(_name)

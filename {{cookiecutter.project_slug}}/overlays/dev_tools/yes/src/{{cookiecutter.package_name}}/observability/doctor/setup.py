@@ -87,7 +87,7 @@ class Setup:
         """Return the setup that the service would have in this process's environment."""
         from .settings import read_settings
 
-        given = dict(os.environ)
+        given = os.environ | environment.given()
         used, faults = environment.resolve(given)
         with applied(used):  # libraries that the service's modules import read some of these
             settings, rejected = read_settings(given)
