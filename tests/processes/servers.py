@@ -10,7 +10,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -108,7 +108,12 @@ class Server(Service):
         """The processes that serve, when the first one only looks after them."""
         pid = self.process.pid
         children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-        return [child for child in children if b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes()]
+        workers = []
+        for child in children:
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended since
+                if b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes():
+                    workers.append(child)
+        return workers
 
     @contextmanager
     def only(self, worker: int) -> Iterator[None]:
