@@ -145,12 +145,19 @@ def _resource_attributes() -> str:
     return ",".join(f"{key}={quote(value)}" for key, value in attributes.items())
 
 
-with applied():
-    # These read OTEL_PROPAGATORS and OTEL_PYTHON_CONTEXT when they are imported, and raise if a value is not valid.
+def _load_api() -> None:
+    # Imported here because these read OTEL_PROPAGATORS and OTEL_PYTHON_CONTEXT then, and raise if a value is not valid.
     importlib.import_module("opentelemetry.propagate")
+    from opentelemetry import _logs, metrics, trace
 
-# trace.get_tracer() and its like read these, also in modules that call them when they are imported, and raise if a
-# value is not valid.
+    # The service's modules get their tracers when they are imported, which loads the provider that a variable names.
+    for get_provider in (trace.get_tracer_provider, metrics.get_meter_provider, _logs.get_logger_provider):
+        get_provider()
+
+
+with applied():
+    _load_api()
 for _name in PROVIDERS:
+    # trace.get_tracer() and its like raise if the provider is not installed.
     if _name in os.environ and _name not in resolve(os.environ)[0]:
         _set_aside[_name] = os.environ.pop(_name)
