@@ -1,7 +1,8 @@
 """No value of any OTEL_* variable, alone or with another one, changes an answer of the service.
 
-The variables are those of docs/configuration.md, which the service's own tests compare with the installed packages.
-Each of their values is tried on one framework, each variable on all of them: answers.py says how.
+The variables are those of docs/configuration.md; service_suite/test_docs.py compares them with the installed packages.
+The frameworks take turns with the values; those of a variable that only one has are all tried there. So do the signals:
+each value of the variables for one signal is tried for one of them, and for the general variable. answers.py says how.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ FILES = {
     "with.yaml": 'file_format: "1.0"\npropagator:\n  composite:\n    - tracecontext:\n',
     "wrong.yaml": "a: [",
 }
+SIGNALS = ("TRACES", "METRICS", "LOGS")
 PAIRS = 18
 """For each framework: a random sample, the same in every run, of two variables with a value each."""
 BREADTH = ("OTEL_SDK_DISABLED=true", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_PYTHON_LOG_CORRELATION=true")
@@ -65,7 +67,7 @@ def documented(project: Path) -> dict[str, list[str]]:
     docs = (project / "docs" / "configuration.md").read_text(encoding="utf-8")
     values: dict[str, list[str]] = {}
     fitting: tuple[str, ...] = ()
-    for heading in ("OpenTelemetry's variables", "Variables without effect"):
+    for heading in ("All OpenTelemetry variables", "Variables without effect"):
         (section,) = (part for part in re.split(r"^## ", docs, flags=re.MULTILINE) if part.startswith(f"{heading}\n"))
         for line in section.splitlines():
             if line.startswith("| `OTEL_"):
@@ -86,10 +88,14 @@ def cases(framework: str, values: dict[str, list[str]]) -> Iterator[dict[str, st
     """First nothing at all, then all variables empty, each alone, and pairs."""
     yield {}
     yield dict.fromkeys(values, "")
-    number = FRAMEWORKS.index(framework)
-    for shift, name in enumerate(values):
-        own = values[name]
-        for value in own[(number + shift) % len(FRAMEWORKS) :: len(FRAMEWORKS)]:
+    # This provider is made, from the other variables, when the first module asks for a tracer.
+    yield {"OTEL_PYTHON_TRACER_PROVIDER": "sdk_tracer_provider", "OTEL_SPAN_EVENT_COUNT_LIMIT": "nonsense"}
+    for name, found in values.items():
+        signal = re.search("(TRACES|METRICS|LOGS)_", name)
+        shared = found[SIGNALS.index(signal[1]) :: 3] if signal and name.replace(signal[0], "") in values else found
+        turn = (FRAMEWORKS.index(framework) + len(name)) % len(FRAMEWORKS)
+        is_own = re.search("FASTAPI|FLASK|DJANGO|HTTPX|REQUESTS", name)
+        for value in found if is_own else shared[turn :: len(FRAMEWORKS)]:
             yield {name: value}
     chance = random.Random(framework)
     for turn in range(PAIRS):
