@@ -68,10 +68,7 @@ FILES: list[tuple[Answers, str]] = [
             src/order_service/wsgi.py
         """,
     ),
-    (
-        {"decorator_style": "traced paired"},
-        "src/order_service/observability/tracing.py",
-    ),
+    ({"decorator_style": "traced paired"}, "src/order_service/observability/tracing.py"),
     ({"decorator_style": "paired"}, "src/order_service/observability/paired.py"),
     (
         {"sample": "orders"},
@@ -80,8 +77,9 @@ FILES: list[tuple[Answers, str]] = [
             src/order_service/orders/models.py src/order_service/orders/payments.py
             src/order_service/orders/repository.py src/order_service/orders/rules.py
             src/order_service/orders/schemas.py src/order_service/orders/service.py
-            src/order_service/orders/settings.py src/order_service/prepare.py tests/orders/__init__.py
-            tests/orders/conftest.py tests/orders/test_orders.py tests/orders/test_telemetry.py tests/test_database.py
+            src/order_service/orders/settings.py src/order_service/prepare.py tests/database.py
+            tests/orders/__init__.py tests/orders/conftest.py tests/orders/test_orders.py tests/orders/test_telemetry.py
+            tests/test_database.py
         """,
     ),
     ({"sample": "minimal"}, "src/order_service/greeting.py src/order_service/hello.py tests/test_hello.py"),
@@ -104,7 +102,7 @@ FILES: list[tuple[Answers, str]] = [
             compose.yaml deploy/collector/README.md deploy/collector/agent.yaml deploy/collector/gateway.yaml
             deploy/dashboards/service.json deploy/grafana/provisioning/dashboards.yaml
             deploy/prometheus/alerts.test.yaml deploy/prometheus/alerts.yaml deploy/prometheus/objectives.test.yaml
-            deploy/prometheus/prometheus.yaml docs/alerts.md
+            deploy/prometheus/prometheus.yaml docs/alerts.md tests/test_dashboards.py
         """,
     ),
     (

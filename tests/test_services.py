@@ -49,14 +49,17 @@ def test_the_services_own_checks_pass(framework: str, protocol: str, bake: Calla
         shutil.copytree(bake(framework=framework, otlp_protocol=protocol, **answers), project, dirs_exist_ok=True)
         install(project)
         make(project, "lint")
-        if answers["decorator_style"] != "native":
-            add_suite(project, dev_tools=answers.get("dev_tools") != "no")
+        add_suite(project, answers)
         output = make(project, "test")
         assert " passed" in output
         assert "skipped" not in output
 
 
-def add_suite(project: Path, *, dev_tools: bool) -> None:
+def add_suite(project: Path, answers: dict[str, str]) -> None:
     """Add the tests of the template's own modules, which no owner needs, to those of the service."""
-    leave_out = ["conftest.py", "__pycache__"] if dev_tools else ["conftest.py", "__pycache__", "dev_tools"]
+    leave_out = ["conftest.py", "__pycache__"]
+    if answers["decorator_style"] == "native":
+        leave_out.append("test_tracing.py")
+    if answers.get("dev_tools") == "no":
+        leave_out.append("dev_tools")
     shutil.copytree(SUITE, project / "tests" / "service_suite", ignore=shutil.ignore_patterns(*leave_out))

@@ -1,4 +1,4 @@
-"""docs/configuration.md against the installed packages: no OTEL_* variable is missing, and none is made up."""
+"""docs/configuration.md and .env.example: no OTEL_* variable is missing, none is made up, and the defaults are true."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
+from ..test_docs import defaults
+
 (PACKAGE,) = (path.parent.name for path in Path("src").glob("*/__init__.py"))
-SERVICE = importlib.import_module(f"{PACKAGE}.observability.environment").SERVICE_NAME
+checks: Any = importlib.import_module(f"{PACKAGE}.observability.checks")
+environment: Any = importlib.import_module(f"{PACKAGE}.observability.environment")
+
 COMPOSERS = ("get_excluded_urls", "get_traced_request_attrs")
 """Functions of opentelemetry.util.http that build the name of a variable from their argument."""
 
@@ -42,7 +47,7 @@ WITHOUT_EFFECT = table("Variables without effect")
 def packages() -> frozenset[str]:
     """Return the installed packages that the service depends on, directly or not, without the development tools."""
     found: set[str] = set()
-    waiting = [SERVICE]
+    waiting = [environment.SERVICE_NAME]
     while waiting:
         name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
         if name in found:
@@ -54,7 +59,7 @@ def packages() -> frozenset[str]:
         found.add(name)
         for requirement in requirements:
             package, _, marker = requirement.partition(";")
-            if "extra" not in marker or name == SERVICE:
+            if "extra" not in marker or name == environment.SERVICE_NAME:
                 waiting += re.findall(r"^[\w.-]+", package)
     return frozenset(found)
 
@@ -119,3 +124,22 @@ def test_the_named_module_reads_the_variable(variable: str) -> None:
         composed = module == "opentelemetry.util.http" and variable.endswith(("_EXCLUDED_URLS", "_REQUEST_ATTRS"))
         extra = ".otlp." in module and not mentions  # the exporter of the other protocol
         assert any(mentions) or composed or extra, module
+
+
+def test_defaults_of_the_service_are_bold_and_true() -> None:
+    bold = {name: cells[0] for name, cells in EFFECTIVE.items() if cells[0].startswith("**")}
+    assert bold == {name: f"**`{value}`**" for name, value in environment.DEFAULTS.items()}
+
+
+def test_env_example_shows_the_defaults() -> None:
+    protocol = environment.DEFAULTS["OTEL_EXPORTER_OTLP_PROTOCOL"]
+    expected: dict[str, str | None] = {**defaults(), **environment.DEFAULTS}
+    expected["OTEL_SERVICE_NAME"] = environment.SERVICE_NAME
+    expected["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://localhost:{checks.PORTS[protocol]}"
+    if Path("compose.yaml").is_file():
+        text = Path("compose.yaml").read_text(encoding="utf-8")
+        expected |= dict(re.findall(r"\$\{([A-Z_]+)(?::-([^}]*)|:\?[^}]*)?\}", text))
+    example = Path(".env.example").read_text(encoding="utf-8")
+    for name, value in re.findall(r"^# ([A-Z][A-Z0-9_]+)=(.*)$", example, re.MULTILINE):
+        assert name in expected or name in EFFECTIVE, f"{name} does not exist"
+        assert value == (expected.get(name) or ""), name

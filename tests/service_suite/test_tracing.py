@@ -175,6 +175,7 @@ def test_an_exception_is_told_once_and_marks_every_span(emitted: Telemetry) -> N
     assert emitted.span("outer").status.description == "ValueError: broken"
     assert [event.name for event in emitted.span("inner").events] == ["exception"]
     assert not emitted.span("outer").events
+    assert ids(emitted.span("inner"))[0] == ids(emitted.span("outer"))[0]
     # The same object in another trace is news there.
     assert [len(span.events) for span in emitted.spans("same")] == [1, 1]
 

@@ -10,9 +10,6 @@ A test changes a setting with `monkeypatch.setattr(settings, "log_access", True)
 from __future__ import annotations
 
 import os
-# % if cookiecutter.sample == "orders"
-import tempfile
-# % endif
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -37,9 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
         environ.delenv(name)
     # Set here what your own settings need: environ.setenv("API_KEY", "test")
     # % if cookiecutter.sample == "orders"
-    folder = tempfile.TemporaryDirectory()
-    config.add_cleanup(folder.cleanup)
-    environ.setenv("DATABASE_URL", f"sqlite:///{folder.name}/service.db")
+    config.pluginmanager.import_plugin(f"{__package__}.database")
     # % endif
     # % if cookiecutter.framework == "django"
     environ.setenv("DJANGO_SETTINGS_MODULE", "{{ cookiecutter.package_name }}.django_settings")
@@ -69,46 +64,17 @@ def settings() -> ServiceSettings:
 @pytest.fixture(scope="session")
 def client(_telemetry: Telemetry, settings: ServiceSettings) -> Iterator[Client]:
     """A client of the application, which has the routes of observability/toy.py as well."""
-    # % if cookiecutter.sample == "orders"
-    from {{ cookiecutter.package_name }} import components
-
     from .observability.toy import serve
 
-    components.prepare(settings)
-    # % elif cookiecutter.sample == "minimal"
-    from .observability.toy import serve
-
-    # % endif
     with serve(settings) as client:
         yield client
 
 
 @pytest.fixture
-def emitted(client: Client, _telemetry: Telemetry) -> Telemetry:
-    """The telemetry since the start of the test."""
+def emitted(client: Client, _telemetry: Telemetry) -> Iterator[Telemetry]:
+    """The telemetry since the start of the test. At its end, your code has emitted only names that are documented."""
+    from .contract import undocumented
+
     _telemetry.clear()
-    return _telemetry
-# % if cookiecutter.framework == "django" and cookiecutter.sample == "orders"
-# %%
-# %%
-@pytest.fixture(autouse=True)
-def _connections() -> Iterator[None]:
-    """Fail if a thread leaves a database connection open; from Python 3.13 on, that would fail any later test."""
-    from django.db import connections
-    from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.backends.signals import connection_created
-
-    from {{ cookiecutter.package_name }} import components
-
-    opened: list[BaseDatabaseWrapper] = []
-
-    def remember(connection: BaseDatabaseWrapper, **_: object) -> None:
-        opened.append(connection)
-
-    connection_created.connect(remember)
-    yield
-    connection_created.disconnect(remember)
-    components.drain()
-    connections.close_all()  # this thread's own
-    assert not [connection for connection in opened if connection.connection], "a thread left connections open"
-# % endif
+    yield _telemetry
+    assert not undocumented(_telemetry)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
+from {{ cookiecutter._frameworks[cookiecutter.framework].tools | select("in", ("httpx", "httpx2")) | first }} import Client as Client
+from {{ cookiecutter._frameworks[cookiecutter.framework].tools | select("in", ("httpx", "httpx2")) | first }} import Response as Response
 from opentelemetry import metrics, trace
 from opentelemetry._logs import set_logger_provider
 from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
@@ -17,25 +19,6 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from {{ cookiecutter.package_name }} import components
 from {{ cookiecutter.package_name }}.observability.span_exporter import RedactingSpanExporter
-
-
-class Response(Protocol):
-    """A response."""
-
-    status_code: int
-
-    @property
-    def headers(self) -> Any: ...
-
-    def json(self) -> Any: ...
-
-
-class Client(Protocol):
-    """An HTTP client."""
-
-    def request(
-        self, method: str, url: str, *, json: Any = None, content: bytes | None = None, headers: Any = None
-    ) -> Response: ...
 
 
 class Telemetry:

@@ -18,14 +18,10 @@ TOO_LARGE = f'["{"x" * 65536}"]'
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
-        ("GET", "/no/such/12345", None, 404),
         ("GET", "/toys/0", None, 404),
         ("DELETE", "/toys/12345", None, 405),
-        ("OPTIONS", "/toys", None, 405),
         ("POST", "/toys", TOO_LARGE, 413),
         ("POST", "/toys", '{"number": "one"}', 422),
-        ("POST", "/toys", "{", 422),
-        ("GET", "/toys/twelve", None, 422),
         ("GET", "/toys/500", None, 500),
     ],
 )
@@ -66,50 +62,11 @@ def test_an_unhandled_exception_is_logged_once(client: Client, emitted: Telemetr
     assert "get" in str(record.attributes["exception.stacktrace"])
 
 
-def test_spans_and_metrics_have_stable_names(client: Client, emitted: Telemetry) -> None:
-    assert client.request("GET", "/toys/5").json() == {"number": 5}
+def test_values_of_a_query_are_redacted(client: Client, emitted: Telemetry) -> None:
+    client.request("GET", "/toys/5?token=secret&next=/a?b=secret")
     (server,) = emitted.spans()
-    found = attributes(server)
-    assert found["http.request.method"] == "GET"
-    assert found["http.route"].startswith("/toys/")
-    assert (found["url.scheme"], found["url.path"], found["server.address"]) == ("http", "/toys/5", "testserver")
-    assert not {"http.method", "http.status_code", "http.url", "http.target"} & found.keys()
-    metrics = emitted.metrics()
-    duration = metrics["http.server.request.duration"]
-    assert duration.unit == "s"
-    (point,) = duration.data.data_points
-    assert set(point.attributes or {}) == {
-        "http.request.method",
-        "http.response.status_code",
-        "http.route",
-        "network.protocol.version",
-        "url.scheme",
-    }
-    assert metrics["http.server.active_requests"].unit == "{request}"
-    assert metrics["process.cpu.utilization"]
-    assert not [name for name in metrics if name.startswith("system.") or name.endswith("body.size")]
-
-
-@pytest.mark.parametrize(
-    ("query", "recorded"),
-    [
-        ("token=secret", "token=REDACTED"),
-        ("token=secret&next=/a?b=secret", "token=REDACTED&next=REDACTED"),
-        ("a=secret=secret&b&c=", "a=REDACTED&b&c=REDACTED"),
-    ],
-)
-def test_values_of_a_query_are_redacted(client: Client, emitted: Telemetry, query: str, recorded: str) -> None:
-    client.request("GET", f"/toys/5?{query}")
-    (server,) = emitted.spans()
-    assert attributes(server)["url.query"] == recorded
+    assert attributes(server)["url.query"] == "token=REDACTED&next=REDACTED"
     assert "secret" not in str(attributes(server))
-
-
-def test_a_trace_continues(client: Client, emitted: Telemetry) -> None:
-    client.request("GET", "/toys/5", headers={"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"})
-    (server,) = emitted.spans()
-    assert server.parent is not None
-    assert (ids(server)[0], server.parent.span_id) == (int("a" * 32, 16), int("b" * 16, 16))
 
 
 def test_probes_are_neither_traced_nor_measured(client: Client, emitted: Telemetry) -> None:

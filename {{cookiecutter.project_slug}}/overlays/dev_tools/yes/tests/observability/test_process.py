@@ -12,13 +12,8 @@ from dev import bench
 from dev.sample import stand_ins
 from dev.sample.requests import REQUESTS
 from dev.traffic import send
-# % if cookiecutter.otlp_protocol == "grpc"
-from dev.viewer.grpc_receiver import GrpcReceiver as Receiver
+from dev.viewer import {{ "grpc_receiver" if cookiecutter.otlp_protocol == "grpc" else "receiver" }} as receivers
 from dev.viewer.otlp import Item, LogRecord, Point, Span
-# % elif cookiecutter.otlp_protocol == "http/protobuf"
-from dev.viewer.otlp import Item, LogRecord, Point, Span
-from dev.viewer.receiver import Receiver
-# % endif
 from dev.viewer.service import Service
 
 STOPPED = (0, 128 + signal.SIGTERM)
@@ -30,7 +25,7 @@ def test_nothing_is_lost_when_the_service_stops(tmp_path: Path) -> None:
     printed: list[str] = []
     port = bench.free_port()
     program, *arguments = bench.SERVE.split()
-    with Receiver(received.extend, 0) as receiver, stand_ins.running() as variables:
+    with receivers.{{ "Grpc" if cookiecutter.otlp_protocol == "grpc" }}Receiver(received.extend, 0) as receiver, stand_ins.running() as variables:
         environ = {**bench.settings(str(tmp_path), receiver.url), **variables, "PORT": str(port)}
         bench.prepare(environ)
         service = Service([str(bench.BIN / program), *arguments], environ, printed.append)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
-import httpx
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, JsonResponse
 from django.test import override_settings
 from django.urls import include, path
+from httpx import WSGITransport
 from pydantic import BaseModel
 
 from {{ cookiecutter.package_name }}.app import start, stop
@@ -19,27 +19,17 @@ from {{ cookiecutter.package_name }}.problems import Problem, ProblemView, parse
 
 from ..support import Client
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
-
 
 class Toy(BaseModel):
-    """The body of `POST /toys`, and the path of a toy."""
-
     number: int
 
 
 class Toys(ProblemView):
-    """`/toys`."""
-
     def post(self, request: HttpRequest) -> JsonResponse:
-        """Return what was sent."""
         return JsonResponse(read_body(request, Toy).model_dump())
 
 
 class OneToy(ProblemView):
-    """`/toys/{number}`."""
-
     def get(self, request: HttpRequest, number: str) -> JsonResponse:
         """Return one toy; there is no number 0, and number 500 is broken."""
         toy = parse(Toy, {"number": number})
@@ -63,13 +53,11 @@ def serve(settings: ServiceSettings) -> Iterator[Client]:
     start(settings)
     django = get_wsgi_application()
 
-    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         environ["RAW_URI"] = environ["PATH_INFO"]  # as gunicorn does; without it, spans have no path and no query
         return django(environ, start_response)
 
-    with (
-        override_settings(ROOT_URLCONF=__name__),
-        httpx.Client(transport=httpx.WSGITransport(application), base_url="http://testserver") as client,
-    ):
+    client = Client(transport=WSGITransport(application), base_url="http://testserver")
+    with override_settings(ROOT_URLCONF=__name__), client:
         yield client
     stop()

@@ -19,14 +19,11 @@ router = APIRouter(prefix="/toys")
 
 
 class Toy(BaseModel):
-    """The body of `POST /toys`."""
-
     number: int
 
 
 @router.post("")
 async def post_toy(toy: Toy) -> Toy:
-    """Return what was sent."""
     return toy
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
-import httpx
 from flask import Blueprint
+from httpx import WSGITransport
 from pydantic import BaseModel
 
 from {{ cookiecutter.package_name }}.app import create_app, stop
@@ -16,21 +16,15 @@ from {{ cookiecutter.package_name }}.problems import Problem, parse_body, parse_
 
 from ..support import Client
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
-
 blueprint = Blueprint("toys", __name__, url_prefix="/toys")
 
 
 class Toy(BaseModel):
-    """The body of `POST /toys`, and the path of a toy."""
-
     number: int
 
 
 @blueprint.post("")
 def post_toy() -> dict[str, int]:
-    """Return what was sent."""
     return parse_body(Toy).model_dump()
 
 
@@ -51,10 +45,10 @@ def serve(settings: ServiceSettings) -> Iterator[Client]:
     app = create_app(settings)
     app.register_blueprint(blueprint)
 
-    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         environ["RAW_URI"] = environ["PATH_INFO"]  # as gunicorn does; without it, spans have no path and no query
         return app(environ, start_response)
 
-    with httpx.Client(transport=httpx.WSGITransport(application), base_url="http://testserver") as client:
+    with Client(transport=WSGITransport(application), base_url="http://testserver") as client:
         yield client
     stop()
