@@ -17,7 +17,7 @@ from .support import Telemetry
 ROOT = Path(__file__).parents[1]
 PACKAGE = "{{ cookiecutter.package_name }}"
 # Modules of the template; docs/configuration.md has their names.
-TEMPLATE = {"app", "asgi", "database", "django_settings", "health", "middleware", "observability"}
+TEMPLATE = {"app", "asgi", "database", {{ '"django_settings", ' if cookiecutter.framework == "django" }}"health", "middleware", "observability"}
 TEMPLATE |= {"prepare", "problems", "settings", "wsgi"}
 KINDS = {"Span", "Event", "Attribute", "Metric", "Log message"}
 INSTRUMENT = re.compile("create_(observable_)?(counter|up_down_counter|gauge|histogram)")
