@@ -54,7 +54,7 @@ FILES: list[tuple[Answers, str]] = [
             src/order_service/observability/signals.py src/order_service/observability/span_exporter.py
             src/order_service/observability/telemetry.py src/order_service/observability/workarounds.py
             src/order_service/problems.py src/order_service/settings.py tests/__init__.py tests/conftest.py
-            tests/contract.py tests/observability/__init__.py tests/observability/test_logs.py
+            tests/contract.py tests/observability/__init__.py
             tests/observability/test_requests.py tests/observability/test_start.py tests/observability/toy.py
             tests/support.py tests/test_contract.py tests/test_docs.py
         """,

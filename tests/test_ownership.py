@@ -87,7 +87,7 @@ def test_every_phrase_is_still_needed(bake: Bake) -> None:
         ("deploy/kubernetes/base/deployment.yaml", "- name: PAYMENT_LIMIT"),
         ("compose.yaml", "POSTGRES_DB: orders"),
         ("docs/configuration.md", "Each SKU may appear once; send actions/checkout to the checkout."),
-        ("tests/observability/test_logs.py", 'client.get("/api/hello/Ada")'),
+        ("tests/observability/test_requests.py", 'client.get("/api/hello/Ada")'),
         ("Makefile", "orders: install"),
     ],
 )
@@ -176,8 +176,8 @@ def test_imports_point_one_way(answers: Answers, bake: Bake) -> None:
         ("src/stock_keeper/components.py", "from dev.sample import requests"),
         ("dev/viewer/store.py", "from dev import bench"),
         ("dev/viewer/otlp.py", "from stock_keeper.observability import encoding"),
-        ("tests/observability/test_logs.py", "from stock_keeper.orders import service"),
-        ("tests/observability/test_logs.py", "from tests.orders import test_orders"),
+        ("tests/observability/test_requests.py", "from stock_keeper.orders import service"),
+        ("tests/observability/test_requests.py", "from tests.orders import test_orders"),
         ("tests/conftest.py", "import stock_keeper.orders.models as models"),
     ],
 )

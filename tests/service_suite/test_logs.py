@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from importlib import import_module
@@ -10,7 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from opentelemetry import context
+from opentelemetry import context, trace
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 (PACKAGE,) = (path.parent.name for path in Path("src").glob("*/__init__.py"))
@@ -118,3 +119,21 @@ def test_export_errors_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     line = logs.JsonFormatter().format(record)
     assert "metadata was invalid" in line
     assert "hunter2" not in line
+
+
+RECORD = logging.makeLogRecord({"name": "toys", "levelname": "INFO", "msg": "%s", "args": ("sold",), "toy.number": 5})
+
+
+def test_a_line_has_the_ids_and_the_extra_fields(emitted: Any) -> None:
+    with trace.get_tracer("test").start_as_current_span("work") as span:
+        line, text = json.loads(logs.JsonFormatter().format(RECORD)), logs.TextFormatter().format(RECORD)
+    context = span.get_span_context()
+    assert (line["level"], line["logger"], line["message"], line["toy.number"]) == ("INFO", "toys", "sold", 5)
+    assert line["trace_id"] == trace.format_trace_id(context.trace_id)
+    assert line["span_id"] == trace.format_span_id(context.span_id)
+    assert text.endswith(f"toys: sold toy.number=5 trace_id={line['trace_id']} span_id={line['span_id']}")
+
+
+def test_a_line_outside_of_a_span_has_none() -> None:
+    assert "trace_id" not in json.loads(logs.JsonFormatter().format(RECORD))
+    assert "trace_id" not in logs.TextFormatter().format(RECORD)

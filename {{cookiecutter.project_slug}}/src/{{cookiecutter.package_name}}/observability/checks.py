@@ -14,14 +14,8 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-SAMPLERS = {
-    "always_on",
-    "always_off",
-    "traceidratio",
-    "parentbased_always_on",
-    "parentbased_always_off",
-    "parentbased_traceidratio",
-}
+_ROOT_SAMPLERS = ("always_on", "always_off", "traceidratio")
+SAMPLERS = {*_ROOT_SAMPLERS, *(f"parentbased_{name}" for name in _ROOT_SAMPLERS)}
 PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 PORTS = {"http/protobuf": 4318, "grpc": 4317}
 # What the SDK takes of OTEL_EXPORTER_OTLP_HEADERS; it logs the rest as it is, secrets and all.
@@ -129,16 +123,19 @@ def _check_propagators(environ: MutableMapping[str, str], defaults: Mapping[str,
 
 def _check_otlp(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
     faults = []
+    general = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", defaults["OTEL_EXPORTER_OTLP_PROTOCOL"])
     for prefix in OTLP:
         endpoint = environ.get(f"{prefix}ENDPOINT", "")
+        secret = bool({"@", "?", "#"} & set(endpoint))
+        is_grpc = environ.get(f"{prefix}PROTOCOL", general).strip() == "grpc"
         if endpoint and not endpoint.lower().startswith(("http://", "https://")):
             allowed = "a URL that begins with http:// or https://, which turns TLS on"
             url = f"http://{endpoint.rpartition('://')[2]}"
             used = url if _has_host(url) else None
-            faults.append(Fault(f"{prefix}ENDPOINT", endpoint, allowed, used, secret=_may_hold_a_secret(endpoint)))
+            faults.append(Fault(f"{prefix}ENDPOINT", endpoint, allowed, used, secret))
         elif endpoint and not _has_host(endpoint):
             allowed = "a URL with a host and, behind a colon, a port number"
-            faults.append(Fault(f"{prefix}ENDPOINT", endpoint, allowed, None, secret=_may_hold_a_secret(endpoint)))
+            faults.append(Fault(f"{prefix}ENDPOINT", endpoint, allowed, None, secret))
         pairs = environ.get(f"{prefix}HEADERS", "").split(",")
         good = [pair for pair in pairs if not pair.strip() or _HEADER.fullmatch(pair)]
         if len(good) < len(pairs):
@@ -147,7 +144,7 @@ def _check_otlp(environ: MutableMapping[str, str], defaults: Mapping[str, str]) 
         compression = environ.get(f"{prefix}COMPRESSION", "none").strip().lower()
         if compression == "none":
             environ.pop(f"{prefix}COMPRESSION", None)  # legal and the default, but the gRPC exporter refuses the word
-        elif compression not in (("gzip",) if _is_grpc(prefix, environ, defaults) else ("gzip", "deflate")):
+        elif compression not in (["gzip"] if is_grpc else ["gzip", "deflate"]):
             allowed = "gzip, none or, over HTTP, deflate"
             faults.append(Fault(f"{prefix}COMPRESSION", compression, allowed, None))
     return faults
@@ -159,15 +156,6 @@ def _has_host(url: str) -> bool:
         return bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-
-
-def _may_hold_a_secret(url: str) -> bool:
-    return bool({"@", "?", "#"} & set(url))
-
-
-def _is_grpc(prefix: str, environ: Mapping[str, str], defaults: Mapping[str, str]) -> bool:
-    general = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", defaults["OTEL_EXPORTER_OTLP_PROTOCOL"])
-    return environ.get(f"{prefix}PROTOCOL", general).strip() == "grpc"
 
 
 def _check_expressions(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
@@ -199,24 +187,19 @@ def _check_entry_points(environ: MutableMapping[str, str], defaults: Mapping[str
 
 
 def _check_words(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
+    python = ("SDK_INTERNAL_METRICS_ENABLED", "LOG_AUTO_INSTRUMENTATION", "LOG_CODE_ATTRIBUTES", "LOG_CORRELATION")
+    switches = ["OTEL_SDK_DISABLED", *(f"OTEL_PYTHON_{name}" for name in python), *(f"{of}INSECURE" for of in OTLP)]
+    histograms = "explicit_bucket_histogram, base2_exponential_bucket_histogram"
     words = {
-        "OTEL_SDK_DISABLED": ("true", "false"),
-        **{f"{prefix}INSECURE": ("true", "false") for prefix in OTLP},
-        "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": ("true", "false"),
-        "OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION": ("true", "false"),
-        "OTEL_PYTHON_LOG_CODE_ATTRIBUTES": ("true", "false"),
-        "OTEL_PYTHON_LOG_CORRELATION": ("true", "false"),
-        "OTEL_METRICS_EXEMPLAR_FILTER": ("trace_based", "always_on", "always_off"),
-        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": ("cumulative", "delta", "lowmemory"),
-        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": (
-            "explicit_bucket_histogram",
-            "base2_exponential_bucket_histogram",
-        ),
+        **dict.fromkeys(switches, "true, false"),
+        "OTEL_METRICS_EXEMPLAR_FILTER": "trace_based, always_on, always_off",
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "cumulative, delta, lowmemory",
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": histograms,
     }
     return [
-        Fault(variable, environ[variable], ", ".join(allowed), None)
+        Fault(variable, environ[variable], allowed, None)
         for variable, allowed in words.items()
-        if variable in environ and environ[variable].strip().lower() not in allowed
+        if variable in environ and environ[variable].strip().lower() not in allowed.split(", ")
     ]
 
 
@@ -240,18 +223,11 @@ def _check_numbers(environ: MutableMapping[str, str], defaults: Mapping[str, str
 
 
 _BATCH = ("MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE", "SCHEDULE_DELAY", "EXPORT_TIMEOUT")
-_LIMITS = (
-    "OTEL_ATTRIBUTE_COUNT_LIMIT",
-    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
-    "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
-    "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
-    "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
-    "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
-    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
-    "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
-    "OTEL_SPAN_EVENT_COUNT_LIMIT",
-    "OTEL_SPAN_LINK_COUNT_LIMIT",
-)
+_LIMITS = [
+    *(f"OTEL_{of}ATTRIBUTE_COUNT_LIMIT" for of in ("", "EVENT_", "LINK_", "LOGRECORD_", "SPAN_")),
+    *(f"OTEL_{of}ATTRIBUTE_VALUE_LENGTH_LIMIT" for of in ("", "LOGRECORD_", "SPAN_")),
+    *(f"OTEL_SPAN_{of}_COUNT_LIMIT" for of in ("EVENT", "LINK")),
+]
 
 
 def _check_batches(environ: MutableMapping[str, str]) -> list[Fault]:

@@ -18,6 +18,8 @@ from .observability import trace_fields
 logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
+Headers = Mapping[str, str]
+Errors = Sequence[Mapping[str, str]]
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -25,13 +27,7 @@ MEDIA_TYPE = "application/problem+json"
 class Problem(Exception):
     """End the request with this HTTP status. `detail`, `headers` and `errors` are sent to the client."""
 
-    def __init__(
-        self,
-        status: int,
-        detail: str,
-        headers: Mapping[str, str] | None = None,
-        errors: Sequence[Mapping[str, str]] = (),
-    ) -> None:
+    def __init__(self, status: int, detail: str, headers: Headers | None = None, errors: Errors = ()) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
@@ -82,9 +78,7 @@ def invalid_request(error: ValidationError) -> Problem:
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid.", errors=errors)
 
 
-def respond(
-    status: int, detail: str, headers: Mapping[str, str] | None = None, errors: Sequence[Mapping[str, str]] = ()
-) -> Response:
+def respond(status: int, detail: str, headers: Headers | None = None, errors: Errors = ()) -> Response:
     """Return a problem as a response."""
     title = http.client.responses.get(status, "Error")
     problem: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}

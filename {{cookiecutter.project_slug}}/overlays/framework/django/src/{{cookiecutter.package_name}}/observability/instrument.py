@@ -27,12 +27,16 @@ def instrument() -> None:
     """
     if is_zero_code():
         return
+    from django.conf import settings
+
+    # Importing psycopg takes a good part of the start, so only a service on PostgreSQL does.
+    uses_postgresql = any("postgresql" in str(database.get("ENGINE")) for database in settings.DATABASES.values())
     with environment.applied():
-        _instrument_django()
-        instrument_libraries("django", *_unused_drivers())
+        _correct_instrumentation()
+        instrument_libraries(*([] if uses_postgresql else ["psycopg"]))
 
 
-def _instrument_django() -> None:
+def _correct_instrumentation() -> None:
     # Imported here because these read OTEL_* variables when they are imported.
     from opentelemetry.instrumentation import django
     from opentelemetry.instrumentation.django.middleware import otel_middleware
@@ -53,17 +57,6 @@ def _instrument_django() -> None:
     for direction in ("request", "response"):
         if not os.environ.get(f"OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_{direction.upper()}"):
             setattr(otel_middleware, f"wsgi_collect_custom_{direction}_headers_attributes", lambda carrier: {})
-    instrumentor = django.DjangoInstrumentor()
-    if not instrumentor.is_instrumented_by_opentelemetry:
-        instrumentor.instrument()
-
-
-def _unused_drivers() -> list[str]:
-    """Return the drivers that need not be imported, which takes a good part of the start."""
-    from django.conf import settings
-
-    engines = [str(database.get("ENGINE", "")) for database in settings.DATABASES.values()]
-    return [] if any("postgresql" in engine for engine in engines) else ["psycopg"]
 
 
 class RouteMiddleware:
