@@ -110,7 +110,8 @@ def test_the_collector_comes_back(kind: Kind, protocol: str, trouble: Callable[[
     environ = {
         **SMALL,
         "OTEL_METRIC_EXPORT_INTERVAL": "1000",
-        "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+        # Time to try each batch twice, a second apart. With less, batches may be given up as fast as they are made.
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
         "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": "true",
     }
     with TroubledReceiver(trouble()) as receiver:
