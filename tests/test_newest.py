@@ -16,7 +16,6 @@ from tools.newest import PROMPTS, Move, UnresolvableError, choose, find_moves, w
 LOCKSTEP = {
     "opentelemetry-exporter-otlp-proto-grpc",
     "opentelemetry-exporter-otlp-proto-http",
-    "opentelemetry-proto",
     "opentelemetry-sdk",
 }
 

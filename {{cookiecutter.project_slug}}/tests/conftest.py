@@ -1,8 +1,8 @@
 """The fixtures `client`, `settings` and `emitted`: the application runs in this process and keeps its telemetry here.
 
-    def test_a_greeting_has_a_span(client: Client, emitted: Telemetry) -> None:
-        client.request("GET", "/api/hello/Ada")
-        assert emitted.span("greet")
+    def test_a_search_has_a_span(client: Client, emitted: Telemetry) -> None:
+        client.request("GET", "/api/items?name=tea")
+        assert emitted.span("search")
 
 A test changes a setting with `monkeypatch.setattr(settings, "log_access", True)`.
 """
