@@ -1,4 +1,4 @@
-"""The fixtures `client`, `settings` and `emitted`: the application runs in this process and keeps its telemetry here.
+"""The fixtures `client`, `settings` and `emitted`: the application runs here, with its telemetry in memory.
 
     def test_a_search_has_a_span(client: Client, emitted: Telemetry) -> None:
         client.request("GET", "/api/items?name=tea")
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Leave nothing of the developer's environment, before any module is imported that reads it."""
+    """Clear the developer's variables before any module that reads them is imported."""
     environ = pytest.MonkeyPatch()
     config.add_cleanup(environ.undo)
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
@@ -72,7 +72,7 @@ def client(_telemetry: Telemetry, settings: ServiceSettings) -> Iterator[Client]
 
 @pytest.fixture
 def emitted(client: Client, _telemetry: Telemetry) -> Iterator[Telemetry]:
-    """The telemetry since the start of the test. At its end, your code has emitted only names that are documented."""
+    """The telemetry since the start of the test. Fails if your code has emitted undocumented names."""
     from .contract import undocumented
 
     _telemetry.clear()

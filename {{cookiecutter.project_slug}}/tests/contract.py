@@ -120,7 +120,7 @@ def _last(node: ast.expr) -> str:
 
 
 def undocumented(telemetry: Telemetry) -> list[str]:
-    """Return what is wrong with the names that your code has emitted in a test."""
+    """Return the undocumented names that your code has emitted in a test, and how to document them."""
     emitted: set[tuple[str, str]] = set()
     for span in telemetry.spans():
         if span.instrumentation_scope and is_owned(span.instrumentation_scope.name):
@@ -135,6 +135,6 @@ def undocumented(telemetry: Telemetry) -> list[str]:
 
 
 def add(kind: str, name: str) -> str:
-    """Return what to write where."""
+    """Return how to document a name."""
     where = f"in a column with the heading {kind!r}, or under 'Not part of the contract'"
     return f"add {name!r} to docs/contract.md, {where}"

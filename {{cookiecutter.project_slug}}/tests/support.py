@@ -1,4 +1,4 @@
-"""What the fixtures give to a test: the client, and the telemetry that the service has emitted."""
+"""For tests: the client, and the telemetry that the service has emitted."""
 
 from __future__ import annotations
 

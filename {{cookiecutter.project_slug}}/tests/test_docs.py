@@ -29,7 +29,7 @@ def documented() -> dict[str, str]:
 
 
 def defaults() -> dict[str, str | None]:
-    """Return the default of each setting in the package: "" for an empty one, None for one that is worked out."""
+    """Return the default of each setting in the package: "" for an empty one, None for a computed one."""
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if not module.name.endswith(("__main__", ".wsgi", ".asgi")):
             importlib.import_module(module.name)

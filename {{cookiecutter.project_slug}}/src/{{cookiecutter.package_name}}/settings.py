@@ -24,7 +24,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseSettings):
-    """What every service reads. An empty variable counts as not set."""
+    """The settings of every service. An empty variable counts as not set."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore")
 

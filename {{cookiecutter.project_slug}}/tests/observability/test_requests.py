@@ -1,4 +1,4 @@
-"""What every request gets, whatever its route does: problem details, a span, metrics and log records."""
+"""Every request gets problem details, a span, metrics and log records, whatever its route does."""
 
 from __future__ import annotations
 

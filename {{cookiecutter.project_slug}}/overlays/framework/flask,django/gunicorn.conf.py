@@ -1,4 +1,4 @@
-"""gunicorn: the command `gunicorn`, given in this folder, serves the application on HOST and PORT."""
+"""gunicorn: the command `gunicorn`, run in this folder, serves the application on HOST and PORT."""
 
 import gc
 import re
@@ -82,7 +82,7 @@ def on_exit(server: Arbiter) -> None:
 
 
 def worker_abort(worker: Any) -> None:
-    """Export what there is when a worker hangs: the master kills it one second after this signal."""
+    """Export what is queued when a worker hangs: the master kills it one second after this signal."""
     drain(0.3)
     shutdown(0.6)
 

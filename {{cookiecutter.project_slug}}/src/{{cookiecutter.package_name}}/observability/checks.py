@@ -1,6 +1,6 @@
 """The OTEL_* values that would break or silently change telemetry, each replaced and reported in one clear line.
 
-The SDK answers some of them with a crash, some by sampling everything and some with silence.
+The SDK crashes on some of them, samples everything because of others, and silently ignores the rest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ROOT_SAMPLERS = ("always_on", "always_off", "traceidratio")
 SAMPLERS = {*_ROOT_SAMPLERS, *(f"parentbased_{name}" for name in _ROOT_SAMPLERS)}
 PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 PORTS = {"http/protobuf": 4318, "grpc": 4317}
-# What the SDK takes of OTEL_EXPORTER_OTLP_HEADERS; it logs the rest as it is, secrets and all.
+# The pairs in OTEL_EXPORTER_OTLP_HEADERS that the SDK accepts; it logs the others verbatim, secrets included.
 _HEADER = re.compile(r"\s*[!#-'*+.0-9A-Z^-z|~-]+\s*=[ !#-+\--:<-\[\]-~]*")
 SIGNALS = ("TRACES", "METRICS", "LOGS")
 OTLP = ("OTEL_EXPORTER_OTLP_", *(f"OTEL_EXPORTER_OTLP_{signal}_" for signal in SIGNALS))
@@ -32,7 +32,7 @@ class Fault:
     value: str
     allowed: str
     used: str | None
-    """What takes its place; None when the variable is treated as not set."""
+    """The value used instead; None if the variable is treated as not set."""
     secret: bool = False
     """Part of the value may be a credential, so none of it is shown."""
 
@@ -46,7 +46,7 @@ class Fault:
 
 
 def correct(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
-    """Replace the values that are not valid, add the defaults that are missing, and return what was not valid."""
+    """Replace values that are not valid, add missing defaults, and return the faults."""
     faults = [fault for check in _CHECKS for fault in check(environ, defaults)]
     for fault in faults:
         if fault.used is None:
@@ -143,7 +143,7 @@ def _check_otlp(environ: MutableMapping[str, str], defaults: Mapping[str, str]) 
             faults.append(Fault(f"{prefix}HEADERS", ",".join(pairs), allowed, ",".join(good), secret=True))
         compression = environ.get(f"{prefix}COMPRESSION", "none").strip().lower()
         if compression == "none":
-            environ.pop(f"{prefix}COMPRESSION", None)  # legal and the default, but the gRPC exporter refuses the word
+            environ.pop(f"{prefix}COMPRESSION", None)  # valid, and the default, but the gRPC exporter rejects it
         elif compression not in (["gzip"] if is_grpc else ["gzip", "deflate"]):
             allowed = "gzip, none or, over HTTP, deflate"
             faults.append(Fault(f"{prefix}COMPRESSION", compression, allowed, None))
@@ -206,7 +206,7 @@ def _check_words(environ: MutableMapping[str, str], defaults: Mapping[str, str])
 def _check_numbers(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
     whole, number, count = "a whole number above 0", "a number above 0", "a whole number, 0 or more"
     rules: dict[str, Callable[[str], bool]] = {
-        # No collection is larger than sys.maxsize: a greater limit fails each span that has links.
+        # With a limit above sys.maxsize, each span that has links would fail.
         whole: lambda text: 0 < _number(text, int) <= sys.maxsize,
         number: lambda text: 0 < _number(text, float) < math.inf,
         count: lambda text: 0 <= _number(text, int) <= sys.maxsize,
@@ -231,7 +231,7 @@ _LIMITS = [
 
 
 def _check_batches(environ: MutableMapping[str, str]) -> list[Fault]:
-    """Make each batch fit into its queue; the SDK refuses to start otherwise. Needs the numbers to be right."""
+    """Make each batch fit into its queue; otherwise the SDK refuses to start. Expects valid numbers."""
     faults = []
     for kind in ("BSP", "BLRP"):
         queue = environ.get(f"OTEL_{kind}_MAX_QUEUE_SIZE", "2048")

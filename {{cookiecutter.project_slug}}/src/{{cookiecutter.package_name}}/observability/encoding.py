@@ -1,8 +1,8 @@
-"""Spans as OTLP messages, each written where it stays.
+"""Encode spans as OTLP messages, writing each part in place.
 
-The exporters' own encoder makes a message and hands it to the one around it, which takes a copy: an attribute is copied
-five times until it is sent. Written once it takes half of the time, and the thread that exports holds up the requests
-for half as long. The message is the same (https://opentelemetry.io/docs/specs/otlp/); tests compare the two.
+The exporters' own encoder builds each message separately and copies it into the enclosing one, so an attribute is
+copied five times before it is sent. Writing it in place takes half the time, and the export thread delays requests for
+half as long. The result is the same (https://opentelemetry.io/docs/specs/otlp/); the template's tests compare the two.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FIELDS = {bool: "bool_value", str: "string_value", int: "int_value", float: "dou
 
 
 def install() -> None:
-    """Have the exporters that are loaded encode their spans here."""
+    """Make the loaded exporters use encode_spans()."""
     for protocol in ("http", "grpc"):
         exporter: Any = sys.modules.get(f"opentelemetry.exporter.otlp.proto.{protocol}.trace_exporter")
         if exporter is not None:
@@ -86,5 +86,5 @@ def _add_span(messages: Any, span: ReadableSpan) -> None:
             dropped_links_count=span.dropped_links,
             flags=_span_flags(span.parent),
         )
-    except (KeyError, ValueError):  # an array, a map, or a value that OTLP has no room for
+    except (KeyError, ValueError):  # an array, a map, bytes, or a value that protobuf rejects
         messages.append(_encode_span(span))

@@ -25,9 +25,9 @@ DEFAULTS = {
     "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database",
     # Anchored: these are searched for anywhere in the URL, and "health" alone would also hide /api/items?q=health.
     "OTEL_PYTHON_EXCLUDED_URLS": r"^https?://[^/?]+/(health|ready)(\?.*)?$",
-    # The host belongs to whoever runs the host, and the other names are deprecated.
+    # Host metrics are up to the host's operator, and the other names are deprecated.
     "OTEL_PYTHON_SYSTEM_METRICS_EXCLUDED_METRICS": "system.*,process.runtime.*,process.open_file_descriptor.count",
-    # A queue for some seconds of load, emptied often: encoding a big batch holds up the requests.
+    # A queue for a few seconds of load, emptied often: encoding a large batch delays requests.
     "OTEL_BSP_MAX_QUEUE_SIZE": "8192",
     "OTEL_BSP_SCHEDULE_DELAY": "1000",
 }
@@ -44,7 +44,7 @@ def given() -> dict[str, str]:
 
 
 def prepare() -> list[Fault]:
-    """Work out the effective OTEL_* values for applied(), and return what is not valid in the environment.
+    """Compute the effective OTEL_* values for applied(), and return the faults in the environment.
 
     Values that are not valid are replaced in os.environ for good, since some libraries read them at any time. Defaults
     are not stored there: child processes inherit only what the operator has set.
@@ -64,11 +64,11 @@ def prepare() -> list[Fault]:
 
 
 def resolve(environ: Mapping[str, str]) -> tuple[dict[str, str], list[Fault]]:
-    """Return the OTEL_* values of `environ` corrected and with the defaults added, and what was not valid."""
-    # An empty value is the same as none, according to the specification.
+    """Return the OTEL_* values of `environ` corrected and with the defaults added, and the faults."""
+    # According to the specification, an empty value is the same as none.
     values = {name: value for name, value in environ.items() if name.startswith("OTEL_") and value.strip()}
     faults = checks.correct(values, DEFAULTS)
-    # The last one of two equal keys counts, so the operator's attributes win.
+    # Of two equal keys the last one counts, so the operator's attributes win.
     given = values.get("OTEL_RESOURCE_ATTRIBUTES", "")
     values["OTEL_RESOURCE_ATTRIBUTES"] = ",".join(filter(None, [_resource_attributes(), given]))
     return values, faults
@@ -92,7 +92,7 @@ def _replace_variables(values: Mapping[str, str]) -> None:
 
 
 def summary(environ: Mapping[str, str] = _effective) -> str:
-    """Return one line on what is sent where, without credentials."""
+    """Return a one-line summary of exporters, endpoint and sampler, without credentials."""
     if path := config_file(environ):
         return f"OpenTelemetry is configured by {path}"
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
@@ -119,7 +119,7 @@ def endpoint(signal: str, environ: Mapping[str, str] = _effective) -> str:
 
 
 def secrets(environ: Mapping[str, str] = _effective) -> list[str]:
-    """Return the secrets in the exporters' headers and endpoints, encoded and decoded; not those of up to 3 letters."""
+    """Return the secrets in the exporters' headers and endpoints, encoded and decoded, if longer than 3 characters."""
     pairs = ",".join(environ.get(f"{prefix}HEADERS", "") for prefix in OTLP).split(",")
     values = {pair.partition("=")[2] for pair in pairs}
     for prefix in OTLP:

@@ -1,4 +1,4 @@
-"""Logging: one line a record on the console with the ids of the current span, and the same record over OTLP."""
+"""Logging: each record is one line on the console, with the current span's IDs, and is also sent over OTLP."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .checks import SIGNALS
 from .instrument import QUIET_LOGGERS
 from .redaction import redact, redact_value
 
-# What a record has besides `extra`; color_message is uvicorn's second form of its message.
+# The attributes of a record that are not `extra`; color_message is uvicorn's colored form of the message.
 _OWN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
 
 
 def configure_logging(level: str, format: str) -> None:
-    """Send every logger of the process to the console, in this format, from this level on."""
+    """Print the records of all loggers on the console, in this format, from this level on."""
     root = logging.getLogger()
     root.setLevel(level)
     if not any(isinstance(handler, _Console) for handler in root.handlers):
@@ -40,20 +40,20 @@ def attach_otlp_handler() -> None:
     instrumentor = LoggingInstrumentor()
     if not instrumentor.is_instrumented_by_opentelemetry:
         instrumentor.instrument()
-    # The SDK's own filter lets the first signal in trouble speak, and takes the others for its echo.
+    # The SDK's own filter lets only the first failing signal through, and drops the others' records as duplicates.
     logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter").filters.clear()
     for handler in logging.getLogger().handlers:
         if isinstance(handler, LoggingHandler):
-            # What the SDK and the libraries it uses say about the export would be exported, and so on.
+            # Otherwise records about an export would be exported themselves, endlessly.
             handler.addFilter(lambda record: not record.name.startswith("opentelemetry."))
             handler.addFilter(lambda record: is_instrumentation_enabled())
             _guard(handler)
 
 
 def _guard(handler: logging.Handler) -> None:
-    """Redact what the handler sends, and let nothing that it raises reach the code that logs.
+    """Redact the records that the handler sends, and keep its exceptions from the code that logs.
 
-    Python's own handlers catch what they raise as well.
+    Python's own handlers catch their exceptions, too.
     """
     emit = handler.emit
 
@@ -67,7 +67,7 @@ def _guard(handler: logging.Handler) -> None:
 
 
 def _redacted(record: logging.LogRecord) -> logging.LogRecord:
-    """Return a copy for OTLP, with its exception as the attributes that the handler would make of it."""
+    """Return a copy for OTLP, its exception converted to the attributes that the handler would add."""
     redacted = copy.copy(record)
     vars(redacted).pop("color_message", None)
     fields = redact_value(extra_fields(record))
@@ -82,7 +82,7 @@ def _redacted(record: logging.LogRecord) -> logging.LogRecord:
 
 
 def detach_otlp_handler() -> None:
-    """Send no more records over OTLP; the console goes on."""
+    """Stop sending records over OTLP; the console is not affected."""
     from opentelemetry.instrumentation.logging import LoggingInstrumentor
 
     instrumentor = LoggingInstrumentor()
@@ -96,12 +96,12 @@ class _Console(logging.StreamHandler[Any]):
         self.setFormatter(TextFormatter() if format == "text" else JsonFormatter())
         trouble = ExportErrorThrottle()
         self.addFilter(trouble.throttle)
-        # In place of the SDK's own filter, which lets some of these pass and counts none.
+        # Replaces the SDK's own filter, which lets some of these through and counts none.
         logging.getLogger("opentelemetry.sdk._shared_internal").filters = [trouble.count]
 
 
 class ExportErrorThrottle:
-    """Of what the SDK says about telemetry that it cannot deliver, lets one line a minute and signal pass."""
+    """Rate-limits the SDK's export errors to one line per minute and signal."""
 
     def __init__(self, interval: float = 60.0) -> None:
         self._interval = interval
@@ -109,14 +109,14 @@ class ExportErrorThrottle:
         self._dropped = dict.fromkeys(SIGNALS, 0)
 
     def count(self, record: logging.LogRecord) -> bool:
-        """Count what a full queue makes the SDK give up, before any handler has work with it."""
+        """Count what the SDK drops from a full queue; filter the record before any handler formats it."""
         signal = self._signal(record)
         if record.msg.startswith("Queue full"):
             self._dropped[signal] += 1
         return time.monotonic() >= self._due[signal]
 
     def throttle(self, record: logging.LogRecord) -> bool:
-        """Say where the telemetry should go, what was lost since the last line, and what can be done."""
+        """Filter export errors; add the endpoint, the number of drops since the last line, and possible fixes."""
         if not record.name.startswith(("opentelemetry.exporter.", "opentelemetry.sdk._shared_internal")):
             return True
         signal = self._signal(record)
@@ -152,7 +152,7 @@ def _without_secrets(text: str) -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """A JSON object a line: timestamp (RFC 3339, UTC), level, logger, message, service, trace and extra fields."""
+    """One JSON object per line: timestamp (RFC 3339, UTC), level, logger, message, service, trace and extra fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as a line of JSON."""
@@ -173,7 +173,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """For people: the time, the level, the logger and the message, then the fields as key=value."""
+    """Human-readable: time, level, logger and message, then the fields as key=value."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as a line, with its exception below."""
@@ -186,17 +186,17 @@ class TextFormatter(logging.Formatter):
 
 
 def _exception(formatter: logging.Formatter, record: logging.LogRecord) -> str:
-    """Return the text of the record's exception; ExportErrorThrottle has replaced that of the SDK's own."""
+    """Return the text of the record's exception; for the SDK's records, ExportErrorThrottle has set it."""
     return record.exc_text or (formatter.formatException(record.exc_info) if record.exc_info else "")
 
 
 def timestamp(record: logging.LogRecord) -> str:
-    """Return when the record was made, in UTC, to the millisecond."""
+    """Return the time of the record, in UTC, to the millisecond."""
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
 
 
 def trace_fields() -> dict[str, str]:
-    """Return trace_id and span_id of the current span, in hexadecimal; nothing outside of a span."""
+    """Return trace_id and span_id of the current span, in hexadecimal; empty outside a span."""
     try:
         context = trace.get_current_span().get_span_context()
         if not context.is_valid:
@@ -207,5 +207,5 @@ def trace_fields() -> dict[str, str]:
 
 
 def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what the caller gave as `extra`."""
+    """Return the fields that the caller passed as `extra`."""
     return {key: value for key, value in vars(record).items() if key not in _OWN}

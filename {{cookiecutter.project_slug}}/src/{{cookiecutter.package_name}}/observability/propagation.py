@@ -1,4 +1,4 @@
-"""Read a caller's trace context as the W3C recommendation requires, also when a header appears twice.
+"""Read a caller's trace context as the W3C recommendation requires, even if a header appears twice.
 
 Several `tracestate` or `baggage` headers are parts of one list. Two `traceparent` headers are both ignored, and a new
 trace begins. WSGI servers join headers of the same name; ASGI servers don't, and OpenTelemetry's propagators would
@@ -68,7 +68,7 @@ class _JoiningGetter(Getter[CarrierT]):
 
     def get(self, carrier: CarrierT, key: str) -> list[str] | None:
         value = ",".join(self._getter.get(carrier, key) or [])
-        # A comma in it says that there were two; the SDK does not look that far in those of a future version.
+        # A comma means that there were two; in a header of a future version the SDK does not check that far.
         return None if not value or (key == "traceparent" and "," in value) else [value]
 
     def keys(self, carrier: CarrierT) -> list[str]:

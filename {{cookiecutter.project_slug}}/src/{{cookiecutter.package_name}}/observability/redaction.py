@@ -50,7 +50,7 @@ def redact_value(value: Any) -> Any:
 
 
 def _redact_query(match: re.Match[str]) -> str:
-    # Keep what closes a sentence, a quotation or a bracket around the URL.
+    # Keep trailing punctuation that belongs to the text around the URL.
     query = match[0].rstrip("'\"`)]}>,.:;")
     return without_values(query) + match[0][len(query) :]
 

@@ -14,7 +14,7 @@ def handle_signals() -> None:
     """Handle signals that would end the process like SIGTERM, and ignore those that would suspend it.
 
     Signals that a server, `nohup` or a shell already handles or ignores stay as they are. SIGABRT still ends the
-    process at once: it stands for a crash.
+    process at once: it signals a crash.
     """
     if threading.current_thread() is not threading.main_thread():
         return  # only the main thread may set handlers

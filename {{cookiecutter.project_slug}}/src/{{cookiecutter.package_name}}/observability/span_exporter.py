@@ -22,11 +22,11 @@ class RedactingSpanExporter(SpanExporter):
         return self._exporter.export([redact_span(span) for span in spans])
 
     def shutdown(self) -> None:
-        """Shut down the other exporter."""
+        """Shut down the wrapped exporter."""
         self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Flush the other exporter."""
+        """Flush the wrapped exporter."""
         return self._exporter.force_flush(timeout_millis)
 
 

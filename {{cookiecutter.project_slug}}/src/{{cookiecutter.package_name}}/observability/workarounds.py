@@ -1,4 +1,4 @@
-"""Corrections of the libraries' behavior that need more than their public options."""
+"""Corrections of library behavior that public options cannot change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The database: Django connects to it; here are its setting, its readiness and its migrations."""
+"""The database's URL, readiness and migrations; Django itself connects to it."""
 
 from __future__ import annotations
 

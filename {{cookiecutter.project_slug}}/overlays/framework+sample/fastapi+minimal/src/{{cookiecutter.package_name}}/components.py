@@ -16,7 +16,7 @@ class ServiceSettings(Settings):
 
 
 routers: Sequence[APIRouter] = [hello.router]
-"""What create_app() includes."""
+"""The routers that create_app() includes."""
 
 
 @asynccontextmanager

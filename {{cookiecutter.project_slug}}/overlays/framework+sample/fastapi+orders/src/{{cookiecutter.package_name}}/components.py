@@ -19,7 +19,7 @@ class ServiceSettings(database.DatabaseSettings, OrderSettings, Settings):
 
 
 routers: Sequence[APIRouter] = [routes.router]
-"""What create_app() includes."""
+"""The routers that create_app() includes."""
 
 
 @asynccontextmanager

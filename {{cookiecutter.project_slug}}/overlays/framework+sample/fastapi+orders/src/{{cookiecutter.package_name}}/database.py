@@ -46,7 +46,7 @@ class DatabaseSettings(BaseSettings):
 class Base(DeclarativeBase):
     """The base class of the models, and so the target of the migrations."""
 
-    # Migrations need names of constraints (https://alembic.sqlalchemy.org/en/latest/naming.html).
+    # Migrations need named constraints (https://alembic.sqlalchemy.org/en/latest/naming.html).
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(column_0_label)s",
@@ -62,11 +62,11 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
     """Return a new connection pool. It connects when it is first used."""
     url = make_url(settings.database_url.get_secret_value())
     is_sqlite = url.get_backend_name() == "sqlite"
-    # Looked up in its module, where the instrumentation replaces it.
+    # Called through its module, because the instrumentation replaces it there.
     engine = sqlalchemy_asyncio.create_async_engine(
         url.set(drivername=DRIVERS[url.get_backend_name()]),
         connect_args={"timeout": 30} if is_sqlite else {},  # seconds that a writer waits for another
-        hide_parameters=True,  # or the values of a failed statement would be logged
+        hide_parameters=True,  # otherwise the values of a failed statement would be logged
         pool_pre_ping=not is_sqlite,
     )
     if is_sqlite:

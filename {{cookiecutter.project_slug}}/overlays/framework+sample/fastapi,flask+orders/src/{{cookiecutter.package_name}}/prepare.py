@@ -12,7 +12,7 @@ from .settings import SettingsError, load
 
 
 def main() -> None:
-    """Exit with the reason if a setting is not valid."""
+    """Prepare the database; exit with the reason if a setting is not valid."""
     try:
         settings = load(components.ServiceSettings)
     except SettingsError as error:

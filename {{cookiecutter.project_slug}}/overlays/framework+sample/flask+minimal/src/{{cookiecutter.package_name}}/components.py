@@ -16,7 +16,7 @@ class ServiceSettings(Settings):
 
 
 blueprints: Sequence[Blueprint] = [hello.blueprint]
-"""What create_app() registers."""
+"""The blueprints that create_app() registers."""
 
 
 @contextmanager

@@ -18,7 +18,7 @@ class ServiceSettings(database.DatabaseSettings, OrderSettings, Settings):
 
 
 blueprints: Sequence[Blueprint] = [routes.blueprint]
-"""What create_app() registers."""
+"""The blueprints that create_app() registers."""
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class RequestMiddleware:
         return response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse:
-        """Answer with what the view raised."""
+        """Answer the exception of a view with a problem."""
         match error:
             case Problem():
                 return respond(error.status, error.detail, error.headers, error.errors)

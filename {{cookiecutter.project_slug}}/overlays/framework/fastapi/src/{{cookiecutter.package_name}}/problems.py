@@ -19,7 +19,7 @@ from .observability import trace_fields
 
 MEDIA_TYPE = "application/problem+json"
 UNPARSED = "There was an error parsing the body"
-"""What FastAPI says with 400 about bodies that are not UTF-8, nested too deeply, or have a number too long to parse."""
+"""FastAPI's detail, with status 400, for a body that is not UTF-8, is nested too deeply, or has too long a number."""
 
 
 class Problem(Exception):
@@ -51,9 +51,9 @@ class ProblemDetails(BaseModel):
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return what OpenAPI says about these error statuses, for a route's `responses`.
+    """Return the OpenAPI description of these error statuses, for a route's `responses`.
 
-    The document has those of invalid requests without it: 422, and with a body 413 and 415 as well.
+    Those of invalid requests need no declaration: 422, and with a body also 413 and 415.
     """
     schema = {"schema": {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}}
     return {status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}} for status in statuses}
@@ -88,7 +88,7 @@ def install(app: FastAPI) -> None:
         schemas[ProblemDetails.__name__] = details
         for operation in (operation for path in schema["paths"].values() for operation in path.values()):
             documented = operation["responses"]
-            # FastAPI adds 422 where parameters or a body are validated, with a body that it does not have here.
+            # FastAPI adds 422 where parameters or a body are validated, with a schema that is not used here.
             invalid = (413, 415, 422) if "requestBody" in operation else (422,) if "422" in documented else ()
             documented |= {str(status): response for status, response in responses(*invalid).items()}
         for replaced in ("HTTPValidationError", "ValidationError"):
@@ -112,7 +112,7 @@ async def on_invalid_request(request: Request, error: RequestValidationError) ->
 
 
 async def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
-    """Answer what Starlette and FastAPI raise: unknown path, wrong method, body too large, body that is not UTF-8."""
+    """Answer the errors of Starlette and FastAPI: unknown path, wrong method, body too large, body not in UTF-8."""
     headers = error.headers
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers = {"Allow": ", ".join(sorted(allowed_methods(request)))}
@@ -133,8 +133,8 @@ def allowed_methods(request: Request) -> set[str]:
 
 def field_errors(errors: Iterable[Mapping[str, Any]]) -> list[FieldError]:
     """Return pydantic's errors without the values, which may be secret."""
-    # The first part of a location is where the value came from: body, path or query. JSON that cannot be parsed has no
-    # fields yet, but a position.
+    # The first part of a location is where the value came from: body, path or query. JSON that cannot be parsed has a
+    # position instead of fields.
     return [
         FieldError(
             field="" if error["type"] == "json_invalid" else ".".join(map(str, error["loc"][1:])), message=error["msg"]

@@ -1,4 +1,4 @@
-"""What applies to every request: body limit, methods, access log."""
+"""Applied to every request: body limit, methods, access log."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def on_problem(error: Problem) -> Response:
 
 
 def on_http_exception(error: HTTPException) -> Response:
-    """Answer what Flask raises: unknown path, wrong method, body too large."""
+    """Answer Flask's own errors: unknown path, wrong method, body too large."""
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     headers = {key: value for key, value in error.get_headers() if key != "Content-Type"}
     return respond(status, error.description or http.client.responses.get(status, "Error"), headers)

@@ -1,4 +1,4 @@
-"""Yours: the spans, metrics and log records of each outcome of an order, as docs/contract.md has them."""
+"""Yours: the spans, metrics and log records of each outcome of an order, as docs/contract.md describes them."""
 
 from __future__ import annotations
 

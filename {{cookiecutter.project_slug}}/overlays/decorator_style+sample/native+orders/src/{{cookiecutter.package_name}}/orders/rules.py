@@ -1,4 +1,4 @@
-"""What makes an order acceptable, and what it costs."""
+"""The rules for accepting and pricing orders."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OrderRefused(Exception):
 
 @tracer.start_as_current_span("validate_order", record_exception=False, set_status_on_exception=False)
 def validate_order(items: Sequence[Item]) -> None:
-    """Check whether the items make an order. A refusal is not an error; no one should be paged for it.
+    """Check that the items form a valid order. A refusal is not an error; no one should be paged for it.
 
     Raises:
         OrderRefused: there are no items, too many, or two with the same SKU.

@@ -146,7 +146,7 @@ def _wrap(function: Callable[..., Any], spans: _Spans) -> Callable[..., Any]:
 
 
 class _Spans:
-    """The spans of one function: what can be computed when it is decorated."""
+    """Starts the spans of one function; everything constant is computed when it is decorated."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class _Spans:
 
     def start(self, args: tuple[Any, ...], kwargs: dict[str, Any], call: type[_Call]) -> _Call | _Unrecorded:
         if self._tracer is None:
-            # get_tracer_provider() looks at this too, and then into the environment, for each call.
+            # get_tracer_provider() checks this too, but then reads the environment, on each call.
             if getattr(trace, "_TRACER_PROVIDER", self) is None:
                 return _UNRECORDED
             self._tracer = trace.get_tracer(self._module)
@@ -230,7 +230,7 @@ class _Call:
 
 
 class _CurrentCall(_Call):
-    """One call whose span is the current one in all of the with-block."""
+    """One call whose span is the current one throughout the with-block."""
 
     __slots__ = ("_token",)
 
@@ -242,7 +242,7 @@ class _CurrentCall(_Call):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Literal[False]:
         context.detach(self._token)
-        return _Call.__exit__(self, kind, error, traceback)  # faster than by super()
+        return _Call.__exit__(self, kind, error, traceback)  # faster than super()
 
 
 def _is_unrecorded(parent: Span) -> bool:

@@ -1,4 +1,4 @@
-"""OpenTelemetry for this service, and nothing of its domain: what the other modules import."""
+"""The public API of this package: OpenTelemetry for the service, independent of its domain."""
 
 from .environment import SERVICE_NAME
 from .instrument import instrument

@@ -1,4 +1,4 @@
-"""Payments: the outgoing call to PAYMENT_URL, and the endpoint that answers such a call."""
+"""Payments: the outgoing call to PAYMENT_URL, and the decision when another service calls this one."""
 
 from __future__ import annotations
 

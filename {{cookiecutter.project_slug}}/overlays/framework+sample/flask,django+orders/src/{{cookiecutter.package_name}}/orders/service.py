@@ -47,7 +47,7 @@ def create_order(items: Sequence[Item]) -> Order:
     can't tell whether the customer was charged.
 
     Raises:
-        OrderRefused: the items do not make an order.
+        OrderRefused: the items do not form a valid order.
         PaymentDeclined: the order is stored as `declined`.
         PaymentUnavailable: the order is stored as `pending`.
 

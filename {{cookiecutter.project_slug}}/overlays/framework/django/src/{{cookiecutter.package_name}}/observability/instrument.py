@@ -16,7 +16,7 @@ from .libraries import instrument_libraries, is_zero_code
 from .workarounds import ActiveRequests, redacting
 
 QUIET_LOGGERS = {"django.request": logging.CRITICAL}
-"""The lowest level of loggers that say too much: this one repeats what RequestMiddleware logs."""
+"""Noisy loggers and their lowest level: this one repeats the records of RequestMiddleware."""
 
 
 def instrument() -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 QUIET_LOGGERS = {"httpx": logging.WARNING, "httpcore": logging.WARNING}
-"""The lowest level of loggers that say too much: a line per call, and all headers of each response."""
+"""Noisy loggers and their lowest level: they log each call, and all headers of each response."""
 
 
 def instrument(app: FastAPI) -> None:
@@ -28,7 +28,7 @@ def instrument(app: FastAPI) -> None:
         from opentelemetry.instrumentation import asgi
         from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
-        # The original decodes all headers for each one that it looks up. Servers send lowercase names (ASGI).
+        # The original decodes all headers for each lookup. Servers send lowercase names (ASGI).
         def header(getter: Any, carrier: Any, key: str) -> list[str] | None:
             name, decode = key.lower().encode(), asgi._decode_header_item
             return [decode(value) for found, value in carrier.get("headers") or () if found == name] or None  # type: ignore[no-untyped-call]
@@ -39,6 +39,6 @@ def instrument(app: FastAPI) -> None:
             setattr(asgi, name, lambda meter: None)
         asgi.create_http_server_active_requests = ActiveRequests  # type: ignore[assignment,attr-defined]
         asgi.collect_request_attributes = redacting(asgi.collect_request_attributes)
-        # A span for each ASGI message says nothing that the SERVER span does not.
+        # Spans of single ASGI messages add nothing to the SERVER span.
         FastAPIInstrumentor.instrument_app(app, exclude_spans=["receive", "send"])
         instrument_libraries("fastapi")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
 QUIET_LOGGERS: dict[str, int] = {}
-"""The lowest level of loggers that say too much."""
+"""Noisy loggers and their lowest level."""
 
 
 def instrument(app: Flask) -> None:

@@ -26,7 +26,7 @@ tracer = trace.get_tracer(__name__)
 
 @dataclass(frozen=True)
 class Message:
-    """What happened to which order, and the trace context of the sender."""
+    """An event about an order, with the sender's trace context."""
 
     type: str
     order_id: UUID

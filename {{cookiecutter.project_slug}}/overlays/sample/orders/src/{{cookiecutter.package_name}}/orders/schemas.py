@@ -59,7 +59,7 @@ class OrderRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    # Described here, but checked by service.py, which records why it refuses an order.
+    # Described here, but checked in rules.py, so that telemetry records why an order is refused.
     items: Annotated[list[Item], Field(json_schema_extra={"minItems": 1, "maxItems": MAX_ITEMS})]
 
 

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings
 
 
 class OrderSettings(BaseSettings):
-    """Where orders are paid, and what is approved here if there is no payment service."""
+    """The payment service, and the limit that applies if there is none."""
 
     payment_url: Annotated[
         str,

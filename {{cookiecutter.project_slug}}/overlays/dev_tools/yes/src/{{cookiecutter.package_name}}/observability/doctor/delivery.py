@@ -205,7 +205,7 @@ def _over_grpc(setup: Setup, target: Target) -> Answer:
     headers = tuple(parse_env_headers(value("HEADERS"), liberal=True).items())
     with channel:
         try:
-            # An empty message has no bytes.
+            # An empty message is encoded as no bytes.
             channel.unary_unary(_METHODS[target.signal])(b"", metadata=headers, timeout=DEADLINE)
         except grpc.RpcError as failure:
             return _read_status(failure.code(), failure.details() or "")

@@ -98,7 +98,7 @@ class Setup:
         return bool(self.given.get(variable, "").strip())
 
     def variable_for(self, signal: str, name: str) -> str:
-        """Return the variable that decides `name` for the signal: the signal's own if it is set, else the general."""
+        """Return the variable that decides `name` for the signal: its own if set, else the general one."""
         own = f"OTEL_EXPORTER_OTLP_{signal}_{name}"
         return own if own in self.used else f"OTEL_EXPORTER_OTLP_{name}"
 

@@ -62,7 +62,7 @@ def check_values(setup: Setup) -> Iterator[Finding]:
 
 
 def check_settings(setup: Setup) -> Iterator[Finding]:
-    """Report what the service rejects of its own variables."""
+    """Report values of the service's own variables that it rejects."""
     yield from setup.rejected
 
 
