@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -57,10 +59,12 @@ def publish(message_type: str, order_id: UUID) -> None:
 def drain(timeout: float = 5.0) -> None:
     """Process what is queued and stop the worker; return after `timeout` seconds at the latest."""
     global _worker
+    deadline = time.monotonic() + timeout
     worker = _worker
     if worker is not None and worker.is_alive():
-        _queue.put(None)
-        worker.join(timeout)
+        with suppress(queue.Full):
+            _queue.put(None, timeout=timeout)
+        worker.join(max(0.0, deadline - time.monotonic()))
     _worker = None
 
 
