@@ -385,8 +385,10 @@ def describe_service(report: dict[str, Any]) -> Iterator[str]:
         yield f"Yours, which updates leave alone: {len(own)} {'file differs' if len(own) == 1 else 'files differ'}."
         if news:
             yield f"The template has changed {', '.join(news)}."
-    for title, text in report["changelog"].items():
-        yield from ("", f"Changelog, {title}", "", text)
+    # A service that is the same as today's has nothing to do, whatever its version says.
+    if report["differences"] or report["own"] or any(report["prompts"].values()):
+        for title, text in report["changelog"].items():
+            yield from ("", f"Changelog, {title}", "", text)
 
 
 def describe_answers(report: dict[str, Any]) -> Iterator[str]:
