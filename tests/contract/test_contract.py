@@ -319,6 +319,7 @@ def emitted_names(observation: Observation) -> set[str]:
 
 
 def documented(project: Path) -> set[str]:
-    """The names that are first in a row of a table of the project's documents."""
+    """The names in the tables of the project's documents: one row can have several, and the attributes of a metric."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in (project / "docs").glob("*.md"))
-    return set(re.findall(r"^\| *`([a-z][a-z0-9_.]*)`", text, re.MULTILINE))
+    rows = re.findall(r"^\|.*", text, re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`([a-z][a-z0-9_.]*)`", row)}
