@@ -353,6 +353,13 @@ def load_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleTy
     monkeypatch.setitem(sys.modules, package.__name__, package)
     for name in ("checks", "environment"):
         monkeypatch.delitem(sys.modules, f"{package.__name__}.{name}", raising=False)
+    # What it imports of OpenTelemetry's API is not installed here either.
+    api = {"trace": "get_tracer_provider", "metrics": "get_meter_provider", "_logs": "get_logger_provider"}
+    for name in ("propagate", *api):
+        stand_in = ModuleType(name)
+        if name in api:
+            setattr(stand_in, api[name], lambda: None)
+        monkeypatch.setitem(sys.modules, f"opentelemetry.{name}", stand_in)
     return importlib.import_module(f"{package.__name__}.environment")
 
 
