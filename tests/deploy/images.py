@@ -205,7 +205,7 @@ class Container(Service):
     def command(self) -> list[str]:
         return self.around(self.image.command)
 
-    def migrate(self) -> None:
+    def prepare(self) -> None:
         """A container of its own does that."""
 
     def around(self, command: Sequence[str]) -> list[str]:

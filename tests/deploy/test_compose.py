@@ -338,8 +338,8 @@ def test_every_variable_stands_in_the_example(project: Path) -> None:
     assert dotenv_values(stream=StringIO(text)) == {}  # it shows defaults, and sets none
     wanted = variables(load(project))
     assert wanted <= names
-    text_of = (project / "docs/configuration.md").read_text(encoding="utf-8")
-    documented = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", text_of))
+    documents = [(project / "docs" / name).read_text(encoding="utf-8") for name in ("configuration.md", "contract.md")]
+    documented = {name for text in documents for name in re.findall(r"`([A-Z][A-Z0-9_]+)`", text)}
     assert names - documented - wanted == set()
     assert not [line for line in text.splitlines() if line and not line.startswith("# ")]
 
@@ -400,7 +400,7 @@ def interpolate(value: str, given: Mapping[str, str]) -> str:
 class Container(Service):
     """A copy of the service with exactly the environment of compose.yaml, addresses aside."""
 
-    def migrate(self) -> None:
+    def prepare(self) -> None:
         """A service of its own in compose.yaml."""
 
 

@@ -425,7 +425,7 @@ def pod(
 class Migrated(Service):
     """A service that finds its tables."""
 
-    def migrate(self) -> None:
+    def prepare(self) -> None:
         pass
 
 
