@@ -162,8 +162,7 @@ def test_is_unhealthy_when_nobody_answers(run: Run) -> None:
 
 def test_ends_within_seven_seconds_of_sigterm(run: Run, measured: Measured) -> None:
     measured(f"image, {run.framework}, {run.protocol}: ended {run.seconds_to_exit:.1f} s after SIGTERM")
-    # The first process of a container is not ended by a signal that it sends to itself.
-    # uvicorn re-raises SIGTERM, which then ends the process as a shell would say it.
+    # uvicorn re-raises SIGTERM, and signals.py then ends the process with the exit code that shells use.
     assert run.exit_code == (143 if run.framework == "fastapi" else 0), run.printed
     assert run.seconds_to_exit < 7
 
