@@ -22,7 +22,7 @@ Serve = Callable[[Kind, Mapping[str, str]], Server]
 
 ORDERS = 60
 HEALTHY = 2.0
-"""Seconds from SIGTERM to the exit; the deadline of observability.shutdown() is no part of it."""
+"""Seconds from SIGTERM to the exit; not including the deadline of observability.shutdown()."""
 UNHEALTHY = 7.0
 
 RECYCLING = {"GUNICORN_CMD_ARGS": "--max-requests 20"}
