@@ -43,13 +43,13 @@ def test_the_one_route(
     assert server.attributes["http.response.status_code"] == 200
     (greet,) = server.children
     assert (greet.kind, greet.name, greet.children) == ("INTERNAL", "greet", ())
-    assert greet.attributes == LENGTH | {"code.function.name": "stock_keeper.hello.greet"}
+    assert greet.attributes == LENGTH | {"code.function.name": "stock_keeper.greeting.greet"}
 
     assert total(receiver.points, "greetings") == 1
     assert total(receiver.points, "http.server.request.duration", http_route=root.span.attributes["http.route"]) == 1
 
     (record,) = (record for record in receiver.logs if record.trace_id)
-    assert (record.body, record.attributes, record.scope.name) == ("greeting sent", LENGTH, "stock_keeper.hello")
+    assert (record.body, record.attributes, record.scope.name) == ("greeting sent", LENGTH, "stock_keeper.greeting")
     assert record.span_id == root.children[0].span.span_id
 
     assert {delivery.protocol for delivery in receiver.deliveries} == {protocol}
