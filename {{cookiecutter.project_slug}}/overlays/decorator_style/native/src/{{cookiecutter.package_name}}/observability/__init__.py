@@ -1,6 +1,7 @@
 """The public API of this package: OpenTelemetry for the service, independent of its domain."""
 
 from .environment import SERVICE_NAME
+from .errors import record_exception
 from .instrument import instrument
 from .logs import configure_logging, trace_fields
 from .signals import handle_signals
@@ -12,6 +13,7 @@ __all__ = [
     "configure_logging",
     "handle_signals",
     "instrument",
+    "record_exception",
     "shutdown",
     "trace_fields",
 ]

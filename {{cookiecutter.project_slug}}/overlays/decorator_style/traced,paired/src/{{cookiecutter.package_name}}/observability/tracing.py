@@ -13,6 +13,8 @@ from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TraceFlags, Tracer
 from opentelemetry.util.types import AttributeValue
 
+from .errors import record_once
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -221,12 +223,7 @@ class _Call:
             kind = f"{type(error).__module__}.{kind}"
         self._span.set_attribute("error.type", kind)
         self._span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
-        # The spans around this one see the same exception; it is recorded once per trace.
-        trace_id = self._span.get_span_context().trace_id
-        if getattr(error, "_recorded_in_trace", None) != trace_id:
-            self._span.record_exception(error)
-            with suppress(AttributeError):  # an exception class with __slots__
-                error._recorded_in_trace = trace_id  # type: ignore[attr-defined]
+        record_once(self._span, error)  # the spans around this one see the same exception
 
 
 class _CurrentCall(_Call):
