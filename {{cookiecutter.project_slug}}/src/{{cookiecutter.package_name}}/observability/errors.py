@@ -24,3 +24,9 @@ def mark_recorded(error: BaseException, trace_id: int) -> None:
     """Remember that this trace has the exception."""
     with suppress(AttributeError):  # an exception class with __slots__
         error._recorded_in_trace = trace_id  # type: ignore[attr-defined]
+
+
+def error_type(error: BaseException) -> str:
+    """Return the value of the attribute error.type: the qualified name of the exception's class."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -8,9 +8,10 @@ from asgiref.sync import sync_to_async
 from django.core.asgi import get_asgi_application
 
 from .app import start, stop
+from .observability.instrument import instrument_asgi
 
 start()
-_django = get_asgi_application()
+_django = instrument_asgi(get_asgi_application())
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:

@@ -3,6 +3,7 @@
 from django.core.wsgi import get_wsgi_application
 
 from .app import start
+from .observability.instrument import instrument_wsgi
 
 start()
-application = get_wsgi_application()
+application = instrument_wsgi(get_wsgi_application())

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, JsonResponse
@@ -15,6 +14,7 @@ from pydantic import BaseModel
 
 from {{ cookiecutter.package_name }}.app import start, stop
 from {{ cookiecutter.package_name }}.components import ServiceSettings
+from {{ cookiecutter.package_name }}.observability.instrument import instrument_wsgi
 from {{ cookiecutter.package_name }}.problems import Problem, ProblemView, parse, read_body
 
 from ..support import Client
@@ -51,12 +51,7 @@ urlpatterns = [
 def serve(settings: ServiceSettings) -> Iterator[Client]:
     """Run the application; yield a client of it."""
     start(settings)
-    django = get_wsgi_application()
-
-    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        environ["RAW_URI"] = environ["PATH_INFO"]  # as gunicorn does; without it, spans have no path and no query
-        return django(environ, start_response)
-
+    application = instrument_wsgi(get_wsgi_application())
     client = Client(transport=WSGITransport(application), base_url="http://testserver")
     with override_settings(ROOT_URLCONF=__name__), client:
         yield client

@@ -13,7 +13,7 @@ from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TraceFlags, Tracer
 from opentelemetry.util.types import AttributeValue
 
-from .errors import record_once
+from .errors import error_type, record_once
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -218,10 +218,7 @@ class _Call:
         return _Active(self._context)
 
     def _fail(self, error: Exception) -> None:
-        kind = type(error).__qualname__
-        if type(error).__module__ != "builtins":
-            kind = f"{type(error).__module__}.{kind}"
-        self._span.set_attribute("error.type", kind)
+        self._span.set_attribute("error.type", error_type(error))
         self._span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
         record_once(self._span, error)  # the spans around this one see the same exception
 

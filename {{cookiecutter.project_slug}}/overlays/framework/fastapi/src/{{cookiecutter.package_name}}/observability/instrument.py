@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator, Mapping
+from re import Pattern
 from typing import TYPE_CHECKING, Any
 
 from . import environment
+from .asgi import ASGIMiddleware
+from .http_server import HTTPServer
 from .libraries import instrument_libraries, is_zero_code
-from .workarounds import ActiveRequests, redacting
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.routing import BaseRoute
 
 QUIET_LOGGERS = {"httpx": logging.WARNING, "httpcore": logging.WARNING}
 """Noisy loggers and their lowest level: they log each call, and all headers of each response."""
@@ -19,26 +23,61 @@ QUIET_LOGGERS = {"httpx": logging.WARNING, "httpcore": logging.WARNING}
 def instrument(app: FastAPI) -> None:
     """Instrument `app`, HTTP clients and databases, unless opentelemetry-instrument has done so.
 
-    Call it after configure(), when all middleware is added.
+    Call it after configure(); middleware and routes may be added later.
     """
     if is_zero_code():
         return
     with environment.applied():
-        # Imported here because these read OTEL_* variables when they are imported.
-        from opentelemetry.instrumentation import asgi
-        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-
-        # The original decodes all headers for each lookup. Servers send lowercase names (ASGI).
-        def header(getter: Any, carrier: Any, key: str) -> list[str] | None:
-            name, decode = key.lower().encode(), asgi._decode_header_item
-            return [decode(value) for found, value in carrier.get("headers") or () if found == name] or None  # type: ignore[no-untyped-call]
-
-        asgi.ASGIGetter.get = header  # type: ignore[assignment,method-assign]
-        # The middleware stores a body's size on itself, where concurrent requests overwrite it.
-        for name in ("create_http_server_request_body_size", "create_http_server_response_body_size"):
-            setattr(asgi, name, lambda meter: None)
-        asgi.create_http_server_active_requests = ActiveRequests  # type: ignore[assignment,attr-defined]
-        asgi.collect_request_attributes = redacting(asgi.collect_request_attributes)
-        # Spans of single ASGI messages add nothing to the SERVER span.
-        FastAPIInstrumentor.instrument_app(app, exclude_spans=["receive", "send"])
+        server = HTTPServer("fastapi")
         instrument_libraries("fastapi")
+    build, routes = app.build_middleware_stack, RouteTable(app)
+    app.build_middleware_stack = lambda: ASGIMiddleware(build(), server, routes.find)  # type: ignore[method-assign]
+
+
+class RouteTable:
+    """Finds the route template of a request, including those of routers and mounted applications.
+
+    FastAPI tells which endpoint serves a request, but not the whole template. The templates are looked up by endpoint,
+    which takes the same time however many routes there are.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._templates: dict[Any, list[tuple[str, Pattern[str]]]] = {}
+
+    def find(self, scope: Mapping[str, Any]) -> str | None:
+        """Return the template, below the root path of the application; None if no route matches."""
+        endpoint = scope.get("endpoint")
+        if endpoint is None:
+            return None
+        if id(endpoint) not in self._templates:
+            self._read()
+        templates = self._templates.setdefault(id(endpoint), [])
+        if len(templates) > 1:  # an endpoint with several routes
+            path = scope["path"].removeprefix(scope.get("app_root_path", scope.get("root_path", "")))
+            templates = [found for found in templates if found[1].fullmatch(path)]
+        return templates[0][0] if templates else None
+
+    def _read(self) -> None:
+        from starlette.routing import compile_path
+
+        for endpoint, template in _walk(self._app.routes):
+            found = self._templates.setdefault(id(endpoint), [])
+            if template not in [known for known, _ in found]:
+                found.append((template, compile_path(template)[0]))
+
+
+def _walk(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[Any, str]]:
+    """Yield endpoints and their templates."""
+    from fastapi.routing import iter_route_contexts
+    from starlette.routing import Mount
+
+    for context in iter_route_contexts(list(routes)):
+        route = context.original_route
+        if isinstance(route, Mount):
+            if route.routes:
+                yield from _walk(route.routes, prefix + route.path)
+            else:  # an application that does not tell its routes
+                yield route.app, f"{prefix}{route.path}/{{path}}"
+        elif context.path_format is not None:
+            yield context.endpoint, prefix + context.path_format

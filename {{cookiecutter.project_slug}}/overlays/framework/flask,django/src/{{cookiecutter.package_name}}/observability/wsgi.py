@@ -1,0 +1,99 @@
+"""WSGI middleware for the telemetry of HTTP requests (https://peps.python.org/pep-3333/)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import context
+
+from .http_server import REQUEST_KEY, HTTPServer, ServerRequest
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+logger = logging.getLogger(__name__)
+
+
+class WSGIMiddleware:
+    """Traces and measures each request until its response is sent."""
+
+    def __init__(self, app: WSGIApplication, server: HTTPServer, find_route: Callable[[], str | None]) -> None:
+        self.app = app
+        self.server = server
+        self.find_route = find_route
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Handle one request."""
+        root = environ.get("SCRIPT_NAME", "")
+        request = self.server.start(
+            {key[5:].replace("_", "-").lower(): [value] for key, value in environ.items() if key.startswith("HTTP_")},
+            method=environ["REQUEST_METHOD"],
+            scheme=environ["wsgi.url_scheme"],
+            root=root,
+            path=environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace"),
+            query=environ.get("QUERY_STRING", ""),
+            version=environ.get("SERVER_PROTOCOL", "").rpartition("/")[2],
+            server=_host(environ.get("SERVER_NAME"), environ.get("SERVER_PORT")),
+            client=_host(environ.get("REMOTE_ADDR"), environ.get("REMOTE_PORT")),
+        )
+        if request is None:
+            return self.app(environ, start_response)
+        environ[REQUEST_KEY] = request
+
+        def observed_start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            if route := self.find_route():
+                request.set_route(root + route)
+            request.respond(int(status[:3]), headers)
+            return start_response(status, headers, *exc_info)
+
+        token = context.attach(request.context)
+        try:
+            return _Body(self.app(environ, observed_start), request)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                request.fail(error)
+            request.end()
+            raise
+        finally:
+            context.detach(token)
+
+
+class _Body:
+    """The response's body. The span is the current one while the application produces it, and ends when it closes."""
+
+    def __init__(self, body: Iterable[bytes], request: ServerRequest) -> None:
+        self._body = body
+        self._parts = iter(body)
+        self._request = request
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        token = context.attach(self._request.context)
+        try:
+            return next(self._parts)
+        except StopIteration:
+            raise
+        except Exception as error:
+            self._request.fail(error)
+            logger.exception("response broken off")
+            raise
+        finally:
+            context.detach(token)
+
+    def close(self) -> None:
+        """Close the application's body; the server calls this whatever has happened."""
+        token = context.attach(self._request.context)
+        try:
+            if hasattr(self._body, "close"):
+                self._body.close()
+        finally:
+            context.detach(token)
+            self._request.end()
+
+
+def _host(address: str | None, port: str | None) -> tuple[str, int | None]:
+    return address or "", int(port) if port and port.isdecimal() else None
