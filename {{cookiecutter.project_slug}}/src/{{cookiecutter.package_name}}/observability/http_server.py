@@ -167,8 +167,10 @@ class ServerRequest:
             self.span.set_attributes(capture(values))
 
     def fail(self, error: Exception) -> None:
-        """Record an exception that no one has answered: the server answers 500, or breaks off the response."""
+        """Record an unhandled exception: the server answers 500, or breaks off the response. Call it in the context."""
         record_exception(error)
+        logger.error("request failed", exc_info=error)
+        error._is_logged = True  # type: ignore[attr-defined]
         if self._name and not self.has_response:
             self.respond(SERVER_ERROR)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,6 @@ from .http_server import REQUEST_KEY, HTTPServer, ServerRequest
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-logger = logging.getLogger(__name__)
 
 
 class WSGIMiddleware:
@@ -79,7 +76,6 @@ class _Body:
             raise
         except Exception as error:
             self._request.fail(error)
-            logger.exception("response broken off")
             raise
         finally:
             context.detach(token)

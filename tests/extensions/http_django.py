@@ -1,0 +1,73 @@
+"""Views of an owner: streams, and views that wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.urls import include, path
+
+from .observability import traced
+
+logger = logging.getLogger(__name__)
+
+
+@traced("produce")
+def rows(count: int) -> Iterator[bytes]:
+    for number in range(count):
+        logger.info("row %d", number)
+        yield b"x" * 1000
+        time.sleep(0.2)
+
+
+def stream(request: HttpRequest, count: int) -> StreamingHttpResponse:
+    return StreamingHttpResponse(rows(count))
+
+
+@traced("produce")
+async def async_rows(count: int) -> AsyncIterator[bytes]:
+    for number in range(count):
+        logger.info("row %d", number)
+        yield b"x" * 1000
+        await asyncio.sleep(0.2)
+
+
+async def async_stream(request: HttpRequest, count: int) -> StreamingHttpResponse:
+    return StreamingHttpResponse(async_rows(count))
+
+
+def failing() -> Iterator[bytes]:
+    yield b"x"
+    raise RuntimeError("the source has gone")
+
+
+def broken_stream(request: HttpRequest) -> StreamingHttpResponse:
+    return StreamingHttpResponse(failing())
+
+
+async def slow(request: HttpRequest) -> JsonResponse:
+    logger.info("waiting")
+    await asyncio.sleep(30)
+    return JsonResponse({})
+
+
+def report(request: HttpRequest) -> HttpResponse:
+    """Return nothing; the path has the name of a probe in it."""
+    return HttpResponse()
+
+
+def get_item(request: HttpRequest, item: str) -> HttpResponse:
+    return HttpResponse(item)
+
+
+urlpatterns = [
+    path("stream/<int:count>", stream),
+    path("async-stream/<int:count>", async_stream),
+    path("broken-stream", broken_stream),
+    path("slow", slow),
+    path("health/report", report),
+    path("v2/", include([path("inner/items/<item>", get_item)])),
+]

@@ -1,0 +1,66 @@
+"""Routes of an owner: streams, and functions that run before requests."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from .observability import traced
+
+logger = logging.getLogger(__name__)
+blueprint = Blueprint("extra", __name__)
+nested = Blueprint("nested", __name__, url_prefix="/inner")
+
+
+@traced("produce")
+def rows(count: int) -> Iterator[bytes]:
+    for number in range(count):
+        logger.info("row %d", number)
+        yield b"x" * 1000
+        time.sleep(0.2)
+
+
+@blueprint.get("/stream/<int:count>")
+def stream(count: int) -> Response:
+    return Response(rows(count))
+
+
+def failing() -> Iterator[bytes]:
+    yield b"x"
+    raise RuntimeError("the source has gone")
+
+
+@blueprint.get("/broken-stream")
+def broken_stream() -> Response:
+    return Response(failing())
+
+
+@blueprint.before_app_request
+def refuse() -> Any:
+    if request.path == "/private":
+        logger.warning("no token")
+        return {"error": "unauthorized"}, 401
+    return None
+
+
+@blueprint.get("/private")
+def private() -> str:
+    return ""
+
+
+@blueprint.get("/health/report")
+def report() -> str:
+    """Return nothing; the path has the name of a probe in it."""
+    return ""
+
+
+@nested.get("/items/<item>")
+def get_item(item: str) -> str:
+    return item
+
+
+blueprint.register_blueprint(nested, url_prefix="/v2/inner")

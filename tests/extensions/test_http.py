@@ -1,0 +1,247 @@
+"""SERVER spans and their metrics are right for whatever an owner's routes do."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import closing, suppress
+from dataclasses import replace
+
+import pytest
+
+from tests.environments import uv
+from tests.extensions.conftest import Extended
+from tests.otlp import HTTP, Point, Receiver, Span
+from tests.processes.servers import DJANGO, DJANGO_ASGI, FLASK, UVICORN, Kind, Server
+
+pytestmark = pytest.mark.slow
+
+KINDS = (UVICORN, FLASK, DJANGO, DJANGO_ASGI)
+DURATION = "http.server.request.duration"
+SECOND = 1_000_000_000
+
+
+class Run:
+    """What arrived from a server to which all requests of `visit` were sent."""
+
+    def __init__(self, kind: Kind, server: Server, receiver: Receiver) -> None:
+        self.kind = kind
+        self.printed = server.printed()
+        self.spans = receiver.spans
+        self.points = receiver.points
+        self.logs = receiver.logs
+
+    def server(self, path: str) -> Span:
+        (span,) = self.servers(path)
+        return span
+
+    def servers(self, path: str) -> list[Span]:
+        return [span for span in self.spans if span.kind == "SERVER" and span.attributes["url.path"] == path]
+
+    def children(self, span: Span) -> list[Span]:
+        return [child for child in self.spans if child.parent_id == span.span_id]
+
+    def measured(self, route: str) -> Point:
+        """The last export of the duration of requests to a route, all statuses together."""
+        found = [
+            point for point in self.points if point.name == DURATION and point.attributes.get("http.route") == route
+        ]
+        last = {str(point.attributes): point for point in found}
+        (point,) = last.values()
+        return point
+
+
+def get(server: Server, path: str, *, until: bytes = b"") -> bytes:
+    """What the server answers, over a raw connection that is closed as soon as `until` has arrived."""
+    with closing(socket.create_connection(("127.0.0.1", server.port), 30)) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n".encode())
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+            if until and until in received:
+                break
+    return received
+
+
+def chat(server: Server, room: str, text: str) -> None:
+    """Opens a WebSocket, sends one text, and waits for the server to close the connection."""
+    with closing(socket.create_connection(("127.0.0.1", server.port), 30)) as connection:
+        lines = [
+            f"GET /chat/{room} HTTP/1.1",
+            "Host: shop.example",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        ]
+        connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        assert b"101" in connection.recv(65536).partition(b"\r\n")[0]
+        mask = bytes(4)  # a mask of zeros leaves the text as it is (RFC 6455, section 5.3)
+        connection.sendall(bytes([0x81, 0x80 | len(text)]) + mask + text.encode())
+        closed = connection.recv(65536)
+        connection.sendall(bytes([0x88, 0x80]) + mask)
+        while connection.recv(65536):
+            pass
+    assert closed[0] == 0x88
+
+
+def visit(kind: Kind, server: Server) -> None:
+    assert get(server, "/stream/3?token=secret").count(b"x") >= 3000
+    get(server, "/stream/100", until=b"x" * 1000)
+    get(server, "/broken-stream")
+    assert server.request("GET", "/health/report").status == 200
+    assert server.request("GET", "/v2/inner/items/4").status == 200
+    for host in ("[2001:db8::1]:8080", "[2001:db8::1]", "shop.example", "192.0.2.1:443"):
+        server.request("GET", "/api/orders", headers={"Host": host})
+    if kind is UVICORN:
+        assert get(server, "/sync-stream/3").count(b"x") >= 3000
+        assert server.request("POST", "/background").status == 200
+        for path in ("/twice/a", "/double/a", "/admin/t1/v1/inner/items/4", "/opaque/a/b", "/home/a"):
+            assert server.request("GET", path).status == 200, path
+        assert server.request("GET", "/admin/t1/nope").status == 404
+        chat(server, "lobby", "hi")
+        chat(server, "attic", "boom")
+    if kind is FLASK:
+        assert server.request("GET", "/private").status == 401
+    if kind is DJANGO_ASGI:
+        assert get(server, "/async-stream/3").count(b"x") >= 3000
+        get(server, "/async-stream/100", until=b"x" * 1000)
+        with closing(socket.create_connection(("127.0.0.1", server.port), 30)) as connection:
+            connection.sendall(b"GET /slow HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            server.wait_for(lambda server: "waiting" in server.printed())
+
+
+@pytest.fixture(scope="module")
+def websockets(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with the library that uvicorn needs for WebSockets."""
+    folder = tmp_path_factory.mktemp("websockets")
+    uv(folder, "pip", "install", "--quiet", "--target", str(folder), "websockets==16.0")
+    return str(folder)
+
+
+def param(kind: Kind) -> object:
+    return pytest.param(kind, id=kind.name, marks=pytest.mark.xdist_group(f"http, {kind.framework}"))
+
+
+@pytest.fixture(scope="module", params=[param(kind) for kind in KINDS])
+def run(request: pytest.FixtureRequest, extended: Extended, websockets: str) -> Run:
+    kind = request.param
+    with Receiver() as receiver, extended(kind, "http", receiver.environ(HTTP)) as server:
+        server.environ["PYTHONPATH"] += os.pathsep + websockets
+        server.stop()
+        server.start()
+        visit(kind, server)
+        server.stop()
+        return Run(kind, server, receiver)
+
+
+def test_a_streamed_response_is_covered_to_its_end(run: Run) -> None:
+    for path in ("/stream/3", "/async-stream/3") if run.kind is DJANGO_ASGI else ("/stream/3",):
+        span = run.server(path)
+        assert span.end - span.start >= 0.6 * SECOND
+        (produce,) = run.children(span)
+        assert produce.name == "produce"
+        assert span.end >= produce.end
+        records = [record for record in run.logs if record.span_id == produce.span_id]
+        assert [record.body for record in records] == ["row 0", "row 1", "row 2"]
+    route = {"fastapi": "/stream/{count}", "flask": "/stream/<int:count>", "django": "/stream/<int:count>"}
+    point = run.measured(route[run.kind.framework])
+    assert (point.count, point.sum >= 0.6) == (2, True)
+
+
+def test_a_client_that_leaves_ends_the_span_and_is_not_an_error(run: Run) -> None:
+    paths = {DJANGO_ASGI.name: ("/stream/100", "/async-stream/100", "/slow")}.get(run.kind.name, ("/stream/100",))
+    for path in paths:
+        span = run.server(path)
+        assert (span.status, "error.type" in span.attributes) == ("UNSET", False), path
+        assert span.end - span.start < 20 * SECOND
+    active = [point for point in run.points if point.name == "http.server.active_requests"]
+    assert {point.value for point in {str(point.attributes): point for point in active}.values()} == {0}
+    assert "Failed to detach context" not in run.printed
+
+
+def test_a_response_that_breaks_off_is_an_error_with_one_record(run: Run) -> None:
+    span = run.server("/broken-stream")
+    assert (span.status, span.attributes["error.type"]) == ("ERROR", "RuntimeError")
+    assert [event.name for event in span.events] == ["exception"]
+    (record,) = [record for record in run.logs if "the source has gone" in str(record.attributes)]
+    assert (record.severity, record.trace_id, record.span_id) == ("ERROR", span.trace_id, span.span_id)
+
+
+def test_routes_are_whole_templates(run: Run) -> None:
+    item = {"fastapi": "{item}", "flask": "<item>", "django": "<item>"}[run.kind.framework]
+    expected = {"/v2/inner/items/4": f"/v2/inner/items/{item}", "/health/report": "/health/report"}
+    if run.kind is UVICORN:
+        expected |= {
+            "/twice/a": "/twice/{name}",
+            "/double/a": "/double/{name}",
+            "/admin/t1/v1/inner/items/4": "/admin/{tenant}/v1/inner/items/{item}",
+            "/opaque/a/b": "/opaque/{path}",
+            "/home/a": "/home/{name}",
+        }
+        assert run.server("/admin/t1/nope").name == "GET"
+    for path, route in expected.items():
+        span = run.server(path)
+        assert (span.name, span.attributes["http.route"]) == (f"GET {route}", route)
+        assert run.measured(route).count == 1
+
+
+def test_addresses_and_ports(run: Run) -> None:
+    spans = run.servers("/api/orders")
+    found = [(span.attributes["server.address"], span.attributes["server.port"]) for span in spans]
+    assert found == [("2001:db8::1", 8080), ("2001:db8::1", 80), ("shop.example", 80), ("192.0.2.1", 443)]
+
+
+@pytest.mark.parametrize("run", [param(UVICORN)], indirect=True)
+def test_background_tasks_do_not_count(run: Run) -> None:
+    assert run.measured("/background").sum < 2
+    (mail,) = [span for span in run.spans if span.name == "mail"]
+    assert mail.parent_id == run.server("/background").span_id
+
+
+@pytest.mark.parametrize("run", [param(UVICORN)], indirect=True)
+def test_websockets(run: Run) -> None:
+    for path, status in (("/chat/lobby", "UNSET"), ("/chat/attic", "ERROR")):
+        span = run.server(path)
+        assert (span.name, span.status) == ("/chat/{room}", status)
+        assert "http.request.method" not in span.attributes
+    assert [event.name for event in run.server("/chat/attic").events] == ["exception"]
+    (record,) = [record for record in run.logs if "the room has collapsed" in str(record.attributes)]
+    assert record.trace_id == run.server("/chat/attic").trace_id
+
+
+@pytest.mark.parametrize("run", [param(FLASK)], indirect=True)
+def test_what_answers_before_the_route_is_traced(run: Run) -> None:
+    span = run.server("/private")
+    assert (span.name, span.attributes["http.response.status_code"]) == ("GET /private", 401)
+    (record,) = [record for record in run.logs if record.body == "no token"]
+    assert record.span_id == span.span_id
+
+
+PREFIXED = (
+    replace(UVICORN, command="BIN/uvicorn --factory order_service.app:create_app --port $PORT --root-path /shop"),
+    replace(FLASK, environ={"SCRIPT_NAME": "/shop"}),
+    replace(DJANGO, environ={"SCRIPT_NAME": "/shop"}),
+    replace(DJANGO_ASGI, command=f"{DJANGO_ASGI.command} --root-path /shop"),
+)
+
+
+class Prefixed(Server):
+    def _is_healthy(self) -> bool:
+        self.prefix = "" if "uvicorn" in self.kind.command else "/shop"
+        with suppress(OSError):
+            return self.request("GET", f"{self.prefix}/health", timeout=1).status == 200
+        return False
+
+
+@pytest.mark.parametrize("kind", [param(kind) for kind in PREFIXED])
+def test_probes_are_not_traced_below_a_prefix(kind: Kind, extended: Extended) -> None:
+    with Receiver() as receiver:
+        server = extended(kind, "http", receiver.environ(HTTP))
+        server.__class__ = Prefixed
+        with server:
+            prefix = "" if "uvicorn" in kind.command else "/shop"
+            for path in ("/health", "/ready", "/health/report"):
+                assert server.request("GET", prefix + path).status == 200
+    (span,) = [span for span in receiver.spans if span.kind == "SERVER"]
+    assert (span.attributes["url.path"], span.attributes["http.route"]) == ("/shop/health/report",) * 2
