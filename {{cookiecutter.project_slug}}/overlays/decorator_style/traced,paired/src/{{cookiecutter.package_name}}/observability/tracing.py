@@ -85,17 +85,18 @@ def _wrap(function: Callable[..., Any], spans: _Spans) -> Callable[..., Any]:
 
         @functools.wraps(function)
         async def coroutine(*args: Any, **kwargs: Any) -> Any:
-            with spans.start(args, kwargs, _CurrentCall):
+            with spans.start(args, kwargs):
                 return await function(*args, **kwargs)
 
         return coroutine
 
-    # The span of a generator is current while the generator runs, and not while its consumer does.
+    # The span of a generator is current while the generator runs, and not while its consumer does. What the consumer
+    # raises at a yield, also GeneratorExit when it closes the generator, is thrown into the function.
     if inspect.isasyncgenfunction(function):
 
         @functools.wraps(function)
         async def async_generator(*args: Any, **kwargs: Any) -> Any:
-            with spans.start(args, kwargs, _Call) as call:
+            with spans.start(args, kwargs, is_current=False) as call:
                 steps = function(*args, **kwargs)
                 step = functools.partial(anext, steps)
                 while True:
@@ -106,10 +107,6 @@ def _wrap(function: Callable[..., Any], spans: _Spans) -> Callable[..., Any]:
                         return
                     try:
                         step = functools.partial(steps.asend, (yield value))
-                    except GeneratorExit:
-                        with call.active():
-                            await steps.aclose()
-                        raise
                     except BaseException as thrown:
                         step = functools.partial(steps.athrow, thrown)
 
@@ -119,7 +116,7 @@ def _wrap(function: Callable[..., Any], spans: _Spans) -> Callable[..., Any]:
 
         @functools.wraps(function)
         def generator(*args: Any, **kwargs: Any) -> Any:
-            with spans.start(args, kwargs, _Call) as call:
+            with spans.start(args, kwargs, is_current=False) as call:
                 steps = function(*args, **kwargs)
                 step = functools.partial(next, steps)
                 while True:
@@ -130,10 +127,6 @@ def _wrap(function: Callable[..., Any], spans: _Spans) -> Callable[..., Any]:
                         return stop.value
                     try:
                         step = functools.partial(steps.send, (yield value))
-                    except GeneratorExit:
-                        with call.active():
-                            steps.close()
-                        raise
                     except BaseException as thrown:
                         step = functools.partial(steps.throw, thrown)
 
@@ -141,7 +134,7 @@ def _wrap(function: Callable[..., Any], spans: _Spans) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def plain(*args: Any, **kwargs: Any) -> Any:
-        with spans.start(args, kwargs, _CurrentCall):
+        with spans.start(args, kwargs):
             return function(*args, **kwargs)
 
     return plain
@@ -171,7 +164,7 @@ class _Spans:
         if unknown := set(args) - set(self._signature.parameters):
             raise TypeError(f"{function.__qualname__} has no parameter {', '.join(sorted(unknown))}.")
 
-    def start(self, args: tuple[Any, ...], kwargs: dict[str, Any], call: type[_Call]) -> _Call | _Unrecorded:
+    def start(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_current: bool = True) -> _Call | _Unrecorded:
         if self._tracer is None:
             # get_tracer_provider() checks this too, but then reads the environment, on each call.
             if getattr(trace, "_TRACER_PROVIDER", self) is None:
@@ -188,25 +181,30 @@ class _Spans:
                 for name in self._args:
                     value = bound.arguments[name]
                     span.set_attribute(f"arg.{name}", value if isinstance(value, bool | int | float) else str(value))
-        return call(span, trace.set_span_in_context(span, current), self.ignore)
+        return _Call(span, trace.set_span_in_context(span, current), self.ignore, is_current)
 
 
 class _Call:
-    """One call: a span that ends with the with-block."""
+    """One call: a span that ends with the with-block, and is the current one in it if `is_current`."""
 
-    __slots__ = ("_context", "_ignore", "_span")
+    __slots__ = ("_context", "_ignore", "_is_current", "_span", "_token")
 
-    def __init__(self, span: Span, inside: context.Context, ignore: Ignored) -> None:
+    def __init__(self, span: Span, inside: context.Context, ignore: Ignored, is_current: bool) -> None:
         self._span = span
         self._context = inside
         self._ignore = ignore
+        self._is_current = is_current
 
     def __enter__(self) -> _Call:
+        if self._is_current:
+            self._token = context.attach(self._context)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Literal[False]:
+        if self._is_current:
+            context.detach(self._token)
         # A cancelled task, a closed generator or Ctrl-C is not an error.
         if isinstance(error, Exception) and not isinstance(error, self._ignore) and self._span.is_recording():
             self._fail(error)
@@ -221,22 +219,6 @@ class _Call:
         self._span.set_attribute("error.type", error_type(error))
         self._span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
         record_once(self._span, error)  # the spans around this one see the same exception
-
-
-class _CurrentCall(_Call):
-    """One call whose span is the current one throughout the with-block."""
-
-    __slots__ = ("_token",)
-
-    def __enter__(self) -> _Call:
-        self._token = context.attach(self._context)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> Literal[False]:
-        context.detach(self._token)
-        return _Call.__exit__(self, kind, error, traceback)  # faster than super()
 
 
 def _is_unrecorded(parent: Span) -> bool:
