@@ -17,7 +17,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 (PACKAGE,) = (path.parent.name for path in Path("src").glob("*/__init__.py"))
 propagation: Any = import_module(f"{PACKAGE}.observability.propagation")
 
-STRICT = propagation.StrictPropagator(CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()]))
+STRICT = propagation.StrictPropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()])
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01"
 LATER = f"01-{TRACE}-{SPAN}-01-and-more"
@@ -102,5 +102,5 @@ def test_it_stands_around_those_of_otel_propagators(
 @pytest.mark.parametrize("context", [None, baggage.set_baggage("b", "2")])
 def test_without_propagators_the_context_stays(context: Context | None) -> None:
     """OpenTelemetry itself returns None, and a request that runs in that fails."""
-    propagator = propagation.StrictPropagator(CompositePropagator([]))
+    propagator = propagation.StrictPropagator([CompositePropagator([])])
     assert propagator.extract({"traceparent": PARENT}, context) == (context or {})

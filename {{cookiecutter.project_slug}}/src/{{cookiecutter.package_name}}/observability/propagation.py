@@ -11,16 +11,10 @@ import logging
 
 from opentelemetry import propagate
 from opentelemetry.context import Context
-from opentelemetry.propagators.textmap import (
-    CarrierT,
-    Getter,
-    Setter,
-    TextMapPropagator,
-    default_getter,
-    default_setter,
-)
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.propagators.textmap import CarrierT, Getter, default_getter
 
-NOISY_LOGGERS = (
+QUIET_LOGGERS = (
     "opentelemetry.baggage.propagation",
     "opentelemetry.trace.propagation.tracecontext",
     "opentelemetry.trace.span",
@@ -31,35 +25,21 @@ def install() -> None:
     """Put StrictPropagator around the propagators of OTEL_PROPAGATORS or of the configuration file."""
     propagator = propagate.get_global_textmap()
     if not isinstance(propagator, StrictPropagator):
-        propagate.set_global_textmap(StrictPropagator(propagator))
+        propagate.set_global_textmap(StrictPropagator([propagator]))
     # One warning for each part that is not valid, up to hundreds per request, would let any caller fill the console.
-    for name in NOISY_LOGGERS:
+    for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-class StrictPropagator(TextMapPropagator):
-    """Delegates to another propagator, and joins headers of the same name for it."""
-
-    def __init__(self, propagator: TextMapPropagator) -> None:
-        self._propagator = propagator
+class StrictPropagator(CompositePropagator):
+    """Joins headers of the same name for other propagators."""
 
     def extract(
         self, carrier: CarrierT, context: Context | None = None, getter: Getter[CarrierT] = default_getter
     ) -> Context:
         """Return the context with the values in the carrier."""
         # Without propagators OpenTelemetry returns what it is given, even None, which fails every request.
-        return self._propagator.extract(carrier, Context() if context is None else context, _JoiningGetter(getter))
-
-    def inject(
-        self, carrier: CarrierT, context: Context | None = None, setter: Setter[CarrierT] = default_setter
-    ) -> None:
-        """Write the context into the carrier."""
-        self._propagator.inject(carrier, context, setter)
-
-    @property
-    def fields(self) -> set[str]:
-        """The names of the headers that inject() writes."""
-        return self._propagator.fields
+        return super().extract(carrier, Context() if context is None else context, _JoiningGetter(getter))
 
 
 class _JoiningGetter(Getter[CarrierT]):

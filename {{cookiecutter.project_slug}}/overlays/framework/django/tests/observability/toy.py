@@ -29,7 +29,7 @@ class Toys(ProblemView):
         return JsonResponse(read_body(request, Toy).model_dump())
 
 
-class OneToy(ProblemView):
+class ToyDetail(ProblemView):
     def get(self, request: HttpRequest, number: str) -> JsonResponse:
         """Return one toy; there is no number 0, and number 500 is broken."""
         toy = parse(Toy, {"number": number})
@@ -43,7 +43,7 @@ class OneToy(ProblemView):
 urlpatterns = [
     path("", include("{{ cookiecutter.package_name }}.urls")),
     path("toys", Toys.as_view()),
-    path("toys/<str:number>", OneToy.as_view()),
+    path("toys/<str:number>", ToyDetail.as_view()),
 ]
 
 
