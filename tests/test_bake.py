@@ -55,8 +55,8 @@ FILES: list[tuple[Answers, str]] = [
             src/order_service/observability/telemetry.py src/order_service/observability/workarounds.py
             src/order_service/problems.py src/order_service/settings.py tests/__init__.py tests/conftest.py
             tests/contract.py tests/observability/__init__.py
-            tests/observability/test_requests.py tests/observability/test_start.py tests/observability/toy.py
-            tests/support.py tests/test_contract.py tests/test_docs.py
+            tests/observability/test_requests.py tests/observability/toy.py
+            tests/support.py tests/test_contract.py
         """,
     ),
     ({"framework": "fastapi"}, "src/order_service/__main__.py"),

@@ -14,7 +14,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from ..test_docs import defaults
+from ..contract import defaults
 
 (PACKAGE,) = (path.parent.name for path in Path("src").glob("*/__init__.py"))
 checks: Any = importlib.import_module(f"{PACKAGE}.observability.checks")

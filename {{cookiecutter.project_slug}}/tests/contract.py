@@ -1,7 +1,7 @@
-"""The names in docs/contract.md, and those that your code gives to telemetry.
+"""The names and settings in docs/, and those in your code.
 
-The heading of a column is the kind of its names: Span, Event, Attribute, Metric or Log message. To exempt a name, add a
-bullet point to a section "Not part of the contract": * `name`: why.
+In docs/contract.md, the heading of a column is the kind of its names: Span, Event, Attribute, Metric or Log message. To
+exempt a name, add a bullet point to a section "Not part of the contract": * `name`: why.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import SecretStr
+
+from {{ cookiecutter.package_name }}.components import ServiceSettings
+
 from .support import Telemetry
 
 ROOT = Path(__file__).parents[1]
@@ -20,13 +24,19 @@ PACKAGE = "{{ cookiecutter.package_name }}"
 TEMPLATE = {"app", "asgi", "database", {{ '"django_settings", ' if cookiecutter.framework == "django" }}"health", "middleware", "observability"}
 TEMPLATE |= {"prepare", "problems", "settings", "wsgi"}
 KINDS = {"Span", "Event", "Attribute", "Metric", "Log message"}
-INSTRUMENT = re.compile("create_(observable_)?(counter|up_down_counter|gauge|histogram)")
-LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
 DECORATORS = {"traced", "async_traced"}
+FUNCTIONS = {
+    "add_event": "Event",
+    "set_attribute": "Attribute",
+    **dict.fromkeys(DECORATORS | {"start_as_current_span", "start_span"}, "Span"),
+    **dict.fromkeys(("debug", "info", "warning", "error", "exception", "critical"), "Log message"),
+}
+UNNAMED_SPAN = re.compile(r"(\w+\.)*(async_)?traced(\((\w+=.*)?\))?")
+INSTRUMENT = re.compile("create_(observable_)?(counter|up_down_counter|gauge|histogram)")
 
 
 class Name(NamedTuple):
-    """A name in the code; `pattern` also allows for parts that are only known at run time."""
+    """A name in the code; `pattern` allows for the parts that are known at run time only."""
 
     kind: str
     text: str
@@ -34,16 +44,40 @@ class Name(NamedTuple):
     where: str
 
 
+def rows(file: str) -> Iterator[dict[str, str]]:
+    """Yield the rows of the tables of a file in docs/, each as a dict from heading to cell."""
+    headings: list[str] = []
+    for line in (ROOT / "docs" / file).read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if headings and cells:
+            yield dict(zip(headings, cells, strict=False))
+        else:
+            headings = cells
+
+
 def documented(file: str = "contract.md") -> set[tuple[str, str]]:
     """Return the kinds and names in the tables of a file in docs/."""
-    headings: list[str] = []
-    found = set()
-    for line in (ROOT / "docs" / file).read_text(encoding="utf-8").splitlines():
-        cells = [cell.strip() for cell in line.split("|")[1:-1]]
-        headings = headings if headings and cells else cells
-        for heading, cell in zip(headings, cells, strict=False):
-            if heading in KINDS:
-                found |= {(heading, name) for name in re.findall("`([^`]+)`", cell)}
+    cells = [(heading, cell) for row in rows(file) for heading, cell in row.items() if heading in KINDS]
+    return {(heading, name) for heading, cell in cells for name in re.findall("`([^`]+)`", cell)}
+
+
+def documented_defaults() -> dict[str, str]:
+    """Return the cell with the default of each variable in the tables with the headings Variable and Default."""
+    found: dict[str, str] = {}
+    for row in (*rows("configuration.md"), *rows("contract.md")):
+        if {"Variable", "Default"} <= row.keys():
+            found |= dict.fromkeys(re.findall("`([A-Z][A-Z0-9_]+)`", row["Variable"]), row["Default"])
+    return found
+
+
+def defaults() -> dict[str, str | None]:
+    """Return the default of each setting: "" for an empty one, None for a computed one."""
+    found: dict[str, str | None] = {}
+    for name, field in ServiceSettings.model_fields.items():
+        value = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+        is_computed = value is None or field.is_required() or field.default_factory
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        found[name.upper()] = None if is_computed else text
     return found
 
 
@@ -59,60 +93,46 @@ def is_owned(module: str) -> bool:
     return package == PACKAGE and rest.partition(".")[0] not in TEMPLATE
 
 
-def names_in_code() -> list[Name]:
-    """Return the names that your modules give to telemetry."""
-    found = []
-    for path in sorted((ROOT / "src" / PACKAGE).rglob("*.py")):
+def names_in_code() -> Iterator[Name]:
+    """Yield the names that your modules give to telemetry."""
+    for path in sorted((ROOT / "src").rglob("*.py")):
         if is_owned(".".join(path.relative_to(ROOT / "src").with_suffix("").parts)):
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            for kind, node, text in _find(tree, []):
-                parts, where = [text], f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
-                if isinstance(node, ast.JoinedStr):
-                    parts = re.split(r"\{[^}]*\}", text)
-                elif kind == "Log message":
-                    parts = re.split(r"%[-\d.]*[a-z]", text)
-                found.append(Name(kind, text, ".+".join(map(re.escape, parts)), where))
-    return found
+            for kind, line, text in _find(ast.parse(path.read_text(encoding="utf-8")), ()):
+                pattern = re.sub(r"\\{\\}|%[-\\.\d]*[a-z]", ".+", re.escape(text))
+                yield Name(kind, text, pattern, f"{path.relative_to(ROOT)}:{line}")
 
 
-def _find(node: ast.AST, scope: list[str]) -> Iterator[tuple[str, ast.AST, str]]:
-    """Yield kind, place and text of the names below `node`. A name held by a variable is found by `undocumented`."""
+def _find(node: ast.AST, scope: tuple[str, ...]) -> Iterator[tuple[str, int, str]]:
+    """Yield kind, line and text of the names below `node`. A name held by a variable is found by `undocumented`."""
     match node:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-            for decorator in node.decorator_list:
-                named = isinstance(decorator, ast.Call) and decorator.args
-                function = decorator.func if isinstance(decorator, ast.Call) else decorator
-                if _last(function) in DECORATORS and not named:
-                    yield "Span", node, ".".join([*scope, name])
-            scope = [*scope, name] if isinstance(node, ast.ClassDef) else [*scope, name, "<locals>"]
+            scope = (*scope, name)
+            if any(UNNAMED_SPAN.fullmatch(ast.unparse(decorator)) for decorator in node.decorator_list):
+                yield "Span", node.lineno, ".".join(scope)
         case ast.Call():
             yield from _find_in_call(node)
         case ast.Dict():  # names with a dot are attributes, whatever the dict is used for
-            keys = [key for key in node.keys if isinstance(key, ast.Constant)]
-            yield from (("Attribute", key, str(key.value)) for key in keys if re.match(r"[a-z]\w*\.\w", str(key.value)))
+            keys = [(key.lineno, str(key.value)) for key in node.keys if isinstance(key, ast.Constant)]
+            yield from (("Attribute", line, key) for line, key in keys if re.match(r"[a-z]\w*\.\w", key))
     for child in ast.iter_child_nodes(node):
         yield from _find(child, scope)
 
 
-def _find_in_call(node: ast.Call) -> Iterator[tuple[str, ast.AST, str]]:
-    function, texts = _last(node.func), [*node.args, *(item.value for item in node.keywords if item.arg == "name")][:1]
-    kind = {"add_event": "Event", "set_attribute": "Attribute"}.get(function, "")
-    if function in DECORATORS or function in {"start_as_current_span", "start_span"}:
-        kind = "Span"
-    elif INSTRUMENT.fullmatch(function):
-        kind = "Metric"
-    elif function in LOG_METHODS and isinstance(node.func, ast.Attribute) and "log" in ast.unparse(node.func.value):
-        kind = "Log message"
-    elif function == "set_attributes" and texts and isinstance(texts[0], ast.Dict):
-        kind, texts = "Attribute", [key for key in texts[0].keys if key]
-    for text in texts if kind else ():
-        if isinstance(text, ast.Constant):
-            yield kind, text, str(text.value)
-        elif isinstance(text, ast.JoinedStr):
-            yield kind, text, "".join(str(p.value) if isinstance(p, ast.Constant) else "{}" for p in text.values)
+def _find_in_call(node: ast.Call) -> Iterator[tuple[str, int, str]]:
+    function, names = _last(node.func), [*node.args, *(item.value for item in node.keywords if item.arg == "name")][:1]
+    kind = "Metric" if INSTRUMENT.fullmatch(function) else FUNCTIONS.get(function, "")
+    if kind == "Log message" and "log" not in ast.unparse(node.func):  # such as parser.error()
+        return
+    if function == "set_attributes" and names and isinstance(names[0], ast.Dict):
+        kind, names = "Attribute", [key for key in names[0].keys if key]
+    for name in names if kind else ():
+        if isinstance(name, ast.Constant | ast.JoinedStr):
+            parts = name.values if isinstance(name, ast.JoinedStr) else [name]
+            text = "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in parts)
+            yield kind, name.lineno, text
     for item in node.keywords:
         if function in DECORATORS and item.arg == "args":
-            yield from (("Attribute", item.value, f"arg.{name}") for name in ast.literal_eval(item.value))
+            yield from (("Attribute", node.lineno, f"arg.{name}") for name in ast.literal_eval(item.value))
 
 
 def _last(node: ast.expr) -> str:

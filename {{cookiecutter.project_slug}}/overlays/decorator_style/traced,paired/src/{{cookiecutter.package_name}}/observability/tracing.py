@@ -6,8 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TraceFlags, Tracer
@@ -200,16 +199,13 @@ class _Call:
             self._token = context.attach(self._context)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> Literal[False]:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if self._is_current:
             context.detach(self._token)
         # A cancelled task, a closed generator or Ctrl-C is not an error.
         if isinstance(error, Exception) and not isinstance(error, self._ignore) and self._span.is_recording():
             self._fail(error)
         self._span.end()
-        return False
 
     def active(self) -> _Active:
         """Return a with-block in which the span is the current one."""
