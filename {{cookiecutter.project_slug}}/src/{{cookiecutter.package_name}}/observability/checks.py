@@ -168,7 +168,7 @@ def _check_otlp(environ: MutableMapping[str, str], defaults: Mapping[str, str]) 
         if endpoint is not None and not _is_url(endpoint):
             url = f"http://{endpoint.rpartition('://')[2]}"
             secret = bool({"@", "?", "#"} & set(endpoint))
-            allowed = "a URL such as https://collector.example:4318; https:// turns TLS on"
+            allowed = "http:// or https://, a host and, if needed, a port number: https://collector.example:4318"
             yield Fault(f"{prefix}ENDPOINT", endpoint, allowed, url if _is_url(url) else None, secret)
         pairs = environ.get(f"{prefix}HEADERS", "").split(",")
         good = [pair for pair in pairs if not pair.strip() or _HEADER.fullmatch(pair)]
