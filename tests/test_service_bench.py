@@ -24,8 +24,8 @@ pytestmark = pytest.mark.slow
 VARIANTS = ("off", "sampled (0.1)", "on (1.0)")
 SPANS = {"fastapi": 7.5, "flask": 7.5, "django": 6.0}
 """Per request: the mean of placing an order, paid at the stand-in, and of getting it. Django has no `connect` spans."""
-LIMIT = 300
-"""Seconds: three starts of a server, on a machine that does something else too."""
+LIMIT, SOON = 300, 30
+"""Seconds: three starts of a server, and the end of an interrupted one, on a machine that does something else too."""
 
 
 class Bench:
@@ -53,12 +53,14 @@ class Bench:
             stderr=subprocess.PIPE,
             encoding="utf-8",
             start_new_session=True,
+            # As a shell starts a job in the background.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
         )
 
-    def finish(self) -> tuple[str, str]:
+    def finish(self, limit: float = LIMIT) -> tuple[str, str]:
         """What it has printed, once it has ended by itself and has left nothing."""
         try:
-            printed = self.process.communicate(timeout=LIMIT)
+            printed = self.process.communicate(timeout=limit)
             assert self.processes() == {}
             assert list(self.folder.iterdir()) == []
         finally:
@@ -150,23 +152,45 @@ def test_spans_that_do_not_come(developed: Callable[..., Path], tmp_path: Path) 
     assert errors.startswith("Spans arrived with telemetry off, or none with it on")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "command", "count"),
+    [
+        (signal.SIGINT, "gunicorn", 2),  # the master and its worker
+        (signal.SIGTERM, "order_service.prepare", 1),
+    ],
+)
 def test_an_interrupted_one_leaves_nothing(
-    number: signal.Signals, developed: Callable[..., Path], tmp_path: Path
+    number: signal.Signals, command: str, count: int, developed: Callable[..., Path], tmp_path: Path
 ) -> None:
     bench = Bench(developed(framework="flask", otlp_protocol=GRPC), tmp_path, "--seconds 600")
     deadline = monotonic() + LIMIT
-    # gunicorn's first process, and its worker
-    while sum("gunicorn" in command for command in bench.processes().values()) < 2:
+    while sum(command in found for found in bench.processes().values()) < count:
         assert bench.process.poll() is None, bench.finish()
         assert monotonic() < deadline
-        sleep(0.05)
+        sleep(0.02)
     if number == signal.SIGINT:
         os.killpg(bench.process.pid, number)  # as Ctrl-C does
     else:
         bench.process.send_signal(number)
-    output, errors = bench.finish()
+    output, errors = bench.finish(SOON)
     assert (bench.process.returncode, output, errors) == (130, "", "")
+
+
+def test_a_tool_that_is_interrupted_while_it_starts(developed: Callable[..., Path]) -> None:
+    project = developed(framework="flask", otlp_protocol=GRPC)
+    module = project / "dev" / "interrupted.py"
+    # Python prints and ignores exceptions here, as it does in the import of a module.
+    module.write_text(
+        "import os, signal\n\n\nclass Tool:\n    def __del__(self):\n        os.kill(os.getpid(), signal.SIGINT)\n\n\n"
+        "Tool()\n",
+        encoding="utf-8",
+    )
+    try:
+        command = [project / ".venv/bin/python", "-m", "dev.interrupted"]
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=LIMIT, check=False)
+    finally:
+        module.unlink()
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 @pytest.mark.parametrize(

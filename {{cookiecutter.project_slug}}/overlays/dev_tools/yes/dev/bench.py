@@ -9,14 +9,13 @@ import platform
 import resource
 import signal
 import socket
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -51,6 +50,9 @@ VARIANTS = {
 }
 OVERRIDDEN = ("OTEL_CONFIG_FILE", "OTEL_EXPORTER_", "OTEL_SDK_DISABLED", "OTEL_TRACES_SAMPLER")
 """Prefixes of variables that are not inherited, so that nothing leaves this machine."""
+interrupts: list[int] = []
+"""The signals that asked for the end. They raise nothing, because an exception may come at any point: while a lock is
+held that the cleaning up needs, or where Python prints and ignores it. `wait()` looks here instead."""
 START, WARM_UP = 30.0, 0.2
 """Seconds. The warm-up is short because its telemetry is still exported while CPU time is measured."""
 
@@ -78,8 +80,9 @@ class Cost(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print the table; leave nothing behind, even when interrupted."""
     options = parse(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    # Ctrl-C as well, which a shell's background job would ignore.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: interrupts.append(number))
     console = Console(highlight=False)
     try:
         costs = measure_all(options, console)
@@ -136,7 +139,7 @@ def measure_all(options: argparse.Namespace, console: Console) -> dict[str, Cost
         ProcessPoolExecutor(1, get_context("spawn")) as users,
         console.status("preparing the service") as status,
     ):
-        with interrupts_held_back():
+        with without_ctrl_c():
             users.submit(int)  # starts the process
         environ = {**settings(folder, url), **variables}
         prepare(environ)
@@ -154,19 +157,30 @@ def receiver() -> Iterator[tuple[str, Synchronized[int]]]:
     spans = context.Value("Q", 0)
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=receive, args=(there, spans), daemon=True)
-    with interrupts_held_back():
+    with without_ctrl_c():
         process.start()
     there.close()
     try:
+        wait(here.poll)
         yield here.recv(), spans
     finally:
         process.terminate()
         process.join()
 
 
+def wait(is_over: Callable[[], bool]) -> None:
+    """Return when it is over; after a signal, end the receiver and the users and raise KeyboardInterrupt."""
+    while interrupts or not is_over():
+        if interrupts:
+            for process in active_children():
+                process.kill()
+            raise KeyboardInterrupt
+        sleep(0.02)
+
+
 @contextmanager
-def interrupts_held_back() -> Iterator[None]:
-    """Defer Ctrl-C in this process; processes started meanwhile never receive it, so this one stops them."""
+def without_ctrl_c() -> Iterator[None]:
+    """Keep Ctrl-C from the processes that are started meanwhile: this one stops them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -209,11 +223,15 @@ def prepare(environ: Mapping[str, str]) -> None:
     """Prepare the database, in a service that has one."""
     if find_spec(PREPARE) is None:
         return
-    environ = {**os.environ, **environ, **VARIANTS["off"]}
-    command = [sys.executable, "-m", PREPARE]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode:
-        raise BenchError(f"The database cannot be prepared:\n{done.stdout}{done.stderr}")
+    printed: list[str] = []
+    service = Service([sys.executable, "-m", PREPARE], {**environ, **VARIANTS["off"]}, printed.append)
+    try:
+        wait(service.has_ended)
+    finally:
+        service.kill()
+        code = service.stop()
+    if code:
+        raise BenchError("\n".join(["The database cannot be prepared:", *printed]))
 
 
 def measure(environ: Mapping[str, str], users: Executor, spans: Synchronized[int], options: argparse.Namespace) -> Cost:
@@ -224,9 +242,9 @@ def measure(environ: Mapping[str, str], users: Executor, spans: Synchronized[int
     service = Service([str(BIN / program), *arguments], {**environ, "PORT": str(port)}, printed.append)
     try:
         wait_for(service, port)
-        warm_up, _ = users.submit(load, requests.visit, port, options.connections, WARM_UP).result()
+        warm_up, _ = under_load(users, port, options.connections, WARM_UP)
         begun = sum(cpu(process) for process in processes(service))
-        times, seconds = users.submit(load, requests.visit, port, options.connections, options.seconds).result()
+        times, seconds = under_load(users, port, options.connections, options.seconds)
         memory = sum(process.memory_info().rss for process in processes(service))
         service.stop()
     except (BenchError, LoadError) as error:
@@ -246,6 +264,13 @@ def measure(environ: Mapping[str, str], users: Executor, spans: Synchronized[int
     )
 
 
+def under_load(users: Executor, port: int, connections: int, seconds: float) -> tuple[list[float], float]:
+    """Return the seconds of each response, and of the whole load."""
+    future = users.submit(load, requests.visit, port, connections, seconds)
+    wait(future.done)
+    return future.result()
+
+
 def free_port() -> int:
     """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -256,13 +281,17 @@ def free_port() -> int:
 def wait_for(service: Service, port: int) -> None:
     """Wait until the service accepts connections."""
     deadline = monotonic() + START
-    while True:
+
+    def is_over() -> bool:
         try:
-            return socket.create_connection(("127.0.0.1", port)).close()
+            socket.create_connection(("127.0.0.1", port)).close()
         except OSError:
             if service.has_ended() or monotonic() > deadline:
                 raise BenchError("The service did not start.") from None
-            sleep(0.02)
+            return False
+        return True
+
+    wait(is_over)
 
 
 def processes(service: Service) -> list[Any]:

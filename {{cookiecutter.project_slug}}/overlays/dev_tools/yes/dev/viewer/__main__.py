@@ -8,7 +8,8 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from threading import Event, Lock
+from threading import Lock
+from time import sleep
 from typing import TypeVar
 
 from rich.console import Console
@@ -52,9 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif not options.command:
             terminal.show_loose_logs(items)
 
-    stop = Event()
+    stop: list[int] = []  # not an Event: set() waits for a lock that the interrupted code may hold
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, frame: stop.append(number))
     with ExitStack() as stack:
         receiver = stack.enter_context(bind("--port", options.port, lambda port: Receiver(accept, port, store)))
         endpoints = [receiver.url]
@@ -70,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 service = Service(options.command, variables, terminal.show_console)
             except OSError as error:
                 raise SystemExit(f"{options.command[0]} cannot be started: {error.strerror}.") from None
-        while not stop.wait(0.2) and not (service and service.has_ended()):
+        while not stop and not (service and service.has_ended()):
+            sleep(0.2)
             if not options.json:
                 terminal.update()
         code = 0
@@ -81,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = service.stop()
         if not options.json:
             terminal.finish()
-        return 0 if stop.is_set() else code
+        return 0 if stop else code
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
