@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,19 @@ def sync(project: Path, *extras: str, dev: bool = False) -> Path:
     """What `make install` does, by the uv that is here already: the second instead of the dozen that takes."""
     uv(project, "sync", "--quiet", "--dev" if dev else "--no-dev", *(f"--extra={extra}" for extra in extras))
     return project / ".venv" / "bin" / "python"
+
+
+def replace(project: Path, source: Path) -> None:
+    """Puts another service in the place of the project, which may be missing.
+
+    Its environment and what mypy knows about the packages in it stay: `make` brings both up to date. Its files get the
+    time of now, so that mypy reads them again.
+    """
+    for path in project.iterdir() if project.exists() else ():
+        if path.name not in (".venv", ".mypy_cache"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    leave_out = shutil.ignore_patterns(".git", ".venv")
+    shutil.copytree(source, project, copy_function=shutil.copy, ignore=leave_out, dirs_exist_ok=True)
 
 
 def lend_uv(project: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPO
-from tests.environments import install, make
+from tests.environments import install, make, replace
 from tests.test_bake import CHOICES
 
 EXTRAS = ("dev_tools", "monitoring", "kubernetes", "github_actions")
@@ -43,10 +43,7 @@ def test_the_services_own_checks_pass(framework: str, protocol: str, bake: Calla
     project = tmp_path / "order-service"
     for answers in SERVICES[protocol]:
         # One environment for the three services, each of which brings it up to date.
-        for path in project.glob("*") if project.exists() else ():
-            if path.is_dir() and path.name != ".venv":
-                shutil.rmtree(path)
-        shutil.copytree(bake(framework=framework, otlp_protocol=protocol, **answers), project, dirs_exist_ok=True)
+        replace(project, bake(framework=framework, otlp_protocol=protocol, **answers))
         install(project)
         make(project, "lint")
         add_suite(project, answers)

@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPO
-from tests.environments import lend_uv, make
+from tests.environments import lend_uv, make, replace
 from tests.regenerate.conftest import Run
 from tests.regenerate.history import PARTS, Repository, copy_template
 from tests.test_bake import FRAMEWORKS
@@ -48,8 +49,22 @@ def history(tmp_path_factory: pytest.TempPathFactory, environ: Mapping[str, str]
     return history
 
 
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A folder with an environment, in which the services of a framework take turns."""
+
+    @cache
+    def workshop(framework: str) -> Path:
+        project = tmp_path_factory.mktemp(framework) / "order-service"
+        project.mkdir()
+        lend_uv(project)
+        return project
+
+    return workshop
+
+
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in FRAMEWORKS])
 def test_an_untouched_service_is_updated(
     framework: str,
     state: str,
@@ -57,6 +72,7 @@ def test_an_untouched_service_is_updated(
     environ: Mapping[str, str],
     run: Run,
     bake: Bake,
+    workshop: Callable[[str], Path],
     tmp_path: Path,
 ) -> None:
     run(
@@ -81,6 +97,7 @@ def test_an_untouched_service_is_updated(
     assert different - own == set()
     # Without a difference it is the service whose suite test_services.py runs.
     if different:
-        lend_uv(service.folder)
-        make(service.folder, "lint")
-        assert " passed" in make(service.folder, "test")
+        project = workshop(framework)
+        replace(project, service.folder)
+        make(project, "lint")
+        assert " passed" in make(project, "test")
