@@ -61,10 +61,12 @@ def configure(log_level: str = "INFO", log_format: str = "json") -> None:
 def _configure_providers() -> None:
     # Imported here because these read OTEL_* variables when they are imported, and some reject wrong values then.
     from opentelemetry.distro import OpenTelemetryConfigurator
+    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
     from . import workarounds
     from .span_exporter import RedactingSpanExporter
+    from .span_processor import RecordedExceptions
 
     def process(exporter: SpanExporter) -> BatchSpanProcessor:
         return BatchSpanProcessor(RedactingSpanExporter(exporter))
@@ -73,6 +75,8 @@ def _configure_providers() -> None:
     # A configuration file names its own processors and accepts none from here.
     options = {} if environment.config_file() else {"export_span_processor": process}
     OpenTelemetryConfigurator().configure(**options)  # type: ignore[no-untyped-call]
+    if isinstance(provider := trace.get_tracer_provider(), TracerProvider):
+        provider.add_span_processor(RecordedExceptions())
     if "opentelemetry.exporter.otlp.proto.common.trace_encoder" in sys.modules:  # an exporter is loaded that uses it
         from . import encoding
 

@@ -20,6 +20,7 @@ MIDDLEWARE = [
     "{{cookiecutter.package_name}}.observability.instrument.RouteMiddleware",
     "{{cookiecutter.package_name}}.middleware.RequestMiddleware",
 ]
+CSRF_FAILURE_VIEW = "{{cookiecutter.package_name}}.problems.forbidden"
 ROOT_URLCONF = "{{cookiecutter.package_name}}.urls"
 WSGI_APPLICATION = "{{cookiecutter.package_name}}.wsgi.application"
 ASGI_APPLICATION = "{{cookiecutter.package_name}}.asgi.application"

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from django.conf import settings
+from django.conf import settings, urls
 from django.core.exceptions import RequestDataTooBig
+from django.core.signals import got_request_exception
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import View
 from pydantic import BaseModel, ValidationError
 
-from .observability import trace_fields
+from .observability import record_exception, trace_fields
+
+logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
 Headers = Mapping[str, str]
@@ -87,3 +92,54 @@ def respond(status: int, detail: str, headers: Headers | None = None, errors: Er
     if trace_id := trace_fields().get("trace_id"):
         problem["trace_id"] = trace_id
     return JsonResponse(problem, status=status, headers=headers, content_type=MEDIA_TYPE)
+
+
+def answer(error: BaseException | None) -> HttpResponse | None:
+    """Return the response to an exception that is not a failure of the service, or None."""
+    match error:
+        case Problem():
+            return respond(error.status, error.detail, error.headers, error.errors)
+        case RequestDataTooBig():
+            return respond(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.")
+    return None
+
+
+def install() -> None:
+    """Answer with problems where Django has HTML pages (without DEBUG), unless urls.py has handlers of its own."""
+    got_request_exception.connect(on_failure)
+    for status, handler in {400: bad_request, 403: forbidden, 404: not_found, 500: failed}.items():
+        setattr(urls, f"handler{status}", handler)
+
+
+def on_failure(request: Any, **_: object) -> None:
+    """Log and record an unhandled exception, of a view or a middleware; a warning if the request has failed before."""
+    error = sys.exc_info()[1]
+    if error is None or answer(error):
+        return
+    if hasattr(request, "failure"):
+        logger.warning("request failed again", exc_info=error)
+        return
+    request.failure = error
+    record_exception(error)
+    logger.error("request failed", exc_info=error)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer a request that Django rejects, such as one for a host that is not allowed."""
+    return answer(exception) or respond(HTTPStatus.BAD_REQUEST, "Bad Request.")
+
+
+def forbidden(request: HttpRequest, exception: Exception | None = None, reason: str = "") -> HttpResponse:
+    """Answer PermissionDenied, or a request without a valid CSRF token."""
+    return respond(HTTPStatus.FORBIDDEN, "Forbidden.")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer Http404, or an unknown path."""
+    return respond(HTTPStatus.NOT_FOUND, "Not Found.")
+
+
+def failed(request: HttpRequest) -> HttpResponse:
+    """Answer any other exception; a middleware can raise Problem, too."""
+    detail = "Internal error. Quote this trace ID when reporting it."
+    return answer(sys.exc_info()[1]) or respond(HTTPStatus.INTERNAL_SERVER_ERROR, detail)

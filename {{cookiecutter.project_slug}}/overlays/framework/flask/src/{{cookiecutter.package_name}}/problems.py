@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import http.client
 import logging
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import Flask, Response, request
+from flask import Flask, Response, got_request_exception, request
 from flask.json import dumps
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import HTTPException
 
-from .observability import trace_fields
+from .observability import record_exception, trace_fields
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 logger = logging.getLogger(__name__)
 
@@ -93,22 +97,66 @@ def install(app: Flask) -> None:
     """Answer every error of the application with a problem."""
     app.register_error_handler(Problem, on_problem)
     app.register_error_handler(HTTPException, on_http_exception)
-    app.register_error_handler(Exception, on_exception)
+    app.config["PROPAGATE_EXCEPTIONS"] = False  # debug mode answers like production
+    got_request_exception.connect(on_failure, app)
+    app.log_exception = lambda *_: None  # type: ignore[method-assign]  # on_failure has logged it
+    app.logger.addFilter(demote)
+    flask_app = app.wsgi_app
+
+    def wsgi_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            return flask_app(environ, start_response)
+        except Exception as error:  # of a teardown function, or of an error handler for 500
+            report(error, environ)
+            response = internal_error()
+            start_response(response.status, response.headers.to_wsgi_list(), sys.exc_info())
+            return response.get_app_iter(environ)
+
+    app.wsgi_app = wsgi_app  # type: ignore[method-assign]
 
 
 def on_problem(error: Problem) -> Response:
     """Answer with the problem that a view raised."""
+    if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        report(error, request.environ)
     return respond(error.status, error.detail, error.headers, error.errors)
 
 
-def on_http_exception(error: HTTPException) -> Response:
-    """Answer Flask's own errors: unknown path, wrong method, body too large."""
+def on_http_exception(error: HTTPException) -> Any:
+    """Answer Flask's own errors and abort(): unknown path, wrong method, body too large, unhandled exception."""
+    if error.response is not None:
+        return error.response  # passed to abort()
+    if getattr(error, "original_exception", None):
+        return internal_error()
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
-    headers = {key: value for key, value in error.get_headers() if key != "Content-Type"}
-    return respond(status, error.description or http.client.responses.get(status, "Error"), headers)
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        report(error, request.environ)
+    response = respond(status, error.description or http.client.responses.get(status, "Error"))
+    response.headers.extend((key, value) for key, value in error.get_headers() if key != "Content-Type")
+    return response
 
 
-def on_exception(error: Exception) -> Response:
-    """Answer 500 to unhandled errors. The log record carries the request's trace ID."""
-    logger.exception("request failed")
+def internal_error() -> Response:
+    """Return the response to an unhandled exception."""
     return respond(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error. Quote this trace ID when reporting it.")
+
+
+def on_failure(sender: Flask, exception: Exception, **_: object) -> None:
+    """Report an unhandled exception, of a view or a function around it."""
+    report(exception, request.environ)
+
+
+def report(error: Exception, environ: WSGIEnvironment) -> None:
+    """Log and record an exception that fails the request; a warning if the request has failed before."""
+    if environ.setdefault("{{cookiecutter.package_name}}.failure", error) is not error:
+        logger.warning("request failed again", exc_info=error)
+        return
+    record_exception(error)
+    logger.error("request failed", exc_info=error)
+
+
+def demote(record: logging.LogRecord) -> bool:
+    """Make a warning of what an after_request function raises while Flask answers an error, which is logged."""
+    if record.funcName == "finalize_request":
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
