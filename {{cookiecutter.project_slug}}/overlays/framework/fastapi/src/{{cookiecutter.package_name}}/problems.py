@@ -56,7 +56,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     Those of invalid requests need no declaration: 422, and with a body also 413 and 415.
     """
     schema = {"schema": {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}} for status in statuses}
+    return {status: {"description": http.client.responses.get(status, "Error"), "content": {MEDIA_TYPE: schema}} for status in statuses}
 
 
 def respond(
