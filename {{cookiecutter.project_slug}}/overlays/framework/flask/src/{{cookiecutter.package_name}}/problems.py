@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import http.client
 import logging
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import copy_context
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -104,13 +105,19 @@ def install(app: Flask) -> None:
     flask_app = app.wsgi_app
 
     def wsgi_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        # Flask starts the response before its teardown functions run, and gunicorn would send the headers of both.
+        starts: list[Callable[[], Any]] = []
+
+        def start_later(*response: Any) -> Any:
+            starts.append(partial(copy_context().run, start_response, *response))  # with the request's route
+
         try:
-            return flask_app(environ, start_response)
+            body = flask_app(environ, start_later)
         except Exception as error:  # of a teardown function, or of an error handler for 500
             report(error, environ)
-            response = internal_error()
-            start_response(response.status, response.headers.to_wsgi_list(), sys.exc_info())
-            return response.get_app_iter(environ)
+            return internal_error()(environ, start_response)
+        starts[-1]()
+        return body
 
     app.wsgi_app = wsgi_app  # type: ignore[method-assign]
 
