@@ -11,6 +11,7 @@ from {{ cookiecutter.package_name }} import components
 from {{ cookiecutter.package_name }}.observability import SERVICE_NAME
 
 from ..support import Client, Telemetry, attributes, ids, is_error
+from .toy import BROKEN
 
 TOO_LARGE = f'["{"x" * 65536}"]'
 
@@ -51,15 +52,18 @@ def test_an_error_is_a_problem_in_a_span_with_a_stable_name(
     assert is_error(server) == (status >= 500)
 
 
-def test_an_unhandled_exception_is_logged_once(client: Client, emitted: Telemetry) -> None:
-    client.request("GET", "/toys/500")
+@pytest.mark.parametrize("path", BROKEN)
+def test_an_unhandled_exception_is_logged_and_recorded_once(client: Client, emitted: Telemetry, path: str) -> None:
+    problem = client.request("GET", path).json()
     (server,) = emitted.spans()
+    assert problem["trace_id"] == trace.format_trace_id(ids(server)[0])
+    assert [event.name for event in server.events] == ["exception"]
     (record,) = [logged.log_record for logged in emitted.logs() if logged.log_record.severity_text == "ERROR"]
     assert record.body == "request failed"
     assert (record.trace_id, record.span_id) == ids(server)
     assert record.attributes is not None
     assert record.attributes["exception.type"] == "RuntimeError"
-    assert "get" in str(record.attributes["exception.stacktrace"])
+    assert "toy.py" in str(record.attributes["exception.stacktrace"])
 
 
 def test_values_of_a_query_are_redacted(client: Client, emitted: Telemetry) -> None:

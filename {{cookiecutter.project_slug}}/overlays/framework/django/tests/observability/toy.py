@@ -19,6 +19,8 @@ from {{ cookiecutter.package_name }}.problems import Problem, ProblemView, parse
 
 from ..support import Client
 
+BROKEN = ("/toys/500",)
+
 
 class Toy(BaseModel):
     number: int

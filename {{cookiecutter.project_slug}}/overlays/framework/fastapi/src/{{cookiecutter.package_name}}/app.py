@@ -8,9 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
-from . import components, health, observability, problems
+from . import components, health, middleware, observability, problems
 from .components import ServiceSettings
-from .middleware import RequestMiddleware
 from .settings import load
 
 
@@ -44,6 +43,6 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     for router in components.routers:
         app.include_router(router)
     problems.install(app)
-    app.add_middleware(RequestMiddleware, settings=settings)
+    middleware.install(app, settings)
     observability.instrument(app)
     return app

@@ -1,60 +1,175 @@
-"""The innermost middleware: body limit, unhandled errors, access log."""
+"""Applied to every request: problems for exceptions, body limit, access log."""
 
 from __future__ import annotations
 
 import logging
+import math
 import time
+from contextlib import suppress
 from http import HTTPStatus
 
+from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 
-from .problems import respond
+from .problems import answer, internal_error, is_unreported, report
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
 
+PLAIN_ERROR = b"Internal Server Error"
+"""Starlette's answer to an unhandled exception in a mounted application, which then raises the exception."""
+
+BROKEN = f"{__package__}.broken"
+"""The key in the scope of a response that an exception broke off."""
+
+
+def install(app: FastAPI, settings: Settings) -> None:
+    """Put this middleware inside and outside of the service's own, whenever that is added."""
+    # Inside, so that problems pass through the service's own middleware, which may add CORS headers.
+    app.add_middleware(ErrorMiddleware, settings.max_body_bytes)
+    build = app.build_middleware_stack
+
+    def build_middleware_stack() -> ASGIApp:
+        app.user_middleware.insert(0, Middleware(RequestMiddleware, settings))
+        return build()
+
+    app.build_middleware_stack = build_middleware_stack  # type: ignore[method-assign]
+    logging.getLogger("uvicorn.error").addFilter(is_unreported)
+
 
 class RequestMiddleware:
-    """Reject bodies over MAX_BODY_BYTES, answer 500 to unhandled errors, and log requests if LOG_ACCESS is set.
-
-    It runs inside the SERVER span, so its log records carry the request's trace ID.
-    """
+    """Log requests if LOG_ACCESS is set, and leave requests without a response if their client has gone."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app = app
+        self.app = ErrorMiddleware(app)
         self.settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        status = size = 0
+        """Handle one request or WebSocket."""
+        is_started = is_client_gone = False
         start = time.perf_counter()
 
-        async def limited_receive() -> Message:
-            nonlocal size
+        async def watched_receive() -> Message:
+            nonlocal is_client_gone
             message = await receive()
-            size += len(message.get("body", b""))
-            if size > self.settings.max_body_bytes:
-                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.")
+            is_client_gone |= message["type"] == "http.disconnect"
             return message
 
         async def watched_send(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                if self.settings.log_access:
-                    duration = time.perf_counter() - start
-                    logger.info("%s %s %s %.6f s", scope["method"], scope["path"], status, duration)
+            nonlocal is_started
+            if is_client_gone and not is_started:
+                return
+            is_started = True
+            if self.settings.log_access and message["type"] == "http.response.start":
+                duration = time.perf_counter() - start
+                logger.info("%s %s %s %.6f s", scope["method"], scope["path"], message["status"], duration)
             await send(message)
 
+        with suppress(ClientDisconnect):
+            await self.app(scope, watched_receive, watched_send)
+
+
+class ErrorMiddleware:
+    """Reject bodies over the limit, and answer exceptions with problems. Log and record those that are failures.
+
+    Raises:
+        ClientDisconnect: the client has gone, which is not a failure.
+        Exception: a WebSocket failed, or a response that has begun, so that the server closes the connection.
+
+    """
+
+    def __init__(self, app: ASGIApp, max_body_bytes: float = math.inf) -> None:
+        self.app = app
+        self.max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request or WebSocket."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, receive, send, self.max_body_bytes)
         try:
-            await self.app(scope, limited_receive, watched_send)
-        except Exception:
-            logger.exception("request failed")
-            if status:
-                raise
-            detail = "Internal error. Quote this trace ID when reporting it."
-            await respond(HTTPStatus.INTERNAL_SERVER_ERROR, detail)(scope, receive, watched_send)
+            await self.app(scope, exchange.receive, exchange.send)
+            await exchange.release()
+        except Exception as error:
+            if exchange.is_caused_by_client(error):
+                raise ClientDisconnect from error
+            await exchange.end(error)
+
+
+class _Exchange:
+    """The messages of one request or WebSocket."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: float) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._bytes_left = max_body_bytes
+        self._is_started = self._is_complete = self._is_client_gone = False
+        self._held: list[Message] = []
+        self._send_error: OSError | None = None
+
+    async def receive(self) -> Message:
+        """Receive a message from the server."""
+        message = await self._receive()
+        self._is_client_gone |= message["type"] == "websocket.disconnect"
+        self._bytes_left -= len(message.get("body", b""))
+        if self._bytes_left < 0:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.")
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a message; hold back what may be PLAIN_ERROR, and the end of a response that failed."""
+        is_error = message["type"] == "http.response.start" and message["status"] == HTTPStatus.INTERNAL_SERVER_ERROR
+        if is_error or (self._held and message.get("body") == PLAIN_ERROR):
+            self._held.append(message)
+        # Starlette's BaseHTTPMiddleware ends the response before it raises the exception.
+        elif BROKEN not in self._scope or message.get("more_body"):
+            await self.release()
+            await self._forward(message)
+
+    async def release(self) -> None:
+        """Send what was held back."""
+        held, self._held = self._held, []
+        for message in held:
+            await self._forward(message)
+
+    async def _forward(self, message: Message) -> None:
+        kind = message["type"].removeprefix("websocket.")
+        self._is_started |= kind in ("http.response.start", "accept")
+        try:
+            await self._send(message)
+        except OSError as error:
+            self._send_error = error
+            raise
+        is_last = kind == "http.response.body" and not message.get("more_body")
+        self._is_complete |= is_last or kind == "close"
+
+    def is_caused_by_client(self, error: Exception) -> bool:
+        """Return whether the exception only says that the client has gone."""
+        if isinstance(error, WebSocketDisconnected):
+            return self._is_client_gone
+        return isinstance(error, ClientDisconnect | WebSocketDisconnect) or error is self._send_error
+
+    async def end(self, error: Exception) -> None:
+        """Answer the exception, or break off the response that has begun."""
+        if not self._is_started:
+            # Starlette raises a RuntimeError if it cannot answer an exception because PLAIN_ERROR was sent.
+            request, cause = HTTPConnection(self._scope), error.__cause__ if self._held else None
+            if response := await answer(request, error) or await answer(request, cause):
+                await response(self._scope, self._receive, self._forward)
+                return
+        report(error, self._scope)
+        is_websocket = self._scope["type"] == "websocket"
+        with suppress(OSError):  # the client has gone
+            if not self._is_started:
+                await internal_error()(self._scope, self._receive, self._forward)
+            elif is_websocket and not self._is_complete:
+                await self._forward({"type": "websocket.close", "code": 1011})
+        if is_websocket or not self._is_complete:
+            self._scope[BROKEN] = True
+            raise error

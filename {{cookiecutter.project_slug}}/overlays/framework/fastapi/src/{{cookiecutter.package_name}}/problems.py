@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.routing import Match
+from starlette.types import Scope
 
-from .observability import trace_fields
+from .observability import record_exception, trace_fields
+
+logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 UNPARSED = "There was an error parsing the body"
@@ -56,7 +63,8 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     Those of invalid requests need no declaration: 422, and with a body also 413 and 415.
     """
     schema = {"schema": {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}}
-    return {status: {"description": http.client.responses.get(status, "Error"), "content": {MEDIA_TYPE: schema}} for status in statuses}
+    titles = {status: http.client.responses.get(status, "Error") for status in statuses}
+    return {status: {"description": title, "content": {MEDIA_TYPE: schema}} for status, title in titles.items()}
 
 
 def respond(
@@ -73,11 +81,18 @@ def respond(
     return JSONResponse(problem.model_dump(exclude_none=True), status, headers, media_type=MEDIA_TYPE)
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of the application with a problem, and describe it in the OpenAPI document."""
-    app.exception_handler(Problem)(on_problem)
-    app.exception_handler(RequestValidationError)(on_invalid_request)
-    app.exception_handler(HTTPException)(on_http_exception)
+def install(app: Starlette) -> None:
+    """Answer every error of the application with a problem; of FastAPI, also describe it in the OpenAPI document.
+
+    A mounted application needs this, too: `problems.install(admin)`.
+    """
+    for kind, handler in HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+    if isinstance(app, FastAPI):
+        _describe(app)
+
+
+def _describe(app: FastAPI) -> None:
     build_openapi = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -98,12 +113,14 @@ def install(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-async def on_problem(request: Request, error: Problem) -> JSONResponse:
+async def on_problem(request: HTTPConnection, error: Problem) -> JSONResponse:
     """Answer with the problem that a route raised."""
+    if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        report(error, request.scope)
     return respond(error.status, error.detail, error.headers)
 
 
-async def on_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
+async def on_invalid_request(request: HTTPConnection, error: RequestValidationError) -> JSONResponse:
     """Answer 422 if the body, path or query does not match the route's signature; 415 if the body is not JSON."""
     if isinstance(error.body, bytes) and any(found["loc"] == ("body",) for found in error.errors()):
         detail = "The body must be JSON, with the Content-Type application/json."
@@ -111,18 +128,62 @@ async def on_invalid_request(request: Request, error: RequestValidationError) ->
     return respond(HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid.", errors=field_errors(error.errors()))
 
 
-async def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
+async def on_http_exception(request: HTTPConnection, error: HTTPException) -> Response:
     """Answer the errors of Starlette and FastAPI: unknown path, wrong method, body too large, body not in UTF-8."""
     headers = error.headers
+    if error.status_code in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
+        return Response(status_code=error.status_code, headers=headers)
+    if error.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
+        report(error, request.scope)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers = {"Allow": ", ".join(sorted(allowed_methods(request)))}
-    elif error.status_code == HTTPStatus.BAD_REQUEST and error.detail == UNPARSED:
+    if error.status_code == HTTPStatus.BAD_REQUEST and error.detail == UNPARSED:
         not_json = FieldError(field="", message="Invalid JSON")
         return respond(HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid.", errors=[not_json])
     return respond(error.status_code, error.detail, headers)
 
 
-def allowed_methods(request: Request) -> set[str]:
+HANDLERS: dict[type[Exception], Callable[[HTTPConnection, Any], Awaitable[Response]]] = {
+    Problem: on_problem,
+    RequestValidationError: on_invalid_request,
+    HTTPException: on_http_exception,
+}
+
+
+async def answer(request: HTTPConnection, error: BaseException | None) -> Response | None:
+    """Return the problem for an exception that is meant as an answer; None if it is a failure."""
+    for kind, handler in HANDLERS.items():
+        if isinstance(error, kind):
+            return await handler(request, error)
+    return None
+
+
+def internal_error() -> Response:
+    """Return the response to an unhandled exception."""
+    return respond(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error. Quote this trace ID when reporting it.")
+
+
+def report(error: Exception, scope: Scope) -> None:
+    """Log and record an exception that fails the request; a warning if the request has failed before."""
+    failures = scope.setdefault(f"{__package__}.failures", [])
+    if error in failures:  # reported by the middleware inside
+        return
+    if failures:
+        logger.warning("request failed again", exc_info=error)
+    else:
+        logger.error("request failed", exc_info=error)
+        record_exception(error)
+    failures.append(error)
+    with suppress(AttributeError):
+        error._is_reported = True  # type: ignore[attr-defined]
+
+
+def is_unreported(record: logging.LogRecord) -> bool:
+    """Drop uvicorn's record of an exception that has been logged here, with the trace ID."""
+    return not (record.exc_info and hasattr(record.exc_info[1], "_is_reported"))
+
+
+def allowed_methods(request: HTTPConnection) -> set[str]:
     """Return the methods of all routes with the request's path; Starlette's Allow has those of the first one only."""
     allowed = set()
     for context in iter_route_contexts(request.app.routes):

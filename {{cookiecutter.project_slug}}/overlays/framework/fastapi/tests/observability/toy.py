@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel
 from starlette.testclient import TestClient
 
@@ -14,6 +14,8 @@ from {{ cookiecutter.package_name }}.components import ServiceSettings
 from {{ cookiecutter.package_name }}.problems import Problem
 
 from ..support import Client
+
+BROKEN = ("/toys/500", "/mounted/toys/500", "/middleware")
 
 router = APIRouter(prefix="/toys")
 
@@ -37,10 +39,20 @@ async def get_toy(number: int) -> Toy:
     return Toy(number=number)
 
 
+async def broken_middleware(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    if request.url.path == "/middleware":
+        raise RuntimeError("a secret")
+    return await call_next(request)
+
+
 @contextmanager
 def serve(settings: ServiceSettings) -> Iterator[Client]:
     """Run the application; yield a client of it."""
     app = create_app(settings)
     app.include_router(router)
+    app.middleware("http")(broken_middleware)
+    mounted = FastAPI()
+    mounted.include_router(router)
+    app.mount("/mounted", mounted)
     with TestClient(app) as client:
         yield client

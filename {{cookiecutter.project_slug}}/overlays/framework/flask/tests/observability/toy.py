@@ -16,6 +16,8 @@ from {{ cookiecutter.package_name }}.problems import Problem, parse_body, parse_
 
 from ..support import Client
 
+BROKEN = ("/toys/500",)
+
 blueprint = Blueprint("toys", __name__, url_prefix="/toys")
 
 
