@@ -1,7 +1,8 @@
-"""What OTLP and the console carry of the service's log records: no secret, no loop, no flood."""
+"""What OTLP and the console carry of the service's log records: all that is logged, no secret, no loop, no flood."""
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
@@ -48,6 +49,31 @@ def test_export_errors_are_logged_once_per_interval() -> None:
     assert not logged(EXPORTER, "Failed to export span batch code: 503")
     now += 60
     assert "3 dropped" in logged(EXPORTER, "Failed to export span batch code: 503")
+
+
+def test_trouble_with_encoding_is_not_blamed_on_the_collector() -> None:
+    throttle = logs.ExportErrorThrottle(interval=60)
+
+    def logged(name: str, message: str, error: Exception | None = None) -> str:
+        exc_info = error and (type(error), error, None)
+        record = logging.makeLogRecord({"name": name, "msg": message, "exc_info": exc_info})
+        return record.getMessage() if throttle.count(record) and throttle.throttle(record) else ""
+
+    assert logged(EXPORTER, "Transient error refused encountered while exporting span batch").startswith("traces are")
+    for name, message, error in (
+        (f"{EXPORTER}.proto.http.trace_exporter", "Failed to encode span batch: surrogates not allowed", None),
+        (f"{EXPORTER}.proto.http.metric_exporter", "Failed to encode metrics batch: surrogates not allowed", None),
+        (f"{EXPORTER}.proto.http._log_exporter", "Failed to encode logs batch: surrogates not allowed", None),
+        (f"{EXPORTER}.proto.common._internal", "Failed to encode key a: surrogates not allowed", None),
+        (QUEUE, "Exception while exporting Span.", ValueError("Failed to encode a batch: surrogates not allowed")),
+    ):
+        line = logged(name, message, error)
+        assert line.startswith("telemetry is lost because it cannot be encoded, whatever the collector does: "), name
+        assert message in line
+        assert "listening" not in line
+        assert not logged(name, message, error), "once a minute"
+        throttle._due["ENCODING"] = 0.0
+    assert logged(EXPORTER, "Failed to export logs batch code: 503").startswith("logs are not delivered")
 
 
 @pytest.mark.parametrize("formatter", [logs.JsonFormatter(), logs.TextFormatter()], ids=["json", "text"])
@@ -119,6 +145,180 @@ def test_export_errors_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     line = logs.JsonFormatter().format(record)
     assert "metadata was invalid" in line
     assert "hunter2" not in line
+
+
+class Broken(Exception):
+    """An exception that cannot be printed."""
+
+    def __str__(self) -> str:
+        """Fail."""
+        raise ValueError
+
+
+CYCLE: list[Any] = []
+CYCLE.append(CYCLE)
+DEEP: list[Any] = []
+for _ in range(5000):
+    DEEP = [DEEP]
+ODD: dict[str, Any] = {
+    "object": object(),
+    "broken": Broken(),
+    "bytes": b"a\xff",
+    "set": {1},
+    "big": 2**70,
+    "huge": 10**5000,
+    "nan": float("nan"),
+    "infinity": float("-inf"),
+    "cycle": CYCLE,
+    "deep": DEEP,
+    "surrogate": {"caf\udce9": ["caf\udce9"]},
+    "keys": {("a", 1): 1, None: 2, 3.5: {Broken: 4}},
+}
+MESSAGES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "exception": (ValueError("sold out", 5), ()),
+    "broken exception": (Broken(), ()),
+    "arguments that do not fit": ("%d toys sold", ("five",)),
+    "too many arguments": ("toys sold", (1, 2)),
+    "exception with arguments": (ValueError("sold %s"), ("out", 2)),
+    "broken argument": ("%s sold", (Broken(),)),
+    "surrogate": ("caf\udce9 %s", ("caf\udce9",)),
+    "map": ({"a": 1}, ()),
+    "huge": (10**5000, ()),
+}
+
+
+def strict(line: str) -> dict[str, Any]:
+    """Decode a line as parsers do that know no NaN and no lone surrogates."""
+
+    def reject(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    fields: dict[str, Any] = json.loads(line, parse_constant=reject)
+    json.dumps(fields, ensure_ascii=False).encode()
+    return fields
+
+
+def log(fields: dict[Any, Any]) -> None:
+    """Give a record to the service's handlers; pytest's own handlers raise what they cannot format."""
+    record = logging.makeLogRecord({"name": "toys", "levelname": "ERROR", "levelno": logging.ERROR, **fields})
+    for handler in logging.getLogger().handlers:
+        if not type(handler).__module__.startswith("_pytest"):
+            handler.handle(record)
+
+
+def test_extra_fields_cannot_replace_those_of_the_line(emitted: Any) -> None:
+    own = ("timestamp", "level", "logger", "message", "service", "trace_id", "span_id", "exception", "stack")
+    extra: dict[Any, Any] = {name: f"my {name}" for name in own if name != "message"}
+    record = logging.makeLogRecord(
+        {"name": "toys", "levelname": "INFO", "msg": "sold", "stack_info": "Stack", "extra.level": "other", ("a", 1): 7}
+        | extra
+    )
+    with trace.get_tracer("test").start_as_current_span("work") as span:
+        line, text = strict(logs.JsonFormatter().format(record)), logs.TextFormatter().format(record)
+    assert (line["level"], line["logger"], line["message"], line["stack"]) == ("INFO", "toys", "sold", "Stack")
+    assert (line["service"], line["timestamp"]) == (environment.SERVICE_NAME, logs.timestamp(record))
+    assert line["trace_id"] == trace.format_trace_id(span.get_span_context().trace_id)
+    assert "exception" not in line
+    found = {line.pop(f"extra.{name}") for name in extra if name != "level"}
+    found |= {line.pop(name) for name in list(line) if name.endswith("extra.level")}
+    assert found == {*extra.values(), "other"}
+    assert line["('a', 1)"] == 7
+    assert all(value in text for value in (*extra.values(), "other", "('a', 1)=7"))
+    assert f" trace_id={line['trace_id']}" in text
+    assert " extra.trace_id=my trace_id" in text
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_no_value_loses_the_line(name: str, emitted: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    record = logging.makeLogRecord({"msg": "sold", name: ODD[name], "other": 5})
+    fields = strict(logs.JsonFormatter().format(record))
+    assert (fields["message"], fields["other"]) == ("sold", 5)
+    assert fields[name] not in (None, "")
+    text = logs.TextFormatter().format(record)
+    assert f" {name}=" in text
+    assert "other=5" in text
+    text.encode()
+    log({"msg": "sold", name: ODD[name], "other": 5})
+    attributes = emitted.log("sold").log_record.attributes
+    assert attributes["other"] == 5
+    assert attributes[name] not in (None, "")
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("case", MESSAGES)
+def test_no_message_loses_the_line(case: str, emitted: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    msg, args = MESSAGES[case]
+    record = logging.makeLogRecord({"msg": msg, "args": args, "other": 5})
+    fields = strict(logs.JsonFormatter().format(record))
+    assert (bool(fields["message"]), fields["other"]) == (True, 5)
+    text = logs.TextFormatter().format(record)
+    assert "other=5" in text
+    text.encode()
+    log({"msg": msg, "args": args, "other": 5})
+    (sent,) = [record.log_record for record in emitted.logs()]
+    assert sent.body == fields["message"]
+    assert sent.attributes["other"] == 5
+    assert not capsys.readouterr().err
+
+
+def test_what_is_sent_has_the_names_of_the_caller(emitted: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    reserved = {"level": 1, "timestamp": 2, "service": 3, "trace_id": 4, "exception.type": 5, "getMessage": 6}
+    try:
+        raise ValueError("sold out: caf\udce9")
+    except ValueError:
+        log({"msg": "sold", "exc_info": sys.exc_info(), ("a", 1): 7} | reserved)
+    record = emitted.log("sold").log_record
+    assert record.attributes["exception.type"] == "ValueError"
+    assert record.attributes["exception.message"] == r"sold out: caf\udce9"
+    assert r"caf\udce9" in record.attributes["exception.stacktrace"]
+    sent = {name: record.attributes[name] for name in ("level", "timestamp", "service", "trace_id", "('a', 1)")}
+    assert sent == {"level": 1, "timestamp": 2, "service": 3, "trace_id": 4, "('a', 1)": 7}
+    assert (record.attributes["extra.exception.type"], record.attributes["extra.getMessage"]) == (5, 6)
+    assert not capsys.readouterr().err
+
+
+def test_the_encoding_of_the_console_loses_no_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii", line_buffering=True))
+    console = logs._Console("text")
+    console.handle(logging.makeLogRecord({"name": "toys", "msg": "café \udce9", "levelno": logging.ERROR}))
+    assert r"caf\xe9 \udce9" in written.getvalue().decode("ascii")
+    assert not capsys.readouterr().err
+
+
+REQUESTS: dict[str, tuple[str, str, tuple[Any, ...]]] = {
+    "WebSocket": ("uvicorn.error", '%s - "WebSocket %s" [accepted]', ("a:1", "/ws?token=hunter2&b=hunter2")),
+    "uvicorn": ("uvicorn.access", '%s - "%s %s HTTP/%s" %d', ("a:1", "GET", "/x?token=hunter2", "1.1", 200)),
+    "werkzeug": ("werkzeug", 'a - - [now] "%s" %s %s', ("GET /x?token=hunter2 HTTP/1.1", "200", "-")),
+    "werkzeug, colored": ("werkzeug", '"%s" %s %s', ("\x1b[33mGET /x?token=hunter2 HTTP/1.1\x1b[0m", "404", "-")),
+    "wide blank": ("werkzeug", '"%s" %s %s', ("GET /x?token=a\u3000hunter2 HTTP/1.1", "200", "-")),
+    "runserver": ("django.server", '"%s" %s %s', ("GET /x?token=hunter2 HTTP/1.1", "200", "5")),
+    "blank": ("django.server", '"%s" %s %s', ("GET /x?token=a HTTP/1.1 hunter2 HTTP/1.1", "400", "-")),
+    "bad request": ("werkzeug", "code %d, message %s", (400, "Bad request syntax ('GET /x?token=a hunter2 HTTP/1.1')")),
+    "bad version": ("django.server", "code %d, message %s", (400, "Bad request version ('hunter2')")),
+}
+
+
+@pytest.mark.parametrize("case", REQUESTS)
+def test_servers_write_no_query_whatever_their_handlers(case: str, emitted: Any) -> None:
+    name, message, args = REQUESTS[case]
+    logger, stream = logging.getLogger(name), io.StringIO()
+    handler = logging.StreamHandler(stream)  # as uvicorn and Django configure it for themselves
+    logger.addHandler(handler)
+    try:
+        logger.error(message, *args, exc_info=ValueError("http://host/?token=hunter2"))
+    finally:
+        logger.removeHandler(handler)
+    (record,) = emitted.logs()
+    for text in (stream.getvalue(), str(record.log_record.body), str(record.log_record.attributes)):
+        assert text
+        assert "hunter2" not in text
+    if case in ("werkzeug", "werkzeug, colored", "runserver"):
+        assert "GET /x?token=REDACTED HTTP/1.1" in stream.getvalue()
+    if case == "WebSocket":
+        assert '"WebSocket /ws?token=REDACTED&b=REDACTED" [accepted]' in stream.getvalue()
 
 
 RECORD = logging.makeLogRecord({"name": "toys", "levelname": "INFO", "msg": "%s", "args": ("sold",), "toy.number": 5})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import copy
+import io
 import json
 import logging
 import sys
 import time
 import traceback
+from collections.abc import Collection
 from typing import Any
 
 from opentelemetry import trace
@@ -15,10 +16,16 @@ from opentelemetry import trace
 from . import environment
 from .checks import SIGNALS
 from .instrument import QUIET_LOGGERS
-from .redaction import redact, redact_value
+from .redaction import as_text, redact, redact_request, redact_value
 
-# The attributes of a record that are not `extra`; color_message is uvicorn's colored form of the message.
 _OWN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
+"""The attributes of a record that are not `extra`; color_message is uvicorn's colored form of the message."""
+_LINE = {"timestamp", "level", "logger", "message", "service", "trace_id", "span_id", "exception", "stack"}
+"""The fields of a line on the console that `extra` cannot replace."""
+_OTLP = {"exception.type", "exception.message", "exception.stacktrace", "getMessage"}
+"""The same for OTLP; the last one would replace a method of the record."""
+_REQUESTS = ("uvicorn.error", "uvicorn.access", "werkzeug", "django.server")
+"""Loggers of servers that write requests, and may have handlers of their own."""
 
 
 def configure_logging(level: str, format: str) -> None:
@@ -27,6 +34,8 @@ def configure_logging(level: str, format: str) -> None:
     root.setLevel(level)
     if not any(isinstance(handler, _Console) for handler in root.handlers):
         root.addHandler(_Console(format))
+    for name in _REQUESTS:
+        logging.getLogger(name).addFilter(_redact_request)
     for name, quiet in QUIET_LOGGERS.items():
         logging.getLogger(name).setLevel(quiet)
 
@@ -59,7 +68,8 @@ def _guard(handler: logging.Handler) -> None:
 
     def guarded(record: logging.LogRecord) -> None:
         try:
-            emit(_redacted(record))
+            record = _redacted(record)
+            emit(record)
         except Exception:
             handler.handleError(record)
 
@@ -68,17 +78,27 @@ def _guard(handler: logging.Handler) -> None:
 
 def _redacted(record: logging.LogRecord) -> logging.LogRecord:
     """Return a copy for OTLP, its exception converted to the attributes that the handler would add."""
-    redacted = copy.copy(record)
-    vars(redacted).pop("color_message", None)
-    fields = redact_value(extra_fields(record))
+    fields = extra_fields(record, _OTLP)
     if record.exc_info and record.exc_info[1]:
         error = record.exc_info[1]
         fields["exception.type"] = type(error).__name__
         if error.args:
-            fields["exception.message"] = redact(str(error.args[0]))
-        fields["exception.stacktrace"] = redact("".join(traceback.format_exception(error)))
-    vars(redacted).update(fields, msg=redact(record.getMessage()), args=(), exc_info=None)
+            fields["exception.message"] = as_text(error.args[0])
+        fields["exception.stacktrace"] = "".join(traceback.format_exception(error))
+    redacted = logging.LogRecord.__new__(logging.LogRecord)
+    redacted.__dict__ = {key: value for key, value in vars(record).items() if key in _OWN} | redact_value(fields)
+    vars(redacted).update(msg=redact(message(record)), args=(), exc_info=None)
+    vars(redacted).pop("color_message", None)
     return redacted
+
+
+def _redact_request(record: logging.LogRecord) -> bool:
+    """Redact a server's record for all handlers; a filter of the server's logger."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(redact_request(arg) if isinstance(arg, str) else arg for arg in record.args)
+    if record.exc_info:
+        record.exc_text = redact(logging.Formatter().formatException(record.exc_info))
+    return True
 
 
 def detach_otlp_handler() -> None:
@@ -93,6 +113,8 @@ def detach_otlp_handler() -> None:
 class _Console(logging.StreamHandler[Any]):
     def __init__(self, format: str) -> None:
         super().__init__(sys.stdout)
+        if isinstance(sys.stdout, io.TextIOWrapper):  # its encoding may be ASCII
+            sys.stdout.reconfigure(errors="backslashreplace")
         self.setFormatter(TextFormatter() if format == "text" else JsonFormatter())
         trouble = ExportErrorThrottle()
         self.addFilter(trouble.throttle)
@@ -100,13 +122,16 @@ class _Console(logging.StreamHandler[Any]):
         logging.getLogger("opentelemetry.sdk._shared_internal").filters = [trouble.count]
 
 
+_ENCODING = "ENCODING"
+
+
 class ExportErrorThrottle:
-    """Rate-limits the SDK's export errors to one line per minute and signal."""
+    """Rate-limits the SDK's export errors to one line per minute and signal, and per minute for encoding errors."""
 
     def __init__(self, interval: float = 60.0) -> None:
         self._interval = interval
-        self._due = dict.fromkeys(SIGNALS, 0.0)
-        self._dropped = dict.fromkeys(SIGNALS, 0)
+        self._due = dict.fromkeys([*SIGNALS, _ENCODING], 0.0)
+        self._dropped = dict.fromkeys(self._due, 0)
 
     def count(self, record: logging.LogRecord) -> bool:
         """Count what the SDK drops from a full queue; filter the record before any handler formats it."""
@@ -126,19 +151,23 @@ class ExportErrorThrottle:
         dropped, self._dropped[signal] = self._dropped[signal], 0
         if record.exc_info:
             record.exc_text = _without_secrets("".join(traceback.format_exception(record.exc_info[1])))
+        text, record.args = redact(_without_secrets(record.getMessage())), ()
+        if signal == _ENCODING:
+            record.msg = f"telemetry is lost because it cannot be encoded, whatever the collector does: {text}"
+            return True
         record.msg = (
-            f"{signal.lower()} are not delivered to {environment.endpoint(signal)}: "
-            f"{redact(_without_secrets(record.getMessage()))} "
+            f"{signal.lower()} are not delivered to {environment.endpoint(signal)}: {text} "
             f"{dropped} dropped from the full queue since the last such line, the next comes in {self._interval:.0f} s "
             "at the earliest. Is a collector listening there? OTEL_EXPORTER_OTLP_ENDPOINT names another one, "
             f"OTEL_{signal}_EXPORTER=none switches the signal off."
         )
-        record.args = ()
         return True
 
     @staticmethod
     def _signal(record: logging.LogRecord) -> str:
         text = f"{record.name} {record.getMessage()}".lower()
+        if "failed to encode" in f"{text} {record.exc_info and record.exc_info[1]}".lower():
+            return _ENCODING
         if "metric" in text:
             return "METRICS"
         return "TRACES" if "span" in text or "trace" in text else "LOGS"
@@ -160,7 +189,7 @@ class JsonFormatter(logging.Formatter):
             "timestamp": timestamp(record),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": message(record),
             "service": environment.SERVICE_NAME,
             **trace_fields(),
             **extra_fields(record),
@@ -178,8 +207,8 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as a line, with its exception below."""
         fields = {**extra_fields(record), **trace_fields()}
-        line = f"{timestamp(record)} {record.levelname:<8} {record.name}: {record.getMessage()}"
-        line += "".join(f" {key}={value}" for key, value in fields.items())
+        line = f"{timestamp(record)} {record.levelname:<8} {record.name}: {message(record)}"
+        line += "".join(f" {key}={as_text(value)}" for key, value in fields.items())
         if exception := _exception(self, record):
             line += f"\n{exception}"
         return redact(line)
@@ -206,6 +235,20 @@ def trace_fields() -> dict[str, str]:
         return {}
 
 
-def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
-    """Return the fields that the caller passed as `extra`."""
-    return {key: value for key, value in vars(record).items() if key not in _OWN}
+def message(record: logging.LogRecord) -> str:
+    """Return the record's message, with its arguments behind it if they don't fit its format."""
+    try:
+        return type(record).getMessage(record)
+    except Exception:
+        return f"{as_text(record.msg)} {as_text(record.args)}"
+
+
+def extra_fields(record: logging.LogRecord, reserved: Collection[str] = _LINE) -> dict[str, Any]:
+    """Return the fields that the caller passed as `extra`; "extra." precedes names that are taken."""
+    fields: dict[str, Any] = {}
+    for key in [key for key in vars(record) if key not in _OWN]:
+        name = as_text(key)
+        while name in reserved or name in fields:
+            name = f"extra.{name}"
+        fields[name] = vars(record)[key]
+    return fields

@@ -6,13 +6,16 @@ endpoint, what a client sent.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 # Without a scheme, as in gRPC's targets, a colon makes a password likely.
 _CREDENTIALS = re.compile(r"(?:(?<=://)[^\s/?#]*|(?<![^\s/?#])[^\s/?#:]*:[^\s/?#]*)@")
-_QUERY = re.compile(r"\?\S+")
+_QUERY = re.compile(r"\?\S+", re.ASCII)
+# Up to the end unless the line is well-formed: development servers quote others, blanks and all.
+_REQUEST = re.compile(r"\?(?:\S+(?= HTTP/\d\.\d(?:\x1b\[0m)?\Z)|.*)|(?<=^Bad request version ).*", re.DOTALL)
 _VALUE = re.compile(r"=[^&#]*")
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
@@ -22,8 +25,11 @@ MASK = "****"
 def redact(text: str) -> str:
     """Return `text` without the credentials and the values of query parameters in its URLs.
 
-    A path counts as a URL: urllib3 writes "Max retries exceeded with url: /api?token=abc".
+    A path counts as a URL: urllib3 writes "Max retries exceeded with url: /api?token=abc". Characters that UTF-8 cannot
+    encode, as in the name of a file that is not UTF-8, are escaped.
     """
+    if not text.isascii():
+        text = encodable(text)
     if "@" in text:
         text = _CREDENTIALS.sub("REDACTED@", text)
     if "?" in text:
@@ -31,22 +37,52 @@ def redact(text: str) -> str:
     return text
 
 
+def redact_request(text: str) -> str:
+    """Return a request line, a path or the complaint about one without the values of query parameters."""
+    return _REQUEST.sub(lambda match: without_values(match[0]) if match[0][:1] == "?" else "REDACTED", text)
+
+
+def encodable(text: str) -> str:
+    """Return `text` with lone surrogates, which UTF-8 cannot encode, written as backslash escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def as_text(value: Any) -> str:
+    """Return `str(value)`, or the type and address of an object that cannot be converted."""
+    try:
+        return str(value)
+    except Exception:  # its own fault, or an integer of more than 4,300 digits
+        return object.__repr__(value)
+
+
 def without_values(query: str) -> str:
     """Return the query with the values of its parameters redacted."""
     return _VALUE.sub("=REDACTED", query)
 
 
-def redact_value(value: Any) -> Any:
-    """Return `value` redacted, including text in maps and lists; other objects are converted to text."""
+def redact_value(value: Any, depth: int = 10) -> Any:
+    """Return `value` redacted, including text in maps and lists, as JSON and OTLP can represent it.
+
+    Other objects are converted to text, and so are integers beyond 64 bits, infinity, NaN, and what is nested deeper.
+    """
     if isinstance(value, str):
         return redact(value)
-    if value is None or isinstance(value, bool | int | float):
+    is_number = fits(value) if isinstance(value, int) else isinstance(value, float) and math.isfinite(value)
+    if value is None or is_number:
         return value
-    if isinstance(value, Mapping):
-        return {key: redact_value(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [redact_value(item) for item in value]
-    return redact(str(value))
+    if depth and isinstance(value, Mapping):
+        return {
+            key if isinstance(key, str) and key.isascii() else encodable(as_text(key)): redact_value(item, depth - 1)
+            for key, item in value.items()
+        }
+    if depth and isinstance(value, list | tuple):
+        return [redact_value(item, depth - 1) for item in value]
+    return redact(as_text(value))
+
+
+def fits(value: int) -> bool:
+    """Return whether the integer has at most 64 bits, as in OTLP."""
+    return -(2**63) <= value < 2**63
 
 
 def _redact_query(match: re.Match[str]) -> str:
