@@ -15,6 +15,7 @@ from {{ cookiecutter.package_name }} import django_settings
 # % endif
 from {{ cookiecutter.package_name }}.components import ServiceSettings, drain
 from {{ cookiecutter.package_name }}.observability import configure_logging, shutdown
+from {{ cookiecutter.package_name }}.observability.redaction import redact_request, without_values
 from {{ cookiecutter.package_name }}.settings import SettingsError, load
 
 try:
@@ -32,6 +33,14 @@ class ConsoleLogger(Logger):
         configure_logging(settings.log_level, settings.log_format)
         self.error_log.handlers.clear()
         self.error_log.propagate = True
+
+    def atoms(self, resp: Any, req: Any, environ: dict[str, Any], request_time: Any) -> dict[str, Any]:
+        """Leave out the values of queries, for an access log."""
+        environ = {**environ, "QUERY_STRING": without_values(environ["QUERY_STRING"])}
+        return {
+            key: redact_request(value) if isinstance(value, str) else value
+            for key, value in super().atoms(resp, req, environ, request_time).items()
+        }
 
     def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """Leave out the invalid part of a request, which is quoted at the end: it may be a header with a token."""
