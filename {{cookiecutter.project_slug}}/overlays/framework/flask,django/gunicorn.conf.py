@@ -14,7 +14,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from {{ cookiecutter.package_name }} import django_settings
 # % endif
 from {{ cookiecutter.package_name }}.components import ServiceSettings, drain
-from {{ cookiecutter.package_name }}.observability import configure_logging, shutdown
+from {{ cookiecutter.package_name }}.observability import closing, configure_logging, shutdown
 from {{ cookiecutter.package_name }}.observability.redaction import redact_request, without_values
 from {{ cookiecutter.package_name }}.settings import SettingsError, load
 
@@ -76,12 +76,17 @@ threads = settings.threads
 # These threads outlive their requests, unlike those of runserver and ASGI servers, so they keep their connections.
 django_settings.DATABASES["default"]["CONN_MAX_AGE"] = 600
 # % endif
-graceful_timeout = 25  # seconds for the requests in flight and for the flush, which takes up to five
+graceful_timeout = 35  # seconds until the master kills a worker; docs/runbook.md has all deadlines
 # Each worker sets up its own telemetry. What is set up before a fork is shared: the exporter's connection, its
 # locks, and whatever was counted until then.
 preload_app = False
 logger_class = ConsoleLogger
 control_socket_disable = True
+
+
+def post_fork(server: Arbiter, worker: Any) -> None:
+    """Leave time for closing and for the flush: a worker waits less than the master for requests in progress."""
+    worker.cfg.set("graceful_timeout", 20)
 
 
 def on_exit(server: Arbiter) -> None:
@@ -92,8 +97,8 @@ def on_exit(server: Arbiter) -> None:
 
 def worker_abort(worker: Any) -> None:
     """Export what is queued when a worker hangs: the master kills it one second after this signal."""
-    drain(0.3)
-    shutdown(0.6)
+    with closing(0.3, flush_timeout=0.6):
+        drain(0.3)
 
 
 def worker_exit(server: Arbiter, worker: Any) -> None:

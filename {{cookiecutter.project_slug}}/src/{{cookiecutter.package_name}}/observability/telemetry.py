@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import signal
 import sys
 import threading
 import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from opentelemetry import _logs, metrics, trace
 
@@ -114,3 +118,28 @@ def shutdown(timeout: float = 5.0) -> None:
     late = [thread.name for thread in threads if thread.is_alive()]
     if late:
         logger.error("Telemetry was lost: %s did not finish within %s s", ", ".join(late), timeout)
+
+
+@contextmanager
+def closing(timeout: float = 8.0, flush_timeout: float = 5.0) -> Iterator[None]:
+    """Close resources in the block, then export what is queued, also if the block raises.
+
+    A block that hangs ends the process after `timeout` seconds, once telemetry is exported: exit code 1.
+    """
+    thread = threading.get_ident()
+
+    def give_up() -> None:
+        stack = "".join(traceback.format_stack(sys._current_frames().get(thread)))
+        logger.error("Closing did not finish within %s s, so the process ends. It hangs here:\n%s", timeout, stack)
+        shutdown(flush_timeout)
+        os._exit(1)
+
+    timer = threading.Timer(timeout, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # at once, unless it ends the process
+        shutdown(flush_timeout)

@@ -9,6 +9,9 @@ from {{ cookiecutter.package_name }} import components  # imports the models
 from {{ cookiecutter.package_name }}.database import Base, create_engine
 from {{ cookiecutter.package_name }}.settings import load
 
+# A migration, or the wait for another process's, may take long.
+settings = load(components.ServiceSettings).model_copy(update={"database_statement_timeout": 0})
+
 LOCK = 79824716
 """The key of the advisory lock: any number that nothing else in the database locks."""
 
@@ -24,7 +27,7 @@ def run(connection: Connection) -> None:
 
 async def main() -> None:
     """Connect to the service's database."""
-    engine = create_engine(load(components.ServiceSettings))
+    engine = create_engine(settings)
     async with engine.connect() as connection:
         await connection.run_sync(run)
     await engine.dispose()

@@ -7,6 +7,9 @@ from {{ cookiecutter.package_name }} import components  # imports the models
 from {{ cookiecutter.package_name }}.database import Base, create_engine
 from {{ cookiecutter.package_name }}.settings import load
 
+# A migration, or the wait for another process's, may take long.
+settings = load(components.ServiceSettings).model_copy(update={"database_statement_timeout": 0})
+
 LOCK = 79824716
 """The key of the advisory lock: any number that nothing else in the database locks."""
 
@@ -20,7 +23,7 @@ def run(connection: Connection) -> None:
         context.run_migrations()
 
 
-engine = create_engine(load(components.ServiceSettings))
+engine = create_engine(settings)
 with engine.connect() as connection:
     run(connection)
 engine.dispose()

@@ -30,21 +30,25 @@ def check_url(url: SecretStr) -> SecretStr:
 
 
 class DatabaseSettings(BaseSettings):
-    """Where the database is."""
+    """Where the database is, and how long to wait for it."""
 
     database_url: Annotated[SecretStr, AfterValidator(check_url), Field(description="SQLite or PostgreSQL")] = (
         SecretStr("sqlite:///service.db")
     )
+    database_connect_timeout: Annotated[int, Field(ge=2, description="seconds until a connection is established")] = 5
+    database_statement_timeout: Annotated[int, Field(ge=0, description="seconds for a statement; 0: no limit")] = 10
 
 
 def is_ready() -> bool:
-    """Return whether the database answers."""
+    """Return whether the database answers. Runs in a thread of its own, so it closes its connection."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError:
         logger.exception("database not ready")
         return False
+    finally:
+        connection.close()
     return True
 
 
@@ -54,6 +58,7 @@ def migrate() -> None:
         call_command("migrate", verbosity=0)
         return
     with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 0")
         cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
         try:
             call_command("migrate", verbosity=0)

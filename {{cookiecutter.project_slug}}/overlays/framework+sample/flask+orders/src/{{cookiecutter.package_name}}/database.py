@@ -35,11 +35,13 @@ def check_url(url: SecretStr) -> SecretStr:
 
 
 class DatabaseSettings(BaseSettings):
-    """Where the database is."""
+    """Where the database is, and how long to wait for it."""
 
     database_url: Annotated[SecretStr, AfterValidator(check_url), Field(description="SQLite or PostgreSQL")] = (
         SecretStr("sqlite:///service.db")
     )
+    database_connect_timeout: Annotated[int, Field(ge=2, description="seconds until a connection is established")] = 5
+    database_statement_timeout: Annotated[int, Field(ge=0, description="seconds for a statement; 0: no limit")] = 10
 
 
 class Base(DeclarativeBase):
@@ -61,12 +63,22 @@ def create_engine(settings: DatabaseSettings) -> Engine:
     """Return a new connection pool. It connects when it is first used."""
     url = make_url(settings.database_url.get_secret_value())
     is_sqlite = url.get_backend_name() == "sqlite"
+    connect_args: dict[str, Any] = {"timeout": 30}  # seconds that a writer waits for another
+    if not is_sqlite:
+        milliseconds = settings.database_statement_timeout * 1000
+        connect_args = {
+            "connect_timeout": settings.database_connect_timeout,
+            "options": f"-c statement_timeout={milliseconds}",
+            "tcp_user_timeout": milliseconds,  # for a server that can no longer be reached
+            **url.query,
+        }
     # Called through its module, because the instrumentation replaces it there.
     engine = sqlalchemy.create_engine(
         url.set(drivername=DRIVERS[url.get_backend_name()]),
-        connect_args={"timeout": 30} if is_sqlite else {},  # seconds that a writer waits for another
+        connect_args=connect_args,
         hide_parameters=True,  # otherwise the values of a failed statement would be logged
         pool_pre_ping=not is_sqlite,
+        pool_timeout=settings.database_connect_timeout,
     )
     if is_sqlite:
         event.listen(engine, "connect", _use_write_ahead_log)

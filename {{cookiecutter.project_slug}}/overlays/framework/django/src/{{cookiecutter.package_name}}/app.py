@@ -27,8 +27,6 @@ def start(settings: ServiceSettings | None = None) -> None:
 
 
 def stop() -> None:
-    """Close the resources, then export what is queued, whatever fails to close."""
-    try:
+    """Close the resources, then export what is queued, whatever fails to close or hangs."""
+    with observability.closing():
         _resources.close()
-    finally:
-        observability.shutdown()

@@ -37,4 +37,12 @@ DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_health_checks=T
 if DATABASE_URL.startswith("sqlite"):
     # Let readers and one writer work at the same time; a writer waits up to 30 seconds for another.
     DATABASES["default"]["OPTIONS"] = {"init_command": "PRAGMA journal_mode=WAL", "timeout": 30}
+else:
+    milliseconds = env.database_statement_timeout * 1000
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": env.database_connect_timeout,
+        "options": f"-c statement_timeout={milliseconds}",
+        "tcp_user_timeout": milliseconds,  # for a server that can no longer be reached
+        **DATABASES["default"].get("OPTIONS", {}),
+    }
 # % endif

@@ -21,7 +21,7 @@ def main() -> None:
         sys.exit(str(error))
     # For the process that supervises the workers; each of them calls observability.configure().
     configure_logging(settings.log_level, settings.log_format)
-    handle_signals()
+    handle_signals(exit_code=0)  # uvicorn raises SIGTERM again once it has stopped gracefully
     uvicorn.run(
         "{{cookiecutter.package_name}}.app:create_app",
         factory=True,
@@ -30,7 +30,7 @@ def main() -> None:
         workers=settings.web_concurrency,
         log_config=None,  # uvicorn's lines go to the root logger
         timeout_worker_healthcheck=30,  # seconds; a start on a busy machine may take more than the default of 5
-        timeout_graceful_shutdown=20,  # seconds; the drain and the last export take up to five each
+        timeout_graceful_shutdown=20,  # seconds for requests in progress; docs/runbook.md has the other deadlines
         access_log=False,  # LOG_ACCESS writes a line that carries the trace ID
         reload="RELOAD" in os.environ,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -11,6 +12,11 @@ from fastapi import FastAPI
 from . import components, health, middleware, observability, problems
 from .components import ServiceSettings
 from .settings import load
+
+logger = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT = 7.0
+"""Seconds until what hangs is canceled: before observability.closing() ends the process."""
 
 
 def create_app(settings: ServiceSettings | None = None) -> FastAPI:
@@ -25,11 +31,13 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            # Runs last, whatever else fails. uvicorn re-raises the signal that stopped it, which skips atexit.
-            stack.push_async_callback(asyncio.to_thread, observability.shutdown)
-            await stack.enter_async_context(components.resources(settings))
-            yield
+        async with AsyncExitStack() as resources:
+            await resources.enter_async_context(components.resources(settings))
+            try:
+                yield
+            finally:
+                with observability.closing():
+                    await _close(resources)
 
     app = FastAPI(
         title=observability.SERVICE_NAME,
@@ -46,3 +54,12 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     middleware.install(app, settings)
     observability.instrument(app)
     return app
+
+
+async def _close(resources: AsyncExitStack) -> None:
+    """Close what create_app() has opened; log what hangs, and leave it open."""
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await resources.aclose()
+    except TimeoutError:
+        logger.exception("The resources were not closed within %s s", CLOSE_TIMEOUT)

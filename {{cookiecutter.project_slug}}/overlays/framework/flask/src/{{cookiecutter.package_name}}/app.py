@@ -38,8 +38,6 @@ def create_app(settings: ServiceSettings | None = None) -> Flask:
 
 
 def stop() -> None:
-    """Close the resources, then export what is queued, whatever fails to close."""
-    try:
+    """Close the resources, then export what is queued, whatever fails to close or hangs."""
+    with observability.closing():
         _resources.close()
-    finally:
-        observability.shutdown()

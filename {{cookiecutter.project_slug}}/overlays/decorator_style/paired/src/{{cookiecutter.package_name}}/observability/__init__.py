@@ -6,11 +6,12 @@ from .instrument import instrument
 from .logs import configure_logging, trace_fields
 from .paired import async_traced, traced
 from .signals import handle_signals
-from .telemetry import configure, shutdown
+from .telemetry import closing, configure, shutdown
 
 __all__ = [
     "SERVICE_NAME",
     "async_traced",
+    "closing",
     "configure",
     "configure_logging",
     "handle_signals",

@@ -5,11 +5,12 @@ from .errors import record_exception
 from .instrument import instrument
 from .logs import configure_logging, trace_fields
 from .signals import handle_signals
-from .telemetry import configure, shutdown
+from .telemetry import closing, configure, shutdown
 from .tracing import traced
 
 __all__ = [
     "SERVICE_NAME",
+    "closing",
     "configure",
     "configure_logging",
     "handle_signals",
