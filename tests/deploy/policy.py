@@ -44,10 +44,18 @@ class Project:
 
     @property
     def stop(self) -> float:
-        """Seconds from SIGTERM to the end: the server's deadline, then that of the background work and of the flush."""
-        server = self._find(r"^ *(?:timeout_graceful_shutdown=|graceful_timeout = )(\d+)")
-        background = self._find(r"^def drain\(timeout: float = ([\d.]+)")
-        return server + background + self._find(r"^def shutdown\(timeout: float = ([\d.]+)")
+        """Seconds from SIGTERM to the end: requests, closing, the flush and the interpreter's exit."""
+        return sum(self.steps.values())
+
+    @property
+    def steps(self) -> dict[str, float]:
+        """Seconds that each step of the stop may take."""
+        return {
+            "requests": self._find(r"^ *(?:timeout_graceful_shutdown=|worker\.cfg\.set\(\"graceful_timeout\", )(\d+)"),
+            "closing": self._find(r"^def closing\(timeout: float = ([\d.]+)"),
+            "flush": self._find(r"^def shutdown\(timeout: float = ([\d.]+)"),
+            "exit": self._find(r"^EXIT_TIMEOUT = ([\d.]+)"),
+        }
 
     @property
     def routes(self) -> set[str]:

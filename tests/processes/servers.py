@@ -38,12 +38,10 @@ class Kind:
 
     def with_workers(self, workers: int) -> Kind:
         environ = {**self.environ, "WEB_CONCURRENCY": str(workers)}
-        # uvicorn ends by the signal that stopped it; the process that looks after its workers returns.
-        exit_codes = (0,) if self.framework == "fastapi" else self.exit_codes
-        return Kind(f"{self.name}, {workers} workers", self.framework, self.command, environ, workers, exit_codes)
+        return Kind(f"{self.name}, {workers} workers", self.framework, self.command, environ, workers, self.exit_codes)
 
 
-UVICORN = Kind("uvicorn", "fastapi", exit_codes=(-signal.SIGTERM, 128 + signal.SIGTERM))
+UVICORN = Kind("uvicorn", "fastapi")
 FLASK = Kind("gunicorn flask", "flask")
 DJANGO = Kind("gunicorn django", "django")
 MAIN = (UVICORN, FLASK, DJANGO)
@@ -52,7 +50,7 @@ DJANGO_ASGI = Kind(
     "uvicorn django",
     "django",
     "BIN/uvicorn order_service.asgi:application --port $PORT --no-access-log",
-    exit_codes=UVICORN.exit_codes,
+    exit_codes=(128 + signal.SIGTERM,),  # the command `uvicorn` ends by the signal that stopped it
 )
 
 

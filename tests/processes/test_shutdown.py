@@ -27,7 +27,7 @@ UNHEALTHY = 7.0
 
 RECYCLING = {"GUNICORN_CMD_ARGS": "--max-requests 20"}
 DEVELOPMENT = (
-    Kind("uvicorn with reload", "fastapi", environ={"RELOAD": "1"}, exit_codes=(0,), whole_group=True),
+    Kind("uvicorn with reload", "fastapi", environ={"RELOAD": "1"}, whole_group=True),
     Kind(
         "flask run",
         "flask",

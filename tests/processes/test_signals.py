@@ -71,7 +71,7 @@ def order(server: Server) -> None:
 def exit_codes(kind: Kind, number: int) -> set[int]:
     if number == signal.SIGABRT:
         return {-number}
-    return {0} if kind not in ALONE else {0, -signal.SIGTERM, 128 + signal.SIGTERM, -number, 128 + number}
+    return {0} if kind is not DJANGO_ASGI or number == signal.SIGINT else {128 + signal.SIGTERM}
 
 
 @pytest.mark.parametrize(("kind", "target", "signals"), [case(*ending) for ending in ENDING])

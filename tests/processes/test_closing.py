@@ -1,0 +1,126 @@
+"""What an owner opens in components.resources() hangs when it is closed: the process ends, with all its telemetry."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.otlp import Receiver
+from tests.processes.servers import DJANGO, DJANGO_ASGI, FLASK, UVICORN, Kind, Server, assert_complete, inject, send
+
+pytestmark = pytest.mark.slow
+
+Serve = Callable[[Kind, Mapping[str, str]], Server]
+
+ORDERS = 6
+STOP = 22.0
+"""Seconds for closing (8), the flush (5) and the interpreter's exit (6), on a busy machine."""
+
+HANGS = """
+import asyncio, time
+from contextlib import asynccontextmanager, contextmanager
+
+def loaded(components):
+    opened = components.resources
+
+    @asynccontextmanager
+    async def waits(settings):
+        async with opened(settings):
+            try:
+                yield
+            finally:
+                try:
+                    await asyncio.sleep(3600)
+                finally:
+                    {again}
+
+    @asynccontextmanager
+    async def in_a_thread(settings):
+        async with opened(settings):
+            try:
+                yield
+            finally:
+                await asyncio.to_thread(time.sleep, 3600)
+
+    @asynccontextmanager
+    async def blocks_the_loop(settings):
+        async with opened(settings):
+            try:
+                yield
+            finally:
+                time.sleep(3600)
+
+    @contextmanager
+    def blocks(settings):
+        with opened(settings):
+            try:
+                yield
+            finally:
+                time.sleep(3600)
+
+    components.resources = {hang}
+"""
+CASES = (
+    (UVICORN, "waits", "pass", 0),
+    (UVICORN, "waits", "await asyncio.sleep(3600)", 1),
+    (UVICORN, "in_a_thread", "pass", 0),
+    (UVICORN, "blocks_the_loop", "pass", 1),
+    (UVICORN.with_workers(2), "blocks_the_loop", "pass", 0),
+    (FLASK, "blocks", "pass", 0),
+    (DJANGO, "blocks", "pass", 0),
+    (DJANGO_ASGI, "blocks", "pass", 1),
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "hang", "again", "code"),
+    [
+        pytest.param(
+            *case,
+            id=f"{case[0].name}-{case[1]}{'-again' * (case[2] != 'pass')}",
+            marks=pytest.mark.xdist_group(case[0].framework),
+        )
+        for case in CASES
+    ],
+)
+def test_closing_that_hangs(kind: Kind, hang: str, again: str, code: int, serve: Serve, tmp_path: Path) -> None:
+    injected = inject("order_service.components", HANGS.format(hang=hang, again=again), tmp_path)
+    with Receiver() as receiver:
+        with serve(kind, receiver.environ() | injected) as server:
+            assert {answer.status for answer in send(server.order, ORDERS)} == {201}
+            assert server.stop(STOP) == code, server.printed()
+        assert_complete(receiver, ORDERS, instances=None)
+        late = [str(record.body) for record in receiver.logs if " within " in str(record.body)]
+        assert late, server.printed()
+        stacks = " ".join([*late, *(str(record.attributes.get("exception.stacktrace")) for record in receiver.logs)])
+        assert hang in stacks or again != "pass"  # the function that hangs, unless the event loop waits for it
+
+
+DRAIN = """
+import time
+
+def loaded(components):
+    components.drain = lambda timeout=0: time.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, id=kind.name, marks=pytest.mark.xdist_group(kind.framework)) for kind in (FLASK, DJANGO)],
+)
+def test_an_aborted_worker_flushes_although_its_background_work_hangs(
+    kind: Kind, serve: Serve, tmp_path: Path
+) -> None:
+    with Receiver() as receiver:
+        with serve(kind, receiver.environ() | inject("order_service.components", DRAIN, tmp_path)) as server:
+            assert {answer.status for answer in send(server.order, ORDERS)} == {201}
+            server.wait_for(lambda _: server.printed().count("order confirmed to the customer") == ORDERS)
+            (worker,) = server.workers()
+            os.kill(worker, signal.SIGABRT)  # what the master sends to a worker that hangs
+            server.wait_for(lambda _: server.printed().count("Booting worker") == 2, timeout=30)
+            assert_complete(receiver, ORDERS, instances=None)
+            os.killpg(server.process.pid, signal.SIGKILL)

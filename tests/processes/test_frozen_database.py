@@ -1,0 +1,117 @@
+"""A PostgreSQL that accepts connections and answers nothing, as after `docker compose pause database`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+
+import pytest
+
+from tests.otlp import Receiver, trees
+from tests.processes.postgres import Postgres
+from tests.processes.servers import DJANGO, DJANGO_ASGI, FLASK, UVICORN, Kind, Server, assert_complete, send, total
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("postgresql")]
+
+Serve = Callable[[Kind, Mapping[str, str]], Server]
+
+READY = 2.0
+"""Seconds within which /ready answers."""
+STOP = 15.0
+"""Seconds for closing and for the flush: docs/runbook.md has 8 and 5."""
+
+each = pytest.mark.parametrize("kind", [UVICORN, FLASK, DJANGO, DJANGO_ASGI], ids=lambda kind: kind.name)
+
+
+def name(kind: Kind, purpose: str) -> str:
+    return f"{kind.name} {purpose}".replace(" ", "-")
+
+
+def seconds_to_ready(server: Server, status: int) -> float:
+    start = monotonic()
+    assert server.request("GET", "/ready").status == status, server.printed()
+    return monotonic() - start
+
+
+@each
+def test_ready_answers_in_time(kind: Kind, serve: Serve, postgres: Postgres) -> None:
+    with Receiver() as receiver:
+        environ = receiver.environ() | {"DATABASE_URL": postgres.create(name(kind, "ready"))}
+        with serve(kind, environ) as server:
+            with postgres.frozen():
+                # The first check needs a new connection.
+                found = [seconds_to_ready(server, 503) for _ in range(2)]
+            deadline = monotonic() + 20
+            while server.request("GET", "/ready").status != 200:
+                assert monotonic() < deadline, server.printed()
+            assert send(server.order, 1)[0].status == 201  # so there is a connection in the pool
+            seconds_to_ready(server, 200)
+            with postgres.frozen():
+                found += [seconds_to_ready(server, 503) for _ in range(2)]
+                # Several at a time share one check.
+                with ThreadPoolExecutor(4) as pool:
+                    found += pool.map(lambda _: seconds_to_ready(server, 503), range(4))
+            assert max(found) < READY, found
+            assert "not ready: is_ready() takes longer than 1.5 s" in server.printed()
+    assert [span.name for span in receiver.spans if span.kind == "SERVER"] == ["POST /api/orders"]
+    assert {root.span.kind for root in trees(receiver.spans)} == {"SERVER", "CONSUMER"}  # no check is a trace
+
+
+@each
+def test_the_service_stops(kind: Kind, serve: Serve, postgres: Postgres) -> None:
+    """With connections in the pool."""
+    with Receiver() as receiver:
+        environ = receiver.environ() | {"DATABASE_URL": postgres.create(name(kind, "stop"))}
+        with serve(kind, environ) as server:
+            assert {answer.status for answer in send(server.order, 6)} == {201}
+            with postgres.frozen():
+                assert server.stop(STOP) in kind.exit_codes, server.printed()
+        assert_complete(receiver, 6)
+        if kind is UVICORN:  # the others close a connection without waiting for an answer
+            (record,) = (record for record in receiver.logs if "were not closed within" in str(record.body))
+            assert "dispose" in str(record.attributes["exception.stacktrace"])
+
+
+@pytest.mark.parametrize("kind", [UVICORN], ids=lambda kind: kind.name)
+def test_a_statement_ends_in_time(kind: Kind, serve: Serve, postgres: Postgres) -> None:
+    """asyncpg's own timeout also works when the server does not; see test_a_slow_statement_ends for psycopg."""
+    with Receiver() as receiver:
+        environ = receiver.environ() | {
+            "DATABASE_URL": postgres.create(name(kind, "statement")),
+            "DATABASE_STATEMENT_TIMEOUT": "1",
+        }
+        with serve(kind, environ) as server:
+            assert server.order().status == 201
+            with postgres.frozen():
+                start = monotonic()
+                assert server.order().status == 500
+                assert monotonic() - start < 10
+        assert total(receiver.points, "orders.created") == 1
+
+
+@each
+def test_a_slow_statement_ends(kind: Kind, serve: Serve, postgres: Postgres) -> None:
+    """One that waits for a lock."""
+    database = name(kind, "slow")
+    with Receiver() as receiver:
+        environ = receiver.environ() | {"DATABASE_URL": postgres.create(database), "DATABASE_STATEMENT_TIMEOUT": "1"}
+        with serve(kind, environ) as server:
+            with postgres.holding(database, "LOCK TABLE orders"):
+                start = monotonic()
+                assert server.request("GET", "/api/orders").status == 500
+                assert 1 <= monotonic() - start < 10
+            assert server.request("GET", "/api/orders").status == 200
+
+
+@each
+def test_connecting_ends_in_time(kind: Kind, serve: Serve, postgres: Postgres) -> None:
+    environ = {
+        "OTEL_SDK_DISABLED": "true",
+        "DATABASE_URL": postgres.create(name(kind, "connect")),
+        "DATABASE_CONNECT_TIMEOUT": "2",
+    }
+    with serve(kind, environ) as server, postgres.frozen():
+        start = monotonic()
+        assert server.request("GET", "/api/orders").status == 500
+        assert 1 <= monotonic() - start < 10
