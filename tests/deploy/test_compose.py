@@ -30,6 +30,7 @@ Bake = Callable[..., Path]
 PROTOCOLS = (HTTP, GRPC)
 OURS = ("service", "payments", "migrate")
 VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_]+)(?::(?P<kind>[-?])(?P<rest>[^}]*))?\}")
+BUILD = {"context": ".", "args": {"VERSION": "${VERSION:-development}"}}
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL|API_KEY", re.IGNORECASE)
 
 
@@ -203,7 +204,7 @@ def faults_of_service(name: str, service: Compose, project: Path) -> list[str]:
     if "test" not in check and not (name in OURS and check):
         found.append(f"{name}: nobody knows whether it is healthy")
     if name in OURS:
-        hardened = {"read_only": True, "tmpfs": ["/tmp"], "cap_drop": ["ALL"], "stop_grace_period": "40s", "build": "."}
+        hardened = {"read_only": True, "tmpfs": ["/tmp"], "cap_drop": ["ALL"], "stop_grace_period": "40s", "build": BUILD}
         found += [f"{name}: {key} is not {value}" for key, value in hardened.items() if service.get(key) != value]
     return found
 
@@ -360,13 +361,19 @@ def test_make_up_writes_what_is_missing_and_nothing_else(
     """With a `docker` that only notes what it is asked."""
     project = bake(fresh=True, framework=framework, sample=sample)
     docker = tmp_path / "docker"
-    docker.write_text('#!/bin/sh\necho "$@" >> "$(dirname "$0")/asked"\n', encoding="utf-8")
+    script = """#!/bin/sh
+        cd "$(dirname "$0")"
+        if [ "$1" = volume ]; then test -f volume; exit; fi
+        echo "$VERSION $@" >> asked
+    """
+    docker.write_text(script, encoding="utf-8")
     docker.chmod(0o755)
     environ = {"PATH": f"{tmp_path}:/usr/local/bin:/usr/bin:/bin"}
     (project / ".env").write_text("PORT=8123", encoding="utf-8")
 
     def make(target: str) -> dict[str, str | None]:
-        subprocess.run(["make", target], cwd=project, env=environ, capture_output=True, check=True)
+        done = subprocess.run(["make", target], cwd=project, env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
         return dotenv_values(project / ".env")
 
     first = make("up")
@@ -374,11 +381,18 @@ def test_make_up_writes_what_is_missing_and_nothing_else(
     assert first.keys() == {"PORT"} | required
     assert first["PORT"] == "8123"
     assert all(re.fullmatch("[0-9a-f]{48}", first[name] or "") for name in required)
+    (tmp_path / "volume").touch()
     assert make("up") == first
     make("down")
     asked = (tmp_path / "asked").read_text(encoding="utf-8").splitlines()
-    up = ["compose up --build --detach --wait", "compose port service 8000", "compose port telemetry 3000"]
-    assert asked == [*up, *up, "compose down"]
+    up = ["0.1.0 compose up --build --detach --wait", " compose port service 8000", " compose port telemetry 3000"]
+    assert asked == [*up, *up, " compose down"]
+    # The file is lost, and with it the password that the database was made with.
+    (project / ".env").unlink()
+    done = subprocess.run(["make", "up"], cwd=project, env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode != 0) == (sample == "orders")
+    assert ("docker volume rm order-service_database" in done.stdout) == (sample == "orders")
+    assert (project / ".env").exists() == ((sample, framework) == ("minimal", "django"))
 
 
 # What the file says, run without an engine.

@@ -1,0 +1,66 @@
+"""The runbook's table of deadlines against the settings, and the steps of a stop against what ends them all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.contract.conftest import FRAMEWORKS
+from tests.deploy.policy import Project
+
+Bake = Callable[..., Path]
+LIMITS = {"compose.yaml": r"stop_grace_period: (\d+)s", "deployment.yaml": r"terminationGracePeriodSeconds: (\d+)"}
+
+
+def limit(project: Path, name: str) -> float:
+    """The largest is that of the service; a database may have one of its own."""
+    (path,) = project.rglob(name)
+    return max(map(float, re.findall(LIMITS[name], path.read_text(encoding="utf-8"))))
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_table_says_what_is_set(framework: str, bake: Bake) -> None:
+    project = bake(framework=framework)
+    text = (project / "docs" / "runbook.md").read_text(encoding="utf-8")
+    table = dict(re.findall(r"^\| [^|]+ \| (\d+) \| (.+) \|$", text, re.MULTILINE))
+    rows = [(float(seconds), setting) for seconds, setting in re.findall(r"\| (\d+) \| ([^|]+) \|$", text, re.MULTILINE)]
+    assert len(rows) == len(table) == (6 if framework == "fastapi" else 7), table
+    steps = Project(project).steps
+    documented = dict(zip(("requests", "closing", "flush", "exit"), (seconds for seconds, _ in rows), strict=False))
+    container, pod = limit(project, "compose.yaml"), limit(project, "deployment.yaml")
+    assert [seconds for seconds, _ in rows[-2:]] == [container, pod]
+    if framework == "fastapi":
+        assert documented == steps
+        assert sum(documented.values()) < container
+    else:
+        (server,) = re.findall(
+            r"^graceful_timeout = (\d+)", (project / "gunicorn.conf.py").read_text(encoding="utf-8"), re.MULTILINE
+        )
+        assert rows[4][0] == float(server) < container
+        assert documented == {**steps, "exit": float(server) - sum(steps.values()) + steps["exit"]}
+        assert documented["exit"] > 0
+    (wait,) = re.findall(r"preStop:\n(?:.*\n)*?.*seconds: (\d+)", next(project.rglob("deployment.yaml")).read_text())
+    assert pod >= container + float(wait)
+    assert f"wait for {container:g} seconds before it kills" in text
+    # No drain can take longer than the step that it is a part of.
+    source = "\n".join(path.read_text(encoding="utf-8") for path in project.glob("src/**/*.py"))
+    assert set(map(float, re.findall(r"^def drain\(timeout: float = ([\d.]+)", source, re.MULTILINE))) == {5.0}
+    assert steps["closing"] > 5
+    if framework == "fastapi":
+        (close,) = re.findall(r"^CLOSE_TIMEOUT = ([\d.]+)", source, re.MULTILINE)
+        assert 5 < float(close) < steps["closing"]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_no_other_document_has_numbers_of_its_own(framework: str, bake: Bake) -> None:
+    project = bake(framework=framework)
+    found = {}
+    for path in [*project.rglob("*.md"), *project.rglob("*.yaml")]:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if re.search(r"\b(stops?|kills?|killed|grace|terminat\w+)\b", line, re.IGNORECASE):
+                for seconds in re.findall(r"\b(\d+) s(?:econds?)?\b", line):
+                    found.setdefault(int(seconds), []).append(f"{path.name}: {line.strip()}")
+    assert found.keys() <= {5, 40}, found
