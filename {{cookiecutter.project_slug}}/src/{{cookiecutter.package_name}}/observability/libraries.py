@@ -9,14 +9,18 @@ from __future__ import annotations
 import gc
 import logging
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import entry_points
 from typing import Any
 
 from opentelemetry import metrics, trace
 from opentelemetry.instrumentation.dependencies import DependencyConflictError
 
+from . import workarounds
 from .redaction import without_values
-from .workarounds import never_raises
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +43,11 @@ def instrument_libraries(*excluded: str) -> None:
         try:
             instrumentor = entry_point.load()()
             if not instrumentor.is_instrumented_by_opentelemetry:
+                if entry_point.name == "threading":
+                    workarounds.start_pool_threads_without_context()
                 instrumentor.instrument(raise_exception_on_conflict=True, **OPTIONS.get(entry_point.name, {}))
+                if entry_point.name == "sqlalchemy":
+                    workarounds.trace_every_engine()
         except DependencyConflictError as error:
             # A package may instrument several libraries of which only one is installed.
             is_installed = error.conflict.found or error.conflict.found_any
@@ -50,22 +58,68 @@ def instrument_libraries(*excluded: str) -> None:
     gc.freeze()
 
 
-@never_raises
-def _on_call(span: trace.Span, request: Any) -> None:
-    """Remove the values of query parameters from the URL that is called."""
-    attributes = getattr(span, "attributes", None) or {}
-    url, mark, query = attributes.get("url.full", "").partition("?")  # any further one belongs to a value
-    if query:
-        span.set_attribute("url.full", url + mark + without_values(query))
+class _HttpClient:
+    """Tracer and meter of a client's instrumentation, and the provider of both.
 
+    Spans and measurements get the port even if the URL has none. A call that ends without a response is measured too,
+    with the `error.type` of its span: httpx's instrumentation leaves it out.
+    """
 
-async def _on_async_call(span: trace.Span, request: Any) -> None:
-    _on_call(span, request)
+    def __init__(self) -> None:
+        self._unmeasured: ContextVar[dict[str, Any]] = ContextVar("unmeasured")
+
+    def get_tracer(self, *args: Any, **kwargs: Any) -> _HttpClient:
+        self._tracer = trace.get_tracer_provider().get_tracer(*args, **kwargs)
+        return self
+
+    def get_meter(self, *args: Any, **kwargs: Any) -> _HttpClient:
+        self._meter = metrics.get_meter_provider().get_meter(*args, **kwargs)
+        return self
+
+    def create_histogram(self, name: str, **kwargs: Any) -> Any:
+        histogram = self._meter.create_histogram(name, **kwargs)
+        if name != "http.client.request.duration":  # that of the old conventions
+            return histogram
+        self._duration = histogram
+        return self
+
+    def record(self, seconds: float, attributes: dict[str, Any]) -> None:
+        call = self._unmeasured.get()
+        self._duration.record(seconds, call | attributes)
+        call.clear()
+
+    @contextmanager
+    def start_as_current_span(self, name: str, *, attributes: dict[str, Any], **kwargs: Any) -> Iterator[trace.Span]:
+        # Upstream takes the URL's host for the peer, whatever the peer is.
+        attributes = {key: value for key, value in attributes.items() if not key.startswith("network.peer.")}
+        url, mark, query = attributes.get("url.full", "").partition("?")  # any further one belongs to a value
+        if query:
+            attributes["url.full"] = url + mark + without_values(query)
+        if port := {"http": 80, "https": 443}.get(url.partition(":")[0]):
+            attributes.setdefault("server.port", port)
+        names = ("http.request.method", "server.address", "server.port")
+        call = {key: attributes[key] for key in names if key in attributes}
+        start = time.perf_counter()
+        with self._tracer.start_as_current_span(name, attributes=attributes, **kwargs) as span:
+            token = self._unmeasured.set(call)
+            try:
+                yield span
+            except BaseException as error:  # or cancelled
+                if call:
+                    error_type = type(error).__qualname__
+                    span.set_attribute("error.type", error_type)
+                    span.set_status(trace.StatusCode.ERROR)
+                    self.record(time.perf_counter() - start, {"error.type": error_type})
+                raise
+            finally:
+                self._unmeasured.reset(token)
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "httpx": {"request_hook": _on_call, "async_request_hook": _on_async_call},
-    "requests": {"request_hook": _on_call},
+    **{
+        name: dict.fromkeys(("tracer_provider", "meter_provider"), _HttpClient())
+        for name in ("httpx", "httpx2", "requests")
+    },
     # Its only metric has a deprecated name, and its sum falls below zero.
     "sqlalchemy": {"meter_provider": metrics.NoOpMeterProvider()},
 }

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
+import threading
 from collections.abc import Callable
-from typing import ParamSpec
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec
+
+from opentelemetry import context, metrics, trace
 
 logger = logging.getLogger(__name__)
 
@@ -39,3 +44,47 @@ def never_raises(function: Callable[P, None]) -> Callable[P, None]:
                 logger.exception("%s failed; further failures are not logged", function.__qualname__)
 
     return harmless
+
+
+def start_pool_threads_without_context() -> None:
+    """Keep the context of the first task out of the threads that a ThreadPoolExecutor starts for it.
+
+    Each task runs in the context of its caller. But opentelemetry-instrumentation-threading 0.66b1 also hands a new
+    thread the context that it is started in, and there the callbacks of later tasks would belong to the first request.
+    """
+    submit: Any = ThreadPoolExecutor.submit
+
+    @functools.wraps(submit)
+    def submit_without_context(*args: Any, **kwargs: Any) -> Any:
+        token = context.attach(context.Context())
+        try:
+            return submit(*args, **kwargs)
+        finally:
+            context.detach(token)
+
+    ThreadPoolExecutor.submit = submit_without_context  # type: ignore[method-assign]
+
+
+def trace_every_engine() -> None:
+    """Trace each SQLAlchemy engine from its first connection on, however and whenever it is created.
+
+    opentelemetry-instrumentation-sqlalchemy 0.66b1 replaces `create_engine`, and so misses engines that exist already
+    and modules that have imported the function by name
+    (https://github.com/open-telemetry/opentelemetry-python-contrib/issues/3696).
+    """
+    # Imported like this because a service without a database has neither.
+    sqlalchemy, contrib = map(importlib.import_module, ("sqlalchemy", "opentelemetry.instrumentation.sqlalchemy"))
+    tracer = trace.get_tracer(contrib.__name__, contrib.__version__)
+    lock = threading.Lock()
+
+    @never_raises
+    def trace_engine(connection: Any) -> None:
+        engine = connection.engine
+        while hasattr(engine, "_proxied"):  # one with options of its own shares the listeners of the original
+            engine = engine._proxied
+        with lock:
+            tracers = [getattr(listener, "__self__", None) for listener in engine.dispatch.before_cursor_execute]
+            if not any(isinstance(tracer, contrib.EngineTracer) for tracer in tracers):
+                contrib.EngineTracer(tracer, engine, metrics.NoOpMeter("").create_up_down_counter(""))
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "engine_connect", trace_engine)

@@ -18,7 +18,7 @@ from uuid import UUID
 from django.db import close_old_connections, connections
 # % endif
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach
 from opentelemetry.propagate import extract, inject
 from opentelemetry.trace import Link, SpanKind
 
@@ -78,6 +78,7 @@ def _ensure_worker() -> None:
 
 
 def _work() -> None:
+    attach(Context())  # instead of that of the request that starts the thread
     while (message := _queue.get()) is not None:
         try:
             # % if cookiecutter.framework == "django"
