@@ -18,7 +18,6 @@ VARYING = {
     "client.port",
     "exception.message",
     "exception.stacktrace",
-    "network.peer.port",
     "order.id",
     "payment.transaction_id",
     "server.port",

@@ -239,6 +239,16 @@ def test_each_sample_has_its_files(bake: Bake) -> None:
         assert (project / "compose.override.yaml").exists() == (sample == "orders")
 
 
+@pytest.mark.parametrize("failed", [True, False])
+def test_calls_without_a_response_are_failed_calls(failed: bool, bake: Bake) -> None:
+    attributes = {"http.request.method": "POST", "server.address": "payments", "server.port": "80"}
+    attributes |= {"error.type": "ConnectTimeout"} if failed else {"http.response.status_code": "200"}
+    call = point("http.client.request.duration", "s", "histogram", attributes, bounds=(1,))
+    series = world([replace(call, resource={**call.resource, "service.name": "order-service"})])
+    faults = [fault for panel, fault in dashboard(bake()).faults(series) if panel == "Failed calls"]
+    assert bool(faults) is not failed, faults
+
+
 def test_the_template_s_files_know_nothing_of_the_sample(bake: Bake) -> None:
     """Only what belongs to the service's owner does."""
     project = bake(project_name="Stock Keeper")

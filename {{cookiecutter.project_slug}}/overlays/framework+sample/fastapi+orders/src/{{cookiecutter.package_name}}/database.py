@@ -13,8 +13,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings
 from sqlalchemy import MetaData, event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
 logger = logging.getLogger(__name__)
@@ -71,8 +70,7 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
             "timeout": settings.database_connect_timeout,
             "command_timeout": settings.database_statement_timeout or None,
         }
-    # Called through its module, because the instrumentation replaces it there.
-    engine = sqlalchemy_asyncio.create_async_engine(
+    engine = create_async_engine(
         url.set(drivername=DRIVERS[url.get_backend_name()]),
         connect_args=connect_args,
         hide_parameters=True,  # otherwise the values of a failed statement would be logged

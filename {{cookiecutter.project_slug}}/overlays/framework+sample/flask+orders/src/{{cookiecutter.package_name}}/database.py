@@ -72,7 +72,6 @@ def create_engine(settings: DatabaseSettings) -> Engine:
             "tcp_user_timeout": milliseconds,  # for a server that can no longer be reached
             **url.query,
         }
-    # Called through its module, because the instrumentation replaces it there.
     engine = sqlalchemy.create_engine(
         url.set(drivername=DRIVERS[url.get_backend_name()]),
         connect_args=connect_args,

@@ -1,0 +1,76 @@
+"""A database, calls and threads as their owner writes them: imported by name, and created when this is imported."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Event, Thread, Timer
+
+from fastapi import APIRouter
+from httpx import AsyncClient, HTTPError, get
+from opentelemetry import trace
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+router = APIRouter(prefix="/x")
+tracer = trace.get_tracer(__name__)
+pool = ThreadPoolExecutor(1)
+early = create_async_engine("sqlite+aiosqlite://")
+with_options = early.execution_options(logging_token="x").execution_options(stream_results=False)
+client = AsyncClient(timeout=0.5, trust_env=False)
+
+
+async def query(engine: AsyncEngine, number: int) -> None:
+    async with engine.connect() as connection:
+        await connection.execute(text(f"SELECT {number}"))
+
+
+@router.get("/queries")
+async def queries() -> None:
+    late = create_async_engine("sqlite+aiosqlite://")
+    await query(with_options, 1)
+    await query(early, 2)
+    await query(late, 3)
+    await query(with_options, 4)
+    await late.dispose()
+
+
+@router.get("/threads")
+async def threads() -> None:
+    await asyncio.to_thread(run_threads)
+    await asyncio.get_running_loop().run_in_executor(None, work, "in run_in_executor")
+
+
+def run_threads() -> None:
+    ready, called = Event(), Event()
+    future = pool.submit(lambda: ready.wait(10) and work("in the pool"))
+    future.add_done_callback(lambda future: work("in the callback", called))
+    ready.set()
+    for thread in (Thread(target=work, args=("in a thread",)), Timer(0, work, ("in a timer",))):
+        thread.start()
+        thread.join()
+    if not called.wait(10):
+        raise TimeoutError("the pool did not call back")
+
+
+def work(name: str, done: Event | None = None) -> None:
+    with tracer.start_as_current_span(name):
+        pass
+    if done:
+        done.set()
+
+
+@router.get("/calls")
+async def calls(url: str) -> None:
+    with suppress(HTTPError):
+        await client.get(url)
+    with suppress(HTTPError):
+        await asyncio.to_thread(get, url, timeout=0.5, trust_env=False)
+
+
+@router.get("/cancelled")
+async def cancelled(url: str) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await client.get(url)
