@@ -1,20 +1,37 @@
 #!/usr/bin/env python
-"""Django's commands: `python manage.py help`."""
+"""Django's commands: `python manage.py help`. Those of the service and its packages, and migrate, have telemetry."""
 
 import os
 import subprocess
 import sys
 
-from django.core.management import execute_from_command_line
+from django.core import management
 
-from {{ cookiecutter.package_name }}.settings import SettingsError
+from {{ cookiecutter.package_name }} import observability
+from {{ cookiecutter.package_name }}.components import ServiceSettings
+from {{ cookiecutter.package_name }}.settings import SettingsError, load
 
-if __name__ == "__main__":
+DEVELOPMENT = {"help", "version", *management.find_commands(management.__path__[0])} - {"migrate"}
+"""Commands without telemetry: Django's own, most of which are for developers. For runserver, wsgi.py sets it up."""
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{{cookiecutter.package_name}}.django_settings")
-    if "runserver" in sys.argv:
+    command = sys.argv[1] if len(sys.argv) > 1 else "help"
+    if command == "runserver":
         # On a reload it kills the child that serves. Asked to terminate instead, the child exports what is queued.
         subprocess.Popen.kill = subprocess.Popen.terminate  # type: ignore[method-assign]
+    if command in DEVELOPMENT or not {"-h", "--help"}.isdisjoint(sys.argv):
+        management.execute_from_command_line(sys.argv)
+        return
+    settings = load(ServiceSettings)
+    with observability.run(command, settings.log_level, settings.log_format):
+        management.execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
     try:
-        execute_from_command_line(sys.argv)
+        main()
     except SettingsError as error:
         sys.exit(str(error))

@@ -54,7 +54,7 @@ def configure(log_level: str = "INFO", log_format: str = "json") -> None:
         logger.exception("OpenTelemetry could not be configured")
         summary = "The service runs without some of its telemetry"
     propagation.install()
-    atexit.register(_flush_at_exit)
+    atexit.register(flush_at_exit)
     with environment.applied():
         logs.attach_otlp_handler()
     for fault in faults:
@@ -87,7 +87,8 @@ def _configure_providers() -> None:
         encoding.install()
 
 
-def _flush_at_exit() -> None:
+def flush_at_exit() -> None:
+    """Export what is queued, whatever signal comes."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would cut the flush short
     shutdown()
 

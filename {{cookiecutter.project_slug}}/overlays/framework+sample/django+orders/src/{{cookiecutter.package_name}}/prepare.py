@@ -10,7 +10,7 @@ import sys
 
 import django
 
-from . import components
+from . import components, observability
 from .settings import SettingsError, load
 
 
@@ -22,7 +22,8 @@ def main() -> None:
         sys.exit(str(error))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{{cookiecutter.package_name}}.django_settings")
     django.setup()
-    components.prepare(settings)
+    with observability.run("prepare", settings.log_level, settings.log_format):
+        components.prepare(settings)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from . import components
+from . import components, observability
 from .settings import SettingsError, load
 
 
@@ -17,7 +17,8 @@ def main() -> None:
         settings = load(components.ServiceSettings)
     except SettingsError as error:
         sys.exit(str(error))
-    components.prepare(settings)
+    with observability.run("prepare", settings.log_level, settings.log_format):
+        components.prepare(settings)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from .errors import record_exception
 from .instrument import instrument
 from .logs import configure_logging, trace_fields
 from .paired import async_traced, traced
+from .scripts import run
 from .signals import handle_signals
 from .telemetry import closing, configure, shutdown
 
@@ -17,6 +18,7 @@ __all__ = [
     "handle_signals",
     "instrument",
     "record_exception",
+    "run",
     "shutdown",
     "trace_fields",
     "traced",

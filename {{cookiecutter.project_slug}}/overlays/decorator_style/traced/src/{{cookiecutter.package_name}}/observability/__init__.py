@@ -4,6 +4,7 @@ from .environment import SERVICE_NAME
 from .errors import record_exception
 from .instrument import instrument
 from .logs import configure_logging, trace_fields
+from .scripts import run
 from .signals import handle_signals
 from .telemetry import closing, configure, shutdown
 from .tracing import traced
@@ -16,6 +17,7 @@ __all__ = [
     "handle_signals",
     "instrument",
     "record_exception",
+    "run",
     "shutdown",
     "trace_fields",
     "traced",

@@ -1,0 +1,65 @@
+"""run() gives telemetry to a process that serves no requests, such as a cron job or a management command."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+
+from opentelemetry import trace
+
+from . import environment
+from .errors import error_type, record_once
+from .libraries import instrument_libraries, is_zero_code
+from .telemetry import configure, flush_at_exit
+
+logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def run(name: str, log_level: str = "INFO", log_format: str = "json") -> Iterator[None]:
+    """Configure telemetry, run the `with` block in a span, and export everything at its end. Once per process.
+
+    An exception is logged and ends the process with exit code 1; sys.exit() and SIGTERM keep their exit codes.
+
+    Args:
+        name: What the script does, such as "nightly report": the name of the span.
+        log_level: As for configure().
+        log_format: As for configure().
+
+    """
+    configure(log_level, log_format)
+    if not is_zero_code():
+        with environment.applied():
+            instrument_libraries("django", "fastapi", "flask")
+    start_span = trace.get_tracer(__name__).start_as_current_span
+    try:
+        with start_span(name, record_exception=False, set_status_on_exception=False) as span:
+            # https://opentelemetry.io/docs/specs/semconv/cli/cli-spans/
+            span.set_attribute("process.executable.name", os.path.basename(sys.executable))
+            span.set_attribute("process.pid", os.getpid())
+            try:
+                yield
+                span.set_attribute("process.exit.code", 0)
+            except SystemExit as error:
+                code = error.code if isinstance(error.code, int) else int(error.code is not None)
+                _record_exit(name, span, code, error)
+                raise
+            except Exception as error:
+                _record_exit(name, span, 1, error)
+                raise SystemExit(1) from error  # the interpreter would print it again
+    finally:
+        flush_at_exit()
+
+
+def _record_exit(name: str, span: trace.Span, code: int, error: BaseException) -> None:
+    span.set_attribute("process.exit.code", code)
+    if not code:
+        return
+    span.set_status(trace.Status(trace.StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+    span.set_attribute("error.type", str(code) if isinstance(error, SystemExit) else error_type(error))
+    if not isinstance(error, SystemExit):
+        record_once(span, error)
+    logger.error("%s failed with exit code %s", name, code, exc_info=error)
