@@ -53,6 +53,10 @@ def test_defaults_fill_what_is_not_set() -> None:
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:43l8", None),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:43l8", None),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http:///v1/traces", None),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a collector:4318", None),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "1e10", None),
+        ("OTEL_BSP_SCHEDULE_DELAY", "1000000000000", "1000"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "1e300", None),
         ("OTEL_PYTHON_EXCLUDED_URLS", "(health", environment.DEFAULTS["OTEL_PYTHON_EXCLUDED_URLS"]),
         ("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST", "x-.*,*", None),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", None),
@@ -114,6 +118,23 @@ def test_a_wrong_header_is_left_out_and_never_shown() -> None:
     assert "secret" not in str(fault)
     assert "a=b" not in str(fault)
     assert str(fault).startswith("OTEL_EXPORTER_OTLP_HEADERS: ")
+
+
+@pytest.mark.parametrize("pair", ["a=b%0Ac", "a=%E2%98%83", "a%C3%A9=b", "%20=b", "a=%7F"])
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_a_header_that_cannot_be_sent_is_left_out(pair: str, protocol: str) -> None:
+    """It would fail every export. The protocol may be one whose exporter is not installed: then it is replaced."""
+    environ, faults = environment.resolve(
+        {"OTEL_EXPORTER_OTLP_HEADERS": f"x=1,{pair},y=2", "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+    )
+    assert environ["OTEL_EXPORTER_OTLP_HEADERS"] == "x=1,y=2"
+    assert [fault.variable for fault in faults if "PROTOCOL" not in fault.variable] == ["OTEL_EXPORTER_OTLP_HEADERS"]
+
+
+def test_white_space_around_a_value_does_not_count() -> None:
+    environ, faults = environment.resolve({"OTEL_EXPORTER_OTLP_ENDPOINT": " http://c:1\n", "OTEL_SDK_DISABLED": "\n"})
+    assert faults == []
+    assert environ["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://c:1"
 
 
 @pytest.mark.parametrize("endpoint", ["host:4318?key=secret", "http://user:secret@host:port"])

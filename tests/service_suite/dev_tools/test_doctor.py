@@ -35,10 +35,43 @@ SECRET = "hunter2"
 Doctor = Callable[..., tuple[int, dict[str, Any]]]
 
 
+def pem(kind: str, body: str) -> str:
+    return f"-----BEGIN {kind}-----\n{body.strip()}\n-----END {kind}-----\n"
+
+
+CERTIFICATE = pem(
+    "CERTIFICATE",
+    """
+MIIBdDCCARugAwIBAgIUEmiVf/8tkISNh+G8eaBR4HbLz70wCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjUyMTI5MjhaGA8yMTI2MTEwMTIxMjky
+OFowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABDhN
+vq4XW/T1zBe7i7BQpssYGKFgAholkjs/B5yUHz1+pBj1a3bmUpWpFF0iPjhKwP0T
+gdt79faV+RIedIhWSZGjUzBRMB0GA1UdDgQWBBQJSe61jEfh6lJRon44nxkZw6ss
+nDAfBgNVHSMEGDAWgBQJSe61jEfh6lJRon44nxkZw6ssnDAPBgNVHRMBAf8EBTAD
+AQH/MAoGCCqGSM49BAMCA0cAMEQCIHzXQIeMhIkoSwKNCFoLatch8S/YhsNK80VI
+cf+KVavpAiAVpzjLQwfNNRI1GuIzF0bQAqOjsq5CQEPtFEoqCX+NVg==
+""",
+)
+KEY = pem(
+    "PRIVATE KEY",
+    """
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgPLH6cXpKjwFUoIKf
+Gb2Bi2EKkBkUQY5Km31yg03rfAShRANCAAQ4Tb6uF1v09cwXu4uwUKbLGBihYAIa
+JZI7PweclB89fqQY9Wt25lKVqRRdIj44SsD9E4Hbe/X2lfkSHnSIVkmR
+""",
+)
+"""Of the certificate, which signs itself; nothing trusts it."""
+
+
 @pytest.fixture
 def doctor(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Doctor]:
     """Runs the command in an environment of nothing but `environ`; FOLDER in a value is a folder with some files."""
-    for name, text in {"ca.pem": "", "client.pem": "CERTIFICATE", "both.pem": "-----BEGIN PRIVATE KEY-----"}.items():
+    for name, text in {
+        "ca.pem": CERTIFICATE,
+        "client.pem": CERTIFICATE,
+        "both.pem": CERTIFICATE + KEY,
+        "empty.pem": "",
+    }.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "otel.yaml").write_text("endpoint: ${OTEL_EXPORTER_OTLP_ENDPOINT}")
     (tmp_path / "sitecustomize.py").write_text("import ddtrace.auto")
@@ -97,7 +130,7 @@ FAULTS: list[tuple[dict[str, str], str, str, str]] = [
         {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://c:{OTHER_PORT}"},
         "error",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
-        f"use port {PORT}, or set OTEL_EXPORTER_OTLP_PROTOCOL=",
+        f"port {PORT} for ",
     ),
     (
         {**HTTPS, "OTEL_EXPORTER_OTLP_CERTIFICATE": "FOLDER/none.pem"},
@@ -105,6 +138,13 @@ FAULTS: list[tuple[dict[str, str], str, str, str]] = [
         "OTEL_EXPORTER_OTLP_CERTIFICATE",
         "the path of a PEM file",
     ),
+    (
+        {**HTTPS, "OTEL_EXPORTER_OTLP_CERTIFICATE": "FOLDER/empty.pem"},
+        "error",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        "with CA certificates",
+    ),
+    ({"OTEL_EXPORTER_OTLP_HEADERS": "a=b%0Ac"}, "error", "OTEL_EXPORTER_OTLP_HEADERS", "key=value"),
     (
         {"OTEL_EXPORTER_OTLP_CERTIFICATE": "FOLDER/ca.pem"},
         "warning",
@@ -191,19 +231,19 @@ HTTP_FAULTS: list[tuple[dict[str, str], str, str, str]] = [
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c/v1/traces"},
         "error",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "remove /v1/traces, or set OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "/v1/traces can be appended",
     ),
     (
         {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://c:4318"},
         "error",
         "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
-        "append /v1/logs",
+        "usually /v1/logs",
     ),
     (
         {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://c/v1/traces"},
         "error",
         "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
-        "use the path /v1/logs",
+        "the path /v1/logs",
     ),
     (
         {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://c/otlp"},
@@ -215,7 +255,7 @@ HTTP_FAULTS: list[tuple[dict[str, str], str, str, str]] = [
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318?key=1"},
         "error",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "remove the query",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT may have a query",
     ),
     ({"OTEL_EXPORTER_OTLP_INSECURE": "true"}, "warning", "OTEL_EXPORTER_OTLP_INSECURE", "the scheme of the endpoint"),
     (

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 PORTS = {"http/protobuf": 4318, "grpc": 4317}
@@ -31,14 +32,16 @@ class Fault:
     value: str
     allowed: str
     used: str | None
-    """The value used instead; None if the variable is treated as not set."""
+    """The value used instead, the same if there is no better one; None if the variable is treated as not set."""
     secret: bool = False
     """Part of the value may be a credential, so none of it is shown."""
 
     def __str__(self) -> str:
         shown = "" if self.secret else f"={self.value!r}"
         instead = "it is ignored"
-        if self.used is not None:
+        if self.used == self.value:
+            instead = "it is used as it is"
+        elif self.used is not None:
             instead = "what is not valid is left out" if self.secret else f"{self.used!r} is used instead"
         return f"{self.variable}{shown}: {instead}. Allowed: {self.allowed}."
 
@@ -98,7 +101,7 @@ def _is_number(value: str, lowest: float, highest: float, kind: type[int | float
 
 
 def _is_above_zero(variable: str, value: str) -> bool:
-    return _is_number(value, math.ulp(0), sys.float_info.max)
+    return _is_number(value, math.ulp(0), 1e9)  # waiting for 1e10 seconds fails, and so the export
 
 
 class _Rule(NamedTuple):
@@ -138,10 +141,10 @@ _RULES = (
         "explicit_bucket_histogram",
         "base2_exponential_bucket_histogram",
     ),
-    _Rule(r"OTEL_EXPORTER_OTLP_(\w+_)?TIMEOUT", "a number above 0, in seconds", _is_above_zero),
-    _Rule("OTEL_METRIC_EXPORT_(INTERVAL|TIMEOUT)", "a number above 0", _is_above_zero),
+    _Rule(r"OTEL_EXPORTER_OTLP_(\w+_)?TIMEOUT", "a number above 0 and up to a billion, in seconds", _is_above_zero),
+    _Rule("OTEL_METRIC_EXPORT_(INTERVAL|TIMEOUT)", "a number above 0 and up to a billion", _is_above_zero),
     # With a limit above sys.maxsize, each span that has links would fail.
-    _Rule(_BATCHES, "a whole number above 0", lambda _, value: _is_number(value, 1, sys.maxsize, int)),
+    _Rule(_BATCHES, "a whole number above 0 and up to a billion", lambda _, value: _is_number(value, 1, 10**9, int)),
     _Rule(
         r"OTEL_\w*(COUNT|LENGTH)_LIMIT",
         "a whole number, 0 or more",
@@ -171,22 +174,105 @@ def _check_otlp(environ: MutableMapping[str, str], defaults: Mapping[str, str]) 
             allowed = "http:// or https://, a host and, if needed, a port number: https://collector.example:4318"
             yield Fault(f"{prefix}ENDPOINT", endpoint, allowed, url if _is_url(url) else None, secret)
         pairs = environ.get(f"{prefix}HEADERS", "").split(",")
-        good = [pair for pair in pairs if not pair.strip() or _HEADER.fullmatch(pair)]
+        protocol = environ.get(f"{prefix}PROTOCOL", environ["OTEL_EXPORTER_OTLP_PROTOCOL"]).strip()
+        good = [pair for pair in pairs if not pair.strip() or _is_header(pair, protocol == "grpc")]
         if good != pairs:
+            ascii_only = ", all ASCII and keys of letters, digits, '-', '_' and '.'"
             allowed = "key=value pairs with commas between them, values URL-encoded"
+            allowed += ascii_only if protocol == "grpc" else ", nothing beyond Latin-1"
             yield Fault(f"{prefix}HEADERS", ",".join(pairs), allowed, ",".join(good), secret=True)
         compression = environ.get(f"{prefix}COMPRESSION", "none").strip().lower()
-        protocol = environ.get(f"{prefix}PROTOCOL", environ["OTEL_EXPORTER_OTLP_PROTOCOL"]).strip()
         if compression == "none":
             environ.pop(f"{prefix}COMPRESSION", None)  # valid, and the default, but the gRPC exporter rejects it
         elif compression not in (["gzip"] if protocol == "grpc" else ["gzip", "deflate"]):
             yield Fault(f"{prefix}COMPRESSION", compression, "gzip, none or, over HTTP, deflate", None)
 
 
+def _is_header(pair: str, is_grpc: bool) -> bool:
+    if not _HEADER.fullmatch(pair):
+        return False
+    # The exporters decode both, and a single header that cannot be sent fails every export.
+    name, _, value = (unquote(part).strip() for part in pair.partition("="))
+    if is_grpc:
+        return bool(re.fullmatch("[0-9A-Za-z_.-]+(?<!-bin)", name, re.I) and re.fullmatch("[ -~]*", value))
+    if name.lower() in ("content-type", "content-encoding"):  # it would replace the exporter's own
+        return False
+    return bool(re.fullmatch("[!#-'*+.0-9A-Z^-z|~-]+", name) and re.fullmatch("[\t -~\x80-\xff]*", value))
+
+
+def _check_endpoints(environ: Mapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
+    """Find what is a URL, but not one that telemetry can be sent to."""
+    faults: dict[str, Fault] = {}
+    general = OTLP[0]
+    for signal, own in zip(SIGNALS, OTLP[1:], strict=True):
+        prefix = own if f"{own}ENDPOINT" in environ else general
+        url = environ.get(f"{prefix}ENDPOINT", "")
+        if not _is_url(url):
+            continue
+        protocol = environ.get(f"{own}PROTOCOL") or environ.get(f"{general}PROTOCOL")
+        protocol = (protocol or defaults[f"{general}PROTOCOL"]).strip()
+        parts, used, allowed = urlsplit(url), url, ""
+        path = re.sub(r"/v1/(traces|metrics|logs)/*$", "", parts.path)
+        if protocol == "grpc" and "@" in parts.netloc:
+            used = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+            allowed = f"a URL without user and password; over gRPC, {prefix}HEADERS has the credentials"
+        elif protocol in PROTOCOLS and parts.port in PORTS.values() and parts.port != PORTS[protocol]:
+            (other,) = PROTOCOLS.keys() - {protocol}
+            allowed = f"port {PORTS[protocol]} for {protocol}, or {prefix}PROTOCOL={other}"
+        elif protocol != "grpc" and prefix == general and (path, parts.query, parts.fragment) != (parts.path, "", ""):
+            used = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+            allowed = f"a URL to which /v1/{signal.lower()} can be appended; {own}ENDPOINT may have a query"
+        elif protocol != "grpc" and prefix == own and not parts.path.strip("/"):
+            allowed = f"a URL with its path, usually /v1/{signal.lower()}; nothing is appended to it"
+        elif protocol != "grpc" and prefix == own and path != parts.path and f"/v1/{signal.lower()}" not in parts.path:
+            allowed = f"the path /v1/{signal.lower()}"
+        if allowed:
+            faults.setdefault(prefix, Fault(f"{prefix}ENDPOINT", url, allowed, used, bool({"@", "?", "#"} & set(url))))
+    return list(faults.values())
+
+
+def _check_tls(environ: Mapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
+    """Find certificates and keys that cannot be used; they fail every export, or are ignored without a word."""
+    faults: dict[str, Fault] = {}
+    for own in OTLP:
+        variables = {
+            name: next((f"{prefix}{name}" for prefix in (own, OTLP[0]) if f"{prefix}{name}" in environ), "")
+            for name in ("ENDPOINT", "PROTOCOL", "INSECURE", "CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
+        }
+        url, protocol, insecure, ca, certificate, key = (environ.get(variable, "") for variable in variables.values())
+        is_grpc = (protocol or defaults["OTEL_EXPORTER_OTLP_PROTOCOL"]).strip() == "grpc"
+        if not url.lower().startswith("https://") and not (is_grpc and insecure.strip().lower() == "false"):
+            continue
+        allowed = {}
+        if ca and not _loads("load_verify_locations", ca) and (is_grpc or not Path(ca).is_dir()):
+            allowed["CERTIFICATE"] = "the path of a PEM file with CA certificates"
+        if key and not certificate:
+            allowed["CLIENT_KEY"] = f"a key whose certificate is in {own}CLIENT_CERTIFICATE"
+        elif certificate and is_grpc and not ca:
+            allowed["CLIENT_CERTIFICATE"] = f"over gRPC, only with {own}CERTIFICATE"
+        elif certificate and not _loads("load_cert_chain", certificate, key or None, ""):
+            allowed["CLIENT_CERTIFICATE"] = f"a PEM file; its key, without a password, in it or in {own}CLIENT_KEY"
+        for name, text in allowed.items():
+            variable = variables[name]
+            faults.setdefault(variable, Fault(variable, environ[variable], text, None))
+    return list(faults.values())
+
+
+def _loads(method: str, *arguments: str | None) -> bool:
+    import ssl  # takes a while, and few services need it here
+
+    try:
+        getattr(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), method)(*arguments)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        return text.lower().startswith(("http://", "https://")) and bool(parts.hostname) and parts.port != 0
+        has_host = bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", text)
+        return has_host and text.lower().startswith(("http://", "https://"))
     except ValueError:
         return False
 
@@ -202,4 +288,4 @@ def _check_batches(environ: MutableMapping[str, str], defaults: Mapping[str, str
             yield Fault(f"OTEL_{kind}_MAX_QUEUE_SIZE", queue, allowed, queue)
 
 
-_CHECKS = (_check_values, _check_otlp, _check_batches)
+_CHECKS = (_check_values, _check_otlp, _check_endpoints, _check_tls, _check_batches)

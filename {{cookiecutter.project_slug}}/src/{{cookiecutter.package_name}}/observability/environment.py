@@ -65,12 +65,13 @@ def prepare() -> list[Fault]:
 
 def resolve(environ: Mapping[str, str]) -> tuple[dict[str, str], list[Fault]]:
     """Return the OTEL_* values of `environ` corrected and with the defaults added, and the faults."""
-    # According to the specification, an empty value is the same as none.
-    values = {name: value for name, value in environ.items() if name.startswith("OTEL_") and value.strip()}
+    # An empty value is the same as none (specification), and a secret read from a file often ends with a line break.
+    given = {name: value.strip() for name, value in environ.items() if name.startswith("OTEL_")}
+    values = {name: value for name, value in given.items() if value}
     faults = checks.correct(values, DEFAULTS)
     # Of two equal keys the last one counts, so the operator's attributes win.
-    given = values.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    values["OTEL_RESOURCE_ATTRIBUTES"] = ",".join(filter(None, [_resource_attributes(), given]))
+    attributes = values.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    values["OTEL_RESOURCE_ATTRIBUTES"] = ",".join(filter(None, [_resource_attributes(), attributes]))
     return values, faults
 
 

@@ -31,7 +31,6 @@ CHECKS = (
     Check("values", "all OTEL_* values are valid", variables.check_values),
     Check("settings", "the service's own variables are valid", variables.check_settings),
     Check("names", "all OTEL_* names are recognized", variables.check_names),
-    Check("ports", "ports match the protocol", variables.check_ports),
     Check("paths", "endpoint paths are correct", variables.check_paths),
     Check("tls", "scheme, certificates and keys are consistent", variables.check_tls),
     Check("conventions", "the stable semantic conventions are selected", variables.check_semconv),

@@ -38,7 +38,10 @@ Answer = tuple[str, str]
 """The problem and its fix; both are empty when the export was accepted."""
 ACCEPTED: Answer = ("", "")
 
-_REFUSED = ("connection refused: nothing listens there", "start a collector there, or set another endpoint")
+_REFUSED = (
+    "connection refused: nothing listens there",
+    "run `make dev` or `make view`, start a collector there, or set another endpoint",
+)
 _NO_HOST = ("the host name cannot be resolved", "use a host name that this machine can resolve")
 _LATE = (f"no answer within {DEADLINE:g} s", "check for a firewall, a proxy or an overloaded receiver")
 _UNTRUSTED = ("the receiver's certificate is not trusted, or not for this host", "set {certificate} to its CA")

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .. import environment
-from ..checks import OTLP, PORTS, PROTOCOLS, SIGNALS
+from ..checks import OTLP, SIGNALS
 from .packages import known_variables
 from .setup import Finding, Setup, error, masked, warning
 
@@ -83,35 +83,14 @@ def check_names(setup: Setup) -> Iterator[Finding]:
             yield warning(name, "is not a known variable", "remove it; docs/configuration.md lists all variables")
 
 
-def check_ports(setup: Setup) -> Iterator[Finding]:
-    """Compare the port with the protocol."""
-    for target in setup.targets():
-        (other,) = PROTOCOLS.keys() - {target.protocol}
-        if target.url.port == PORTS[other]:
-            protocol = setup.variable_for(target.signal, "PROTOCOL")
-            message = f"port {target.url.port} is the {other} port, but the protocol is {target.protocol}"
-            yield error(target.variable, message, f"use port {PORTS[target.protocol]}, or set {protocol}={other}")
-
-
 def check_paths(setup: Setup) -> Iterator[Finding]:
-    """Find /v1/traces in a general endpoint, where the exporters append it, and its absence in a signal's own."""
+    """Find paths that gRPC ignores, and a signal's own endpoint with another path than usual."""
     for target in setup.targets():
         signal, path = target.signal.lower(), target.url.path
-        suffix = _SUFFIX.search(path)
         if target.protocol == "grpc":
-            if path.strip("/"):
-                yield warning(target.variable, f"gRPC ignores the path {path}", "remove it")
-        elif not target.is_for_one_signal:
-            if suffix:
-                fix = f"remove {suffix[0]}, or set OTEL_EXPORTER_OTLP_{suffix[1].upper()}_ENDPOINT"
-                yield error(target.variable, f"the exporters append to it, which gives {path}/v1/traces", fix)
-            if target.url.query or target.url.fragment:
-                yield error(target.variable, "the exporters append /v1/traces to the query", "remove the query")
-        elif suffix and suffix[1] != signal:
-            yield error(target.variable, f"{signal} go to {path}", f"use the path /v1/{signal}")
-        elif not path.strip("/"):
-            yield error(target.variable, f"is used unchanged, so {signal} go to /", f"append /v1/{signal}")
-        elif not suffix:
+            if path.strip("/") or target.url.query:
+                yield warning(target.variable, "gRPC ignores the path and the query", "remove it")
+        elif target.is_for_one_signal and path.strip("/") and not _SUFFIX.search(path):
             message = f"is used unchanged, so {signal} go to {path}"
             yield warning(target.variable, message, f"append /v1/{signal}, unless the receiver expects this path")
 
@@ -121,9 +100,6 @@ def check_tls(setup: Setup) -> Iterator[Finding]:
     for target in setup.targets():
         names = {name: setup.variable_for(target.signal, name) for name in (*_FILES, "INSECURE")}
         files = {name: setup.used[names[name]] for name in _FILES if names[name] in setup.used}
-        for name, path in files.items():
-            if not Path(path).is_file():
-                yield error(names[name], f"file {path} does not exist", "set the path of a PEM file")
         insecure = setup.used.get(names["INSECURE"], "").strip().lower()
         tls = target.url.scheme == "https"
         if insecure and target.protocol != "grpc":
@@ -138,26 +114,9 @@ def check_tls(setup: Setup) -> Iterator[Finding]:
         if files and not tls:
             message = f"has no effect: {target.variable} begins with http://"
             yield warning(names[next(iter(files))], message, "use https:// in the endpoint")
-        elif tls:
-            yield from _check_files(setup, target.protocol, names, files)
-
-
-def _check_files(setup: Setup, protocol: str, names: dict[str, str], files: dict[str, str]) -> Iterator[Finding]:
-    if "CLIENT_KEY" in files and "CLIENT_CERTIFICATE" not in files:
-        yield error(names["CLIENT_KEY"], "is ignored without its certificate", f"set {names['CLIENT_CERTIFICATE']}")
-    if "CLIENT_CERTIFICATE" in files and "CLIENT_KEY" not in files and not _holds_a_key(files["CLIENT_CERTIFICATE"]):
-        yield error(names["CLIENT_CERTIFICATE"], "has no key", f"set {names['CLIENT_KEY']}")
-    if protocol == "grpc" and "CLIENT_CERTIFICATE" in files and "CERTIFICATE" not in files:
-        message = "gRPC ignores it without CA certificates"
-        yield error(names["CLIENT_CERTIFICATE"], message, f"set {names['CERTIFICATE']}")
-    for bundle in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        if protocol != "grpc" and "CERTIFICATE" in files and setup.is_given(bundle):
-            yield warning(bundle, f"overrides {names['CERTIFICATE']}", "unset it, or put both into one file")
-
-
-def _holds_a_key(path: str) -> bool:
-    file = Path(path)
-    return file.is_file() and b"PRIVATE KEY-----" in file.read_bytes()
+        elif target.protocol != "grpc" and "CERTIFICATE" in files:
+            for bundle in filter(setup.is_given, ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")):
+                yield warning(bundle, f"overrides {names['CERTIFICATE']}", "unset it, or put both into one file")
 
 
 def check_semconv(setup: Setup) -> Iterator[Finding]:
@@ -205,7 +164,11 @@ def check_config_file(setup: Setup) -> Iterator[Finding]:
         return
     file = Path(setup.used[variable])
     if not importlib.util.find_spec("opentelemetry.configuration"):
-        yield error(variable, "opentelemetry-configuration is not installed", "run `uv sync --inexact --extra config`")
+        yield error(
+            variable,
+            "opentelemetry-configuration is not installed",
+            "run `make doctor SYNC='--extra config'`, and `make run` the same way",
+        )
     if not file.is_file():
         yield error(variable, f"file {file} does not exist, so there is no telemetry", "set the path of a YAML file")
         return
