@@ -110,6 +110,8 @@ def test_a_receiver_in_trouble(kind: Callable[[], Trouble], message: str, protoc
     assert finding["message"].startswith("traces, metrics, logs to http://127.0.0.1:")
     assert message in finding["message"]
     assert finding["fix"]
+    if kind is trouble.refuse:
+        assert "`make dev` or `make view`" in finding["fix"]
 
 
 @pytest.mark.parametrize(("protocol", "other"), [(HTTP, GRPC), (GRPC, HTTP)])
@@ -255,6 +257,7 @@ def test_a_configuration_file_without_its_extra(flask: Doctor, tmp_path: Path) -
     (tmp_path / "otel.yaml").write_text('file_format: "1.0"\n', encoding="utf-8")
     finding = flask.finding({"OTEL_CONFIG_FILE": str(tmp_path / "otel.yaml")})
     assert "opentelemetry-configuration is not installed" in finding["message"]
+    assert "SYNC='--extra config'" in finding["fix"]
 
 
 def test_it_is_what_make_does(flask: Doctor) -> None:

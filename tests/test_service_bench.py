@@ -128,7 +128,11 @@ def test_a_service_that_fails(developed: Callable[..., Path], tmp_path: Path) ->
     project = developed(framework="flask", otlp_protocol=GRPC)
     service = project / "src/order_service/orders/service.py"
     source = service.read_text(encoding="utf-8")
-    broken = source.replace("    total = calculate_total(items)\n", '    raise RuntimeError("the mill is broken")\n')
+    # More lines come after the error, as from a server that stops.
+    after = "import atexit; [atexit.register(logger.info, 'bye') for _ in range(20)]"
+    broken = source.replace(
+        "    total = calculate_total(items)\n", f'    {after}\n    raise RuntimeError("the mill is broken")\n'
+    )
     assert broken != source
     service.write_text(broken, encoding="utf-8")
     try:

@@ -30,7 +30,7 @@ CORRECTED = [
     (HTTP, HEADERS, "x=%E2%98%83"),
     (HTTP, HEADERS, "x=a%0Ab"),
     (HTTP, "OTEL_EXPORTER_OTLP_TIMEOUT", "1e10"),
-    (GRPC, ENDPOINT, "http://user:password@RECEIVER"),
+    (GRPC, ENDPOINT, "http://user:hunter2@RECEIVER"),
     (GRPC, HEADERS, "x=caf%C3%A9"),
     (GRPC, HEADERS, "x!y=1"),
     (GRPC, HEADERS, "x-bin=1"),
@@ -56,4 +56,4 @@ def test_a_setting_that_would_lose_everything(
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     errors = [line["message"] for line in lines if line["level"] == "ERROR"]
     assert [line.startswith(variable) for line in errors] == [True] * faults, errors
-    assert "password" not in done.stdout + done.stderr
+    assert "hunter2" not in done.stdout + done.stderr

@@ -216,6 +216,7 @@ def settings(folder: str, url: str) -> dict[str, str]:
         "DATABASE_URL": f"sqlite:///{folder}/service.db",
         "HOST": "127.0.0.1",
         "WEB_CONCURRENCY": "1",
+        "LOG_FORMAT": "json",
     }
 
 
@@ -236,7 +237,7 @@ def prepare(environ: Mapping[str, str]) -> None:
 
 def measure(environ: Mapping[str, str], users: Executor, spans: Synchronized[int], options: argparse.Namespace) -> Cost:
     """Start the service, put it under load and stop it; raise BenchError, with its last lines, if that fails."""
-    port, printed = free_port(), deque[str](maxlen=10)
+    port, printed = free_port(), deque[str](maxlen=1000)
     ended, received = cpu_of_children(), spans.value
     program, *arguments = SERVE.split()
     service = Service([str(BIN / program), *arguments], {**environ, "PORT": str(port)}, printed.append)
@@ -249,7 +250,7 @@ def measure(environ: Mapping[str, str], users: Executor, spans: Synchronized[int
         service.stop()
     except (BenchError, LoadError) as error:
         service.stop()  # its output is complete now
-        raise BenchError("\n".join([str(error), "The service's last lines:", *printed])) from None
+        raise BenchError("\n".join([str(error), "The service's last lines:", *last_lines(printed)])) from None
     finally:
         service.kill()
         service.stop()
@@ -269,6 +270,13 @@ def under_load(users: Executor, port: int, connections: int, seconds: float) -> 
     future = users.submit(load, requests.visit, port, connections, seconds)
     wait(future.done)
     return future.result()
+
+
+def last_lines(printed: Iterable[str]) -> list[str]:
+    """Return the last ten lines and, before them, the last three errors: many lines may follow until it has stopped."""
+    lines = list(printed)
+    errors = [line for line in lines[:-10] if '"level": "ERROR"' in line]
+    return errors[-3:] + lines[-10:]
 
 
 def free_port() -> int:
