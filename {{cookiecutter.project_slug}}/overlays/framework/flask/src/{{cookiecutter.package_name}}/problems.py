@@ -155,7 +155,7 @@ def on_failure(sender: Flask, exception: Exception, **_: object) -> None:
 
 def report(error: Exception, environ: WSGIEnvironment) -> None:
     """Log and record an exception that fails the request; a warning if the request has failed before."""
-    if environ.setdefault("{{cookiecutter.package_name}}.failure", error) is not error:
+    if environ.setdefault(f"{__name__}.failure", error) is not error:
         logger.warning("request failed again", exc_info=error)
         return
     record_exception(error)

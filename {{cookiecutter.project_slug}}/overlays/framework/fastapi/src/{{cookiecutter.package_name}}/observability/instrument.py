@@ -78,6 +78,6 @@ def _walk(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[Any, 
             if route.routes:
                 yield from _walk(route.routes, prefix + route.path)
             else:  # an application that does not tell its routes
-                yield route.app, f"{prefix}{route.path}/{{path}}"
+                yield route.app, prefix + route.path + "/{path}"
         elif context.path_format is not None:
             yield context.endpoint, prefix + context.path_format
