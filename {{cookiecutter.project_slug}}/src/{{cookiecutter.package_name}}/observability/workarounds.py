@@ -83,8 +83,8 @@ def trace_every_engine() -> None:
         while hasattr(engine, "_proxied"):  # one with options of its own shares the listeners of the original
             engine = engine._proxied
         with lock:
-            tracers = [getattr(listener, "__self__", None) for listener in engine.dispatch.before_cursor_execute]
-            if not any(isinstance(tracer, contrib.EngineTracer) for tracer in tracers):
+            owners = [getattr(listener, "__self__", None) for listener in engine.dispatch.before_cursor_execute]
+            if not any(isinstance(owner, contrib.EngineTracer) for owner in owners):
                 contrib.EngineTracer(tracer, engine, metrics.NoOpMeter("").create_up_down_counter(""))
 
     sqlalchemy.event.listen(sqlalchemy.Engine, "engine_connect", trace_engine)
