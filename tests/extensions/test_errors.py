@@ -234,9 +234,11 @@ def test_a_websocket_that_fails_before_it_is_open_is_a_problem(server: Server, t
 def test_a_client_that_leaves_within_its_body_is_not_a_failure(
     server: Server, receiver: Receiver, telemetry: Telemetry, path: str, is_reset: bool
 ) -> None:
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n"
     with Connection(server, is_reset) as connection:
-        connection.send(f"{head}[")
+        connection.send(f"{head}Expect: 100-continue\r\n\r\n")
+        assert connection.response() == b"HTTP/1.1 100 Continue\r\n\r\n"  # the body is awaited
+        connection.send("[")
     span = telemetry.span(path)
     assert span.status == "UNSET"
     assert "http.response.status_code" not in span.attributes
