@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from django.conf import settings, urls
 from django.core.exceptions import RequestDataTooBig
 from django.core.signals import got_request_exception
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.views import View
 from pydantic import BaseModel, ValidationError
 
@@ -58,12 +58,16 @@ def read_body(request: HttpRequest, model: type[M]) -> M:
 
     Raises:
         Problem: it is not JSON (415), or does not match the model (422).
+        UnreadablePostError: the client has left.
         RequestDataTooBig: the body is larger than MAX_BODY_BYTES, with or without a Content-Length.
 
     """
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     if "Content-Length" not in request.headers and request.META.get("wsgi.input_terminated"):
-        body = request.META["wsgi.input"].read(limit + 1)  # Django takes a chunked body for an empty one
+        try:
+            body = request.META["wsgi.input"].read(limit + 1)  # Django takes a chunked body for an empty one
+        except OSError as error:
+            raise UnreadablePostError from error
     else:
         body = request.body
     if len(body) > limit:
@@ -101,6 +105,8 @@ def answer(error: BaseException | None) -> HttpResponse | None:
             return respond(error.status, error.detail, error.headers, error.errors)
         case RequestDataTooBig():
             return respond(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.")
+        case UnreadablePostError():  # the client has gone
+            return respond(HTTPStatus.BAD_REQUEST, "The body could not be read.")
     return None
 
 
