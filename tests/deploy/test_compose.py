@@ -204,7 +204,13 @@ def faults_of_service(name: str, service: Compose, project: Path) -> list[str]:
     if "test" not in check and not (name in OURS and check):
         found.append(f"{name}: nobody knows whether it is healthy")
     if name in OURS:
-        hardened = {"read_only": True, "tmpfs": ["/tmp"], "cap_drop": ["ALL"], "stop_grace_period": "40s", "build": BUILD}
+        hardened = {
+            "read_only": True,
+            "tmpfs": ["/tmp"],
+            "cap_drop": ["ALL"],
+            "stop_grace_period": "40s",
+            "build": BUILD,
+        }
         found += [f"{name}: {key} is not {value}" for key, value in hardened.items() if service.get(key) != value]
     return found
 

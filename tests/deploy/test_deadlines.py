@@ -26,7 +26,9 @@ def test_the_table_says_what_is_set(framework: str, bake: Bake) -> None:
     project = bake(framework=framework)
     text = (project / "docs" / "runbook.md").read_text(encoding="utf-8")
     table = dict(re.findall(r"^\| [^|]+ \| (\d+) \| (.+) \|$", text, re.MULTILINE))
-    rows = [(float(seconds), setting) for seconds, setting in re.findall(r"\| (\d+) \| ([^|]+) \|$", text, re.MULTILINE)]
+    rows = [
+        (float(seconds), setting) for seconds, setting in re.findall(r"\| (\d+) \| ([^|]+) \|$", text, re.MULTILINE)
+    ]
     assert len(rows) == len(table) == (6 if framework == "fastapi" else 7), table
     steps = Project(project).steps
     documented = dict(zip(("requests", "closing", "flush", "exit"), (seconds for seconds, _ in rows), strict=False))

@@ -112,9 +112,7 @@ def loaded(components):
     "kind",
     [pytest.param(kind, id=kind.name, marks=pytest.mark.xdist_group(kind.framework)) for kind in (FLASK, DJANGO)],
 )
-def test_an_aborted_worker_flushes_although_its_background_work_hangs(
-    kind: Kind, serve: Serve, tmp_path: Path
-) -> None:
+def test_an_aborted_worker_flushes_although_its_background_work_hangs(kind: Kind, serve: Serve, tmp_path: Path) -> None:
     with Receiver() as receiver:
         with serve(kind, receiver.environ() | inject("order_service.components", DRAIN, tmp_path)) as server:
             assert {answer.status for answer in send(server.order, ORDERS)} == {201}
