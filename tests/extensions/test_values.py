@@ -24,7 +24,8 @@ UVICORN_CLI = Kind(
     exit_codes=UVICORN.exit_codes,
 )
 ACCESS_LOG = {
-    "GUNICORN_CMD_ARGS": """--access-logfile - --access-logformat '%(r)s %(q)s "%(f)s" %({query_string}e)s %({raw_uri}e)s'"""
+    "GUNICORN_CMD_ARGS": "--access-logfile - --access-logformat "
+    """'%(r)s %(q)s "%(f)s" %({query_string}e)s %({raw_uri}e)s'"""
 }
 SERVERS = (
     UVICORN_CLI,

@@ -147,7 +147,7 @@ def test_export_errors_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in line
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """An exception that cannot be printed."""
 
     def __str__(self) -> str:
@@ -162,7 +162,7 @@ for _ in range(5000):
     DEEP = [DEEP]
 ODD: dict[str, Any] = {
     "object": object(),
-    "broken": Broken(),
+    "broken": BrokenError(),
     "bytes": b"a\xff",
     "set": {1},
     "big": 2**70,
@@ -172,15 +172,15 @@ ODD: dict[str, Any] = {
     "cycle": CYCLE,
     "deep": DEEP,
     "surrogate": {"caf\udce9": ["caf\udce9"]},
-    "keys": {("a", 1): 1, None: 2, 3.5: {Broken: 4}},
+    "keys": {("a", 1): 1, None: 2, 3.5: {BrokenError: 4}},
 }
 MESSAGES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "exception": (ValueError("sold out", 5), ()),
-    "broken exception": (Broken(), ()),
+    "broken exception": (BrokenError(), ()),
     "arguments that do not fit": ("%d toys sold", ("five",)),
     "too many arguments": ("toys sold", (1, 2)),
     "exception with arguments": (ValueError("sold %s"), ("out", 2)),
-    "broken argument": ("%s sold", (Broken(),)),
+    "broken argument": ("%s sold", (BrokenError(),)),
     "surrogate": ("caf\udce9 %s", ("caf\udce9",)),
     "map": ({"a": 1}, ()),
     "huge": (10**5000, ()),
