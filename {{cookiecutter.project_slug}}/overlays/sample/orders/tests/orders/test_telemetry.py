@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
+from contextlib import closing
 from typing import Any
+from uuid import UUID
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
+from {{ cookiecutter.package_name }}.components import ServiceSettings
 from {{ cookiecutter.package_name }}.orders import messages
 
 from ..support import Client, Telemetry, attributes, ids, is_error
@@ -182,6 +186,26 @@ def test_an_unreachable_payment_service_is_an_error(client: Client, emitted: Tel
     assert "exception" not in events(emitted.span("create_order"))
     assert attributes(emitted.span("POST /api/orders"), "error.") == {"error.type": "502"}
     assert emitted.log("payment service failed").log_record.severity_text == "ERROR"
+
+
+def test_a_stored_order_that_is_not_valid_is_left_out_and_logged(
+    client: Client, emitted: Telemetry, settings: ServiceSettings
+) -> None:
+    valid, invalid = (client.request("POST", "/api/orders", json={"items": [ITEM]}).json() for _ in range(2))
+    key = UUID(invalid["id"]).hex
+    with closing(sqlite3.connect(settings.database_url.get_secret_value().removeprefix("sqlite:///"))) as database:
+        database.execute("UPDATE orders SET status = 'lost' WHERE id = ?", [key])
+        database.commit()
+        orders = client.request("GET", "/api/orders?limit=2").json()["orders"]
+        answer = client.request("GET", f"/api/orders/{invalid['id']}")
+        database.execute("DELETE FROM orders WHERE id = ?", [key])
+        database.commit()
+    assert orders == [valid]
+    assert emitted.log("stored order is not valid").log_record.severity_text == "ERROR"
+    assert (emitted.log("stored order is not valid").log_record.attributes or {})["order.id"] == invalid["id"]
+    assert answer.status_code == 500  # not the 422 of a request that is not valid
+    assert "status" not in answer.json()["detail"]
+    assert emitted.log("request failed").log_record.severity_text == "ERROR"
 
 
 def test_metrics_of_an_order(client: Client, emitted: Telemetry) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable, Iterator
 from uuid import UUID
+
+from pydantic import ValidationError
 
 from .models import OrderRow
 from .schemas import Order, Status
+
+logger = logging.getLogger(__name__)
 
 
 def add(order: Order) -> None:
@@ -25,5 +31,14 @@ def get(order_id: UUID) -> Order | None:
 
 
 def newest(limit: int) -> list[Order]:
-    """Return up to `limit` orders, newest first."""
-    return [row.to_order() for row in OrderRow.objects.order_by("-created_at")[:limit]]
+    """Return up to `limit` orders, newest first, without those that are not valid."""
+    return list(_valid(OrderRow.objects.order_by("-created_at")[:limit]))
+
+
+def _valid(rows: Iterable[OrderRow]) -> Iterator[Order]:
+    """Yield the orders of the rows; log a row that is not a valid order, which would otherwise fail the whole list."""
+    for row in rows:
+        try:
+            yield row.to_order()
+        except ValidationError:
+            logger.exception("stored order is not valid", extra={"order.id": str(row.id)})

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable, Iterator
 from uuid import UUID
 
+from pydantic import ValidationError
 from sqlalchemy import select, update
 
 from ..database import session
 from .models import OrderRow
 from .schemas import Order, Status
+
+logger = logging.getLogger(__name__)
 
 
 def add(order: Order) -> None:
@@ -31,7 +36,16 @@ def get(order_id: UUID) -> Order | None:
 
 
 def newest(limit: int) -> list[Order]:
-    """Return up to `limit` orders, newest first."""
+    """Return up to `limit` orders, newest first, without those that are not valid."""
     with session() as database:
         rows = database.scalars(select(OrderRow).order_by(OrderRow.created_at.desc()).limit(limit))
-        return [row.to_order() for row in rows]
+        return list(_valid(rows))
+
+
+def _valid(rows: Iterable[OrderRow]) -> Iterator[Order]:
+    """Yield the orders of the rows; log a row that is not a valid order, which would otherwise fail the whole list."""
+    for row in rows:
+        try:
+            yield row.to_order()
+        except ValidationError:
+            logger.exception("stored order is not valid", extra={"order.id": str(row.id)})
