@@ -49,7 +49,7 @@ FILES: list[tuple[Answers, str]] = [
             src/order_service/middleware.py src/order_service/observability/__init__.py
             src/order_service/observability/checks.py src/order_service/observability/encoding.py
             src/order_service/observability/environment.py src/order_service/observability/errors.py
-            src/order_service/observability/instrument.py
+            src/order_service/observability/http_server.py src/order_service/observability/instrument.py
             src/order_service/observability/libraries.py src/order_service/observability/logs.py
             src/order_service/observability/propagation.py src/order_service/observability/redaction.py
             src/order_service/observability/scripts.py src/order_service/observability/signals.py
@@ -63,7 +63,8 @@ FILES: list[tuple[Answers, str]] = [
         """,
     ),
     ({"framework": "fastapi"}, "src/order_service/__main__.py"),
-    ({"framework": "flask django"}, "gunicorn.conf.py"),
+    ({"framework": "flask django"}, "gunicorn.conf.py src/order_service/observability/wsgi.py"),
+    ({"framework": "fastapi django"}, "src/order_service/observability/asgi.py"),
     (
         {"framework": "django"},
         """
