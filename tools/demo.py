@@ -109,7 +109,7 @@ def missing(viewer: Viewer) -> Iterator[str]:
     consumers = [span for span in spans if span["kind"] == "CONSUMER"]
     if not any(link["span_id"] in producers for span in consumers for link in span["links"]):
         yield "CONSUMER span with a link to the PRODUCER span"
-    if not any("no usable answer" in str(event["attributes"]) for span in spans for event in span["events"]):
+    if not any("no valid response" in str(event["attributes"]) for span in spans for event in span["events"]):
         yield "exception of the payment service that failed"
     points: list[dict[str, Any]] = viewer.get("/api/metrics")
     names = {"http.server.request.duration", "http.server.active_requests", "orders.created", "orders.value"}

@@ -53,7 +53,7 @@ def test_make_dev_and_make_requests(framework: str, protocol: str, developed: De
         r"^process order.created +CONSUMER ",
         r"^   ↗ link to send order.created  trace [0-9a-f]{32}$",
         r"^POST /api/orders +SERVER +[\d.]+ ms +502 +━+$",
-        r"✗ \S*PaymentUnavailable: no usable answer from the payment service: \w*HTTP\w*$",
+        r"✗ \S*PaymentUnavailable: no valid response from the payment service: \w*HTTP\w*$",
         r" orders/payments.py:\d+ in _request$",
         r"^orders.created +counter +\{order\} +1 +2$",
     ):
@@ -84,7 +84,7 @@ def test_the_page_leads_from_an_error_to_its_reason(ordered: Viewer, page: Page)
     for name in ("POST /api/orders", "create_order", "validate_order", "calculate_total", "process_payment", "POST"):
         expect(spans.get_by_text(name, exact=True)).to_be_visible()
     inspector = page.get_by_label("Span", exact=True)
-    expect(inspector).to_contain_text("no usable answer from the payment service")
+    expect(inspector).to_contain_text("no valid response from the payment service")
     expect(inspector).to_contain_text("payment.amount")
     expect(inspector).to_contain_text("payment service failed")
     spans.filter(has_text="create_order").click()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from {{ cookiecutter.package_name }}.components import ServiceSettings
+from {{ cookiecutter.package_name }}.orders import payments
 
 from ..support import Client, Response
 from .conftest import PayAt, payment_service
@@ -109,6 +110,12 @@ def test_the_amount_decides_about_a_payment(client: Client, settings: ServiceSet
     request["amount"] = str(settings.payment_limit + Decimal("0.01"))
     assert client.request("POST", "/api/payments", json=request).json() == {"approved": False, "reason": "limit"}
     problem(client.request("POST", "/api/payments", json={"order_id": "x", "amount": "1"}), 422)
+
+
+def test_payments_that_are_not_connected_say_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(payments, "_settings", None)
+    with pytest.raises(RuntimeError, match=r"open payments\.connected"):
+        payments.decide(Decimal(1))
 
 
 def test_the_highest_total_can_be_charged(client: Client, pay_at: PayAt) -> None:

@@ -22,7 +22,7 @@ from .settings import OrderSettings
 # % if cookiecutter.decorator_style == "native"
 tracer = trace.get_tracer(__name__)
 # % endif
-_settings: OrderSettings
+_settings: OrderSettings | None = None
 _client: httpx.AsyncClient
 
 
@@ -37,6 +37,13 @@ async def connected(settings: OrderSettings) -> AsyncIterator[None]:
     _settings = settings
     async with httpx.AsyncClient() as _client:
         yield
+
+
+def get_settings() -> OrderSettings:
+    """Return the settings that connected() was given."""
+    if _settings is None:
+        raise RuntimeError("Payments are not connected: open payments.connected() when the service starts.")
+    return _settings
 
 
 # % if cookiecutter.decorator_style == "native"
@@ -55,7 +62,7 @@ async def process_payment(order_id: UUID, amount: Decimal) -> Payment:
     """
     span = trace.get_current_span()
     span.set_attribute("payment.amount", float(amount))
-    payment = await _request(order_id, amount) if _settings.payment_url else decide(amount)
+    payment = await _request(order_id, amount) if get_settings().payment_url else decide(amount)
     span.set_attribute("payment.success", payment.approved)
     if payment.approved:
         span.set_attribute("payment.transaction_id", str(payment.transaction_id))
@@ -67,12 +74,13 @@ async def process_payment(order_id: UUID, amount: Decimal) -> Payment:
 async def _request(order_id: UUID, amount: Decimal) -> Payment:
     """Call the payment service. The HTTP client's instrumentation adds the trace context to the headers."""
     body = PaymentRequest(order_id=order_id, amount=amount).model_dump(mode="json")
+    settings = get_settings()
     try:
-        response = await _client.post(_settings.payment_url, json=body, timeout=_settings.payment_timeout)
+        response = await _client.post(settings.payment_url, json=body, timeout=settings.payment_timeout)
         response.raise_for_status()
         return Payment.model_validate_json(response.content)
     except (httpx.HTTPError, ValidationError) as error:
-        raise PaymentUnavailable(f"no usable answer from the payment service: {type(error).__name__}") from error
+        raise PaymentUnavailable(f"no valid response from the payment service: {type(error).__name__}") from error
 
 
 # % if cookiecutter.decorator_style == "native"
@@ -90,6 +98,6 @@ def authorize_payment(request: PaymentRequest) -> Payment:
 
 def decide(amount: Decimal) -> Payment:
     """Approve amounts up to PAYMENT_LIMIT."""
-    if amount > _settings.payment_limit:
+    if amount > get_settings().payment_limit:
         return Payment(approved=False, reason="limit")
     return Payment(approved=True, transaction_id=uuid4())

@@ -21,7 +21,7 @@ from .settings import OrderSettings
 # % if cookiecutter.decorator_style == "native"
 tracer = trace.get_tracer(__name__)
 # % endif
-_settings: OrderSettings
+_settings: OrderSettings | None = None
 _local = threading.local()
 
 
@@ -35,6 +35,13 @@ def connected(settings: OrderSettings) -> Iterator[None]:
     global _settings
     _settings = settings
     yield
+
+
+def get_settings() -> OrderSettings:
+    """Return the settings that connected() was given."""
+    if _settings is None:
+        raise RuntimeError("Payments are not connected: open payments.connected() when the service starts.")
+    return _settings
 
 
 # % if cookiecutter.decorator_style == "native"
@@ -51,7 +58,7 @@ def process_payment(order_id: UUID, amount: Decimal) -> Payment:
     """
     span = trace.get_current_span()
     span.set_attribute("payment.amount", float(amount))
-    payment = _request(order_id, amount) if _settings.payment_url else decide(amount)
+    payment = _request(order_id, amount) if get_settings().payment_url else decide(amount)
     span.set_attribute("payment.success", payment.approved)
     if payment.approved:
         span.set_attribute("payment.transaction_id", str(payment.transaction_id))
@@ -63,12 +70,13 @@ def process_payment(order_id: UUID, amount: Decimal) -> Payment:
 def _request(order_id: UUID, amount: Decimal) -> Payment:
     """Call the payment service. The HTTP client's instrumentation adds the trace context to the headers."""
     body = PaymentRequest(order_id=order_id, amount=amount).model_dump(mode="json")
+    settings = get_settings()
     try:
-        response = _session().post(_settings.payment_url, json=body, timeout=_settings.payment_timeout)
+        response = _session().post(settings.payment_url, json=body, timeout=settings.payment_timeout)
         response.raise_for_status()
         return Payment.model_validate_json(response.content)
     except (requests.RequestException, ValidationError) as error:
-        raise PaymentUnavailable(f"no usable answer from the payment service: {type(error).__name__}") from error
+        raise PaymentUnavailable(f"no valid response from the payment service: {type(error).__name__}") from error
 
 
 def _session() -> requests.Session:
@@ -94,6 +102,6 @@ def authorize_payment(request: PaymentRequest) -> Payment:
 
 def decide(amount: Decimal) -> Payment:
     """Approve amounts up to PAYMENT_LIMIT."""
-    if amount > _settings.payment_limit:
+    if amount > get_settings().payment_limit:
         return Payment(approved=False, reason="limit")
     return Payment(approved=True, transaction_id=uuid4())
