@@ -190,7 +190,7 @@ def test_a_tool_that_is_interrupted_while_it_starts(developed: Callable[..., Pat
         encoding="utf-8",
     )
     try:
-        command = [project / ".venv/bin/python", "-m", "dev.interrupted"]
+        command = [str(project / ".venv/bin/python"), "-m", "dev.interrupted"]
         done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=LIMIT, check=False)
     finally:
         module.unlink()

@@ -59,7 +59,7 @@ def test_the_table_says_what_is_set(framework: str, bake: Bake) -> None:
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_no_other_document_has_numbers_of_its_own(framework: str, bake: Bake) -> None:
     project = bake(framework=framework)
-    found = {}
+    found: dict[int, list[str]] = {}
     for path in [*project.rglob("*.md"), *project.rglob("*.yaml")]:
         for line in path.read_text(encoding="utf-8").splitlines():
             if re.search(r"\b(stops?|kills?|killed|grace|terminat\w+)\b", line, re.IGNORECASE):

@@ -74,7 +74,7 @@ def on(*kinds: Kind) -> pytest.MarkDecorator:
 
 @on(FLASK, DJANGO, DJANGO_ASGI)
 def test_an_exception_is_reported_once_whatever_raises_it(running: Running) -> None:
-    traces = {}
+    traces: dict[str, str] = {}
     for layer in LAYERS[running.server.kind.framework]:
         traces[problem(running.get(f"/x/fail/{layer}"), 500)["trace_id"]] = layer
     receiver = running.receiver

@@ -113,12 +113,14 @@ def loaded(components):
     [pytest.param(kind, id=kind.name, marks=pytest.mark.xdist_group(kind.framework)) for kind in (FLASK, DJANGO)],
 )
 def test_an_aborted_worker_flushes_although_its_background_work_hangs(kind: Kind, serve: Serve, tmp_path: Path) -> None:
-    with Receiver() as receiver:
-        with serve(kind, receiver.environ() | inject("order_service.components", DRAIN, tmp_path)) as server:
-            assert {answer.status for answer in send(server.order, ORDERS)} == {201}
-            server.wait_for(lambda _: server.printed().count("order confirmed to the customer") == ORDERS)
-            (worker,) = server.workers()
-            os.kill(worker, signal.SIGABRT)  # what the master sends to a worker that hangs
-            server.wait_for(lambda _: server.printed().count("Booting worker") == 2, timeout=30)
-            assert_complete(receiver, ORDERS, instances=None)
-            os.killpg(server.process.pid, signal.SIGKILL)
+    with (
+        Receiver() as receiver,
+        serve(kind, receiver.environ() | inject("order_service.components", DRAIN, tmp_path)) as server,
+    ):
+        assert {answer.status for answer in send(server.order, ORDERS)} == {201}
+        server.wait_for(lambda _: server.printed().count("order confirmed to the customer") == ORDERS)
+        (worker,) = server.workers()
+        os.kill(worker, signal.SIGABRT)  # what the master sends to a worker that hangs
+        server.wait_for(lambda _: server.printed().count("Booting worker") == 2, timeout=30)
+        assert_complete(receiver, ORDERS, instances=None)
+        os.killpg(server.process.pid, signal.SIGKILL)

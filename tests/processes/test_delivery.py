@@ -50,7 +50,7 @@ def test_a_setting_that_would_lose_everything(
     with Receiver() as receiver:
         address = receiver.endpoint(protocol).removeprefix("http://")
         environ = receiver.environ(protocol) | {variable: value.replace("RECEIVER", address), "HOME": "/nonexistent"}
-        command = [python, "-c", SCRIPT]
+        command = [str(python), "-c", SCRIPT]
         done = subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True, check=True)
         assert [span.name for span in receiver.spans] == ["work"], done.stdout
     lines = [json.loads(line) for line in done.stdout.splitlines()]
