@@ -82,13 +82,13 @@ def test_an_exception_is_reported_once_whatever_raises_it(running: Running) -> N
     receiver.wait_for(lambda receiver: traces.keys() <= {span.trace_id for span in servers(receiver)})
     found = {
         layer: (
-            [f"{record.severity} {record.body}" for record in receiver.logs if is_error(record, trace_id)],
+            [(record.severity, record.body) for record in receiver.logs if is_error(record, trace_id)],
             [event.name for span in receiver.spans if span.trace_id == trace_id for event in span.events],
             [span.status for span in servers(receiver) if span.trace_id == trace_id],
         )
         for trace_id, layer in traces.items()
     }
-    assert found == {layer: (["ERROR request failed"], ["exception"], ["ERROR"]) for layer in found}
+    assert found == {layer: ([("ERROR", "request failed")], ["exception"], ["ERROR"]) for layer in found}
     assert not [record for record in receiver.logs if is_error(record, "")]
 
 
