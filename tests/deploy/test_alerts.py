@@ -124,8 +124,6 @@ def test_the_smallest_service_emits_all_but_what_it_does_not_do(
             '"http,database"',
             '"database"',
             {
-                "http_server_request_duration_seconds_count",
-                "http_server_request_duration_seconds_bucket",
                 "http_client_request_duration_seconds_count",
                 "http_client_request_duration_seconds_bucket",
             },

@@ -1,10 +1,44 @@
-"""Exceptions in traces: each is recorded once per trace, on the innermost span that it passes."""
+"""Exceptions: each is recorded once per trace, on the innermost span that it passes, and logged once."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import MutableMapping
 from contextlib import suppress
+from typing import Any
 
 from opentelemetry import trace
+
+logger = logging.getLogger(__name__)
+
+_FAILURES = f"{__name__}.failures"
+"""The key of a request's failures in the WSGI environ or the ASGI scope."""
+
+
+def report_failure(error: BaseException, carrier: MutableMapping[str, Any]) -> None:
+    """Log and record an exception that fails a request; a warning if the request has failed before.
+
+    Args:
+        error: The exception. Whichever layer meets it first reports it.
+        carrier: The WSGI environ or the ASGI scope of the request.
+
+    """
+    failures = carrier.setdefault(_FAILURES, [])
+    if error in failures:
+        return
+    if failures:
+        logger.warning("request failed again", exc_info=error)
+    else:
+        record_exception(error)
+        logger.error("request failed", exc_info=error)
+    failures.append(error)
+    with suppress(AttributeError):
+        error._is_reported = True  # type: ignore[attr-defined]
+
+
+def is_unreported(record: logging.LogRecord) -> bool:
+    """Drop a server's record of an exception that has been logged here, with the trace ID."""
+    return not (record.exc_info and hasattr(record.exc_info[1], "_is_reported"))
 
 
 def record_exception(error: BaseException) -> None:

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from .errors import error_type, record_exception
+from .errors import error_type, report_failure
 from .redaction import without_values
 
 logger = logging.getLogger(__name__)
@@ -166,11 +166,15 @@ class ServerRequest:
                 values.setdefault(name.lower(), []).append(value)
             self.span.set_attributes(capture(values))
 
-    def fail(self, error: Exception) -> None:
-        """Record an unhandled exception: the server answers 500, or breaks off the response. Call it in the context."""
-        record_exception(error)
-        logger.error("request failed", exc_info=error)
-        error._is_logged = True  # type: ignore[attr-defined]
+    def fail(self, error: Exception, carrier: MutableMapping[str, Any]) -> None:
+        """Record an unhandled exception: the server answers 500, or breaks off the response.
+
+        Args:
+            error: The exception.
+            carrier: The WSGI environ or the ASGI scope.
+
+        """
+        report_failure(error, carrier)
         if self._name and not self.has_response:
             self.respond(SERVER_ERROR)
         else:

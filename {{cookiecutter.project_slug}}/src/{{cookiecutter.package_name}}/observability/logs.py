@@ -15,6 +15,7 @@ from opentelemetry import trace
 
 from . import environment
 from .checks import SIGNALS
+from .errors import is_unreported
 from .instrument import QUIET_LOGGERS
 from .redaction import as_text, redact, redact_request, redact_value
 
@@ -36,6 +37,8 @@ def configure_logging(level: str, format: str) -> None:
         root.addHandler(_Console(format))
     for name in _REQUESTS:
         logging.getLogger(name).addFilter(_redact_request)
+    for name in ("uvicorn.error", "gunicorn.error"):
+        logging.getLogger(name).addFilter(is_unreported)
     for name, quiet in QUIET_LOGGERS.items():
         logging.getLogger(name).setLevel(quiet)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,9 +16,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostE
 from django.views import View
 from pydantic import BaseModel, ValidationError
 
-from .observability import record_exception, trace_fields
-
-logger = logging.getLogger(__name__)
+from .observability import report_failure, trace_fields
 
 M = TypeVar("M", bound=BaseModel)
 Headers = Mapping[str, str]
@@ -122,12 +119,7 @@ def on_failure(request: Any, **_: object) -> None:
     error = sys.exc_info()[1]
     if error is None or answer(error):
         return
-    if hasattr(request, "failure"):
-        logger.warning("request failed again", exc_info=error)
-        return
-    request.failure = error
-    record_exception(error)
-    logger.error("request failed", exc_info=error)
+    report_failure(error, request.META)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -15,7 +15,8 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 
-from .problems import answer, internal_error, is_unreported, report
+from .observability import report_failure
+from .problems import answer, internal_error
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,6 @@ def install(app: FastAPI, settings: Settings) -> None:
         return build()
 
     app.build_middleware_stack = build_middleware_stack  # type: ignore[method-assign]
-    logging.getLogger("uvicorn.error").addFilter(is_unreported)
 
 
 class RequestMiddleware:
@@ -163,7 +163,7 @@ class _Exchange:
             if response := await answer(request, error) or await answer(request, cause):
                 await response(self._scope, self._receive, self._forward)
                 return
-        report(error, self._scope)
+        report_failure(error, self._scope)
         is_websocket = self._scope["type"] == "websocket"
         with suppress(OSError):  # the client has gone
             if not self._is_started:

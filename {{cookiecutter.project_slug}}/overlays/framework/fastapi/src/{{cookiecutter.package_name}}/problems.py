@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import http.client
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -18,11 +16,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.routing import Match
-from starlette.types import Scope
 
-from .observability import record_exception, trace_fields
-
-logger = logging.getLogger(__name__)
+from .observability import report_failure, trace_fields
 
 MEDIA_TYPE = "application/problem+json"
 UNPARSED = "There was an error parsing the body"
@@ -116,7 +111,7 @@ def _describe(app: FastAPI) -> None:
 async def on_problem(request: HTTPConnection, error: Problem) -> JSONResponse:
     """Answer with the problem that a route raised."""
     if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        report(error, request.scope)
+        report_failure(error, request.scope)
     return respond(error.status, error.detail, error.headers)
 
 
@@ -134,7 +129,7 @@ async def on_http_exception(request: HTTPConnection, error: HTTPException) -> Re
     if error.status_code in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
         return Response(status_code=error.status_code, headers=headers)
     if error.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
-        report(error, request.scope)
+        report_failure(error, request.scope)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers = {"Allow": ", ".join(sorted(allowed_methods(request)))}
     if error.status_code == HTTPStatus.BAD_REQUEST and error.detail == UNPARSED:
@@ -161,26 +156,6 @@ async def answer(request: HTTPConnection, error: BaseException | None) -> Respon
 def internal_error() -> Response:
     """Return the response to an unhandled exception."""
     return respond(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error. Quote this trace ID when reporting it.")
-
-
-def report(error: Exception, scope: Scope) -> None:
-    """Log and record an exception that fails the request; a warning if the request has failed before."""
-    failures = scope.setdefault(f"{__package__}.failures", [])
-    if error in failures:  # reported by the middleware inside
-        return
-    if failures:
-        logger.warning("request failed again", exc_info=error)
-    else:
-        logger.error("request failed", exc_info=error)
-        record_exception(error)
-    failures.append(error)
-    with suppress(AttributeError):
-        error._is_reported = True  # type: ignore[attr-defined]
-
-
-def is_unreported(record: logging.LogRecord) -> bool:
-    """Drop uvicorn's record of an exception that has been logged here, with the trace ID."""
-    return not (record.exc_info and hasattr(record.exc_info[1], "_is_reported"))
 
 
 def allowed_methods(request: HTTPConnection) -> set[str]:

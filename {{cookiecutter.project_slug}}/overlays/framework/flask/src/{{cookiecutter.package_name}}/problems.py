@@ -15,12 +15,10 @@ from flask.json import dumps
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import HTTPException
 
-from .observability import record_exception, trace_fields
+from .observability import report_failure, trace_fields
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
-
-logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
 Headers = Mapping[str, str]
@@ -114,7 +112,7 @@ def install(app: Flask) -> None:
         try:
             body = flask_app(environ, start_later)
         except Exception as error:  # of a teardown function, or of an error handler for 500
-            report(error, environ)
+            report_failure(error, environ)
             return internal_error()(environ, start_response)
         starts[-1]()
         return body
@@ -125,7 +123,7 @@ def install(app: Flask) -> None:
 def on_problem(error: Problem) -> Response:
     """Answer with the problem that a view raised."""
     if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        report(error, request.environ)
+        report_failure(error, request.environ)
     return respond(error.status, error.detail, error.headers, error.errors)
 
 
@@ -137,7 +135,7 @@ def on_http_exception(error: HTTPException) -> Any:
         return internal_error()
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        report(error, request.environ)
+        report_failure(error, request.environ)
     response = respond(status, error.description or http.client.responses.get(status, "Error"))
     response.headers.extend((key, value) for key, value in error.get_headers() if key != "Content-Type")
     return response
@@ -150,16 +148,7 @@ def internal_error() -> Response:
 
 def on_failure(sender: Flask, exception: Exception, **_: object) -> None:
     """Report an unhandled exception, of a view or a function around it."""
-    report(exception, request.environ)
-
-
-def report(error: Exception, environ: WSGIEnvironment) -> None:
-    """Log and record an exception that fails the request; a warning if the request has failed before."""
-    if environ.setdefault(f"{__name__}.failure", error) is not error:
-        logger.warning("request failed again", exc_info=error)
-        return
-    record_exception(error)
-    logger.error("request failed", exc_info=error)
+    report_failure(exception, request.environ)
 
 
 def demote(record: logging.LogRecord) -> bool:

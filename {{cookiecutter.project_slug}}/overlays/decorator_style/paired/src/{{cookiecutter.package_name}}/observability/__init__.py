@@ -1,7 +1,7 @@
 """The public API of this package: OpenTelemetry for the service, independent of its domain."""
 
 from .environment import SERVICE_NAME
-from .errors import record_exception
+from .errors import report_failure
 from .instrument import instrument
 from .logs import configure_logging, trace_fields
 from .paired import async_traced, traced
@@ -17,7 +17,7 @@ __all__ = [
     "configure_logging",
     "handle_signals",
     "instrument",
-    "record_exception",
+    "report_failure",
     "run",
     "shutdown",
     "trace_fields",

@@ -70,7 +70,7 @@ class ASGIMiddleware:
         try:
             await self.app(scope, receive, observed_send)
         except Exception as error:
-            request.fail(error)
+            request.fail(error, scope)
             raise
         finally:
             context.detach(token)

@@ -47,10 +47,10 @@ class WSGIMiddleware:
 
         token = context.attach(request.context)
         try:
-            return _Body(self.app(environ, observed_start), request)
+            return _Body(self.app(environ, observed_start), request, environ)
         except BaseException as error:
             if isinstance(error, Exception):
-                request.fail(error)
+                request.fail(error, environ)
             request.end()
             raise
         finally:
@@ -60,10 +60,11 @@ class WSGIMiddleware:
 class _Body:
     """The response's body. The span is the current one while the application produces it, and ends when it closes."""
 
-    def __init__(self, body: Iterable[bytes], request: ServerRequest) -> None:
+    def __init__(self, body: Iterable[bytes], request: ServerRequest, environ: WSGIEnvironment) -> None:
         self._body = body
         self._parts = iter(body)
         self._request = request
+        self._environ = environ
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -75,7 +76,7 @@ class _Body:
         except StopIteration:
             raise
         except Exception as error:
-            self._request.fail(error)
+            self._request.fail(error, self._environ)
             raise
         finally:
             context.detach(token)
