@@ -6,6 +6,7 @@ import os
 import socket
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -19,6 +20,8 @@ pytestmark = pytest.mark.slow
 KINDS = (UVICORN, FLASK, DJANGO, DJANGO_ASGI)
 DURATION = "http.server.request.duration"
 SECOND = 1_000_000_000
+ABANDONED = {DJANGO_ASGI.name: ("/async-stream/100", "/slow")}
+"""Responses whose clients leave. Under ASGI servers Django reads a synchronous iterator before it sends anything."""
 
 
 class Run:
@@ -75,19 +78,37 @@ def chat(server: Server, room: str, text: str) -> None:
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
         ]
         connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
-        assert b"101" in connection.recv(65536).partition(b"\r\n")[0]
+        received = read_until(connection, b"\r\n\r\n")
+        assert received.startswith(b"HTTP/1.1 101"), received
         mask = bytes(4)  # a mask of zeros leaves the text as it is (RFC 6455, section 5.3)
         connection.sendall(bytes([0x81, 0x80 | len(text)]) + mask + text.encode())
-        closed = connection.recv(65536)
-        connection.sendall(bytes([0x88, 0x80]) + mask)
-        while connection.recv(65536):
-            pass
-    assert closed[0] == 0x88
+        while b"\x88" not in received.partition(b"\r\n\r\n")[2] and (chunk := connection.recv(65536)):
+            received += chunk
 
 
-def visit(kind: Kind, server: Server) -> None:
+def read_until(connection: socket.socket, end: bytes) -> bytes:
+    received = b""
+    while end not in received:
+        chunk = connection.recv(65536)
+        assert chunk, received
+        received += chunk
+    return received
+
+
+def has_span(path: str, receiver: Receiver) -> bool:
+    return path in {span.attributes.get("url.path") for span in receiver.spans}
+
+
+def visit(kind: Kind, server: Server, receiver: Receiver) -> None:
     assert get(server, "/stream/3?token=secret").count(b"x") >= 3000
-    get(server, "/stream/100", until=b"x" * 1000)
+    for path in ABANDONED.get(kind.name, ("/stream/100",)):
+        if path == "/slow":
+            with closing(socket.create_connection(("127.0.0.1", server.port), 30)) as connection:
+                connection.sendall(b"GET /slow HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                server.wait_for(lambda server: "waiting" in server.printed())
+        else:
+            get(server, path, until=b"x" * 1000)
+        receiver.wait_for(partial(has_span, path))
     get(server, "/broken-stream")
     assert server.request("GET", "/health/report").status == 200
     assert server.request("GET", "/v2/inner/items/4").status == 200
@@ -105,10 +126,6 @@ def visit(kind: Kind, server: Server) -> None:
         assert server.request("GET", "/private").status == 401
     if kind is DJANGO_ASGI:
         assert get(server, "/async-stream/3").count(b"x") >= 3000
-        get(server, "/async-stream/100", until=b"x" * 1000)
-        with closing(socket.create_connection(("127.0.0.1", server.port), 30)) as connection:
-            connection.sendall(b"GET /slow HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            server.wait_for(lambda server: "waiting" in server.printed())
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +147,7 @@ def run(request: pytest.FixtureRequest, extended: Extended, websockets: str) -> 
         server.environ["PYTHONPATH"] += os.pathsep + websockets
         server.stop()
         server.start()
-        visit(kind, server)
+        visit(kind, server, receiver)
         server.stop()
         return Run(kind, server, receiver)
 
@@ -146,12 +163,11 @@ def test_a_streamed_response_is_covered_to_its_end(run: Run) -> None:
         assert [record.body for record in records] == ["row 0", "row 1", "row 2"]
     route = {"fastapi": "/stream/{count}", "flask": "/stream/<int:count>", "django": "/stream/<int:count>"}
     point = run.measured(route[run.kind.framework])
-    assert (point.count, point.sum >= 0.6) == (2, True)
+    assert (point.count, point.sum >= 0.6) == (1 if run.kind is DJANGO_ASGI else 2, True)
 
 
 def test_a_client_that_leaves_ends_the_span_and_is_not_an_error(run: Run) -> None:
-    paths = {DJANGO_ASGI.name: ("/stream/100", "/async-stream/100", "/slow")}.get(run.kind.name, ("/stream/100",))
-    for path in paths:
+    for path in ABANDONED.get(run.kind.name, ("/stream/100",)):
         span = run.server(path)
         assert (span.status, "error.type" in span.attributes) == ("UNSET", False), path
         assert span.end - span.start < 20 * SECOND

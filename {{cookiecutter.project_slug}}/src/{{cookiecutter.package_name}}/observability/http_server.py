@@ -125,7 +125,7 @@ class HTTPServer:
                     attributes["user_agent.synthetic.type"] = synthetic
             if capture := self._capture.get("REQUEST"):
                 attributes.update(capture(headers))
-            return ServerRequest(self, "HTTP" if name == "_OTHER" else name, headers, attributes)
+            return ServerRequest(self, "HTTP" if name == "_OTHER" else name, root, headers, attributes)
         except Exception:
             logger.exception("a request could not be traced")
             return None
@@ -134,9 +134,12 @@ class HTTPServer:
 class ServerRequest:
     """The span and the measurement of one request, from start() to end()."""
 
-    def __init__(self, server: HTTPServer, name: str, headers: Headers, attributes: dict[str, AttributeValue]) -> None:
+    def __init__(
+        self, server: HTTPServer, name: str, root: str, headers: Headers, attributes: dict[str, AttributeValue]
+    ) -> None:
         self._server = server
         self._name = name
+        self._root = root
         caller = propagate.extract(headers, getter=_HEADERS)
         self.span = server._tracer.start_span(name or "WebSocket", caller, SpanKind.SERVER, attributes)
         self.context = trace.set_span_in_context(self.span, caller)
@@ -148,7 +151,8 @@ class ServerRequest:
             server._active.add(1, self._active)
 
     def set_route(self, route: str) -> None:
-        """Name the span by the request's route."""
+        """Name the span by the request's route, below the path at which the application is mounted."""
+        route = self._root + route
         self._measured["http.route"] = route
         self.span.set_attribute("http.route", route)
         self.span.update_name(f"{self._name} {route}".strip())

@@ -56,7 +56,7 @@ class ASGIMiddleware:
             if kind == "http.response.start":
                 has_trailers = message.get("trailers", False)
                 if route := self.find_route(scope):
-                    request.set_route(root + route)
+                    request.set_route(route)
                 request.respond(
                     message["status"],
                     ((name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())),
@@ -75,5 +75,5 @@ class ASGIMiddleware:
         finally:
             context.detach(token)
             if not request.has_response and (route := self.find_route(scope)):
-                request.set_route(root + route)
+                request.set_route(route)
             request.end()

@@ -41,7 +41,7 @@ class WSGIMiddleware:
 
         def observed_start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
             if route := self.find_route():
-                request.set_route(root + route)
+                request.set_route(route)
             request.respond(int(status[:3]), headers)
             return start_response(status, headers, *exc_info)
 
