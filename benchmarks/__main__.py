@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import itertools
 import json
 import os
 import platform
@@ -29,6 +30,7 @@ from .servers import Server, serve
 
 RESULTS = environments.ROOT / "docs" / "benchmarks.json"
 OURS = {"ours 1.0": "1.0", "ours 0.1": "0.1", "ours 0": "0"}
+ROUTES = (10, 500)
 CIRCUMSTANCES = ("sampled", "not sampled", "no provider")
 Process = TypeVar("Process")
 Result = TypeVar("Result")
@@ -80,6 +82,21 @@ class Bench:
     def _in_process(self, processes: dict[str, Answering]) -> dict[str, dict[str, float]]:
         turns = self._turns(processes, Answering.ask, 3 * self.effort.turns)
         return {variant: {"cpu": median(cpu)} for variant, cpu in turns.items()}
+
+    def routes(self) -> dict[str, Found]:
+        """The same with few and with many routes before the one that is asked for."""
+        found = {}
+        for framework in FRAMEWORKS:
+            with ExitStack() as stack:
+                processes = {}
+                for variant, count in itertools.product(("bare", "guide", "ours 1.0"), ROUTES):
+                    name, variables = self._variant(variant)
+                    command = [str(self.services[framework]), "-m", "benchmarks.inprocess", str(self.effort.requests)]
+                    variables |= {"BENCH_FRAMEWORK": framework, "BENCH_VARIANT": name, **self.sink.variables()}
+                    running = Answering(command, environ(**variables, BENCH_ROUTES=str(count)))
+                    processes[f"{variant}, {count} routes"] = stack.enter_context(running)
+                found[framework] = self._rounds(partial(self._in_process, processes))
+        return found
 
     def servers(self) -> dict[str, Found]:
         vendors = {name: environments.vendor(self.folder / name, name) for name in self.effort.vendors}

@@ -15,6 +15,8 @@ from typing import Any
 FRAMEWORK = os.environ["BENCH_FRAMEWORK"]
 VARIANT = os.environ["BENCH_VARIANT"]
 SPANS = int(os.environ.get("BENCH_SPANS", "0"))
+ROUTES = range(int(os.environ.get("BENCH_ROUTES", "0")))
+"""Routes that the application has before the one that is measured."""
 
 PATH = "/customers/42/orders"
 BODY = b'{"items": [{"sku": "coffee-1kg", "quantity": 2}]}'
@@ -51,6 +53,8 @@ def _flask(work: Callable[[], str]) -> Any:
     from flask import Flask, request
 
     app = Flask("bench", static_folder=None)
+    for number in ROUTES:
+        app.add_url_rule(f"/others{number}/<other_id>", str(number), lambda other_id: other_id)
 
     @app.post("/customers/<customer_id>/orders")
     def post_order(customer_id: str) -> str:
@@ -71,6 +75,8 @@ def _fastapi(work: Callable[[], str]) -> Any:
     # FastAPI's own telemetry begins as soon as there is a provider, unless it is told not to.
     silent = {"telemetry": {"auto_configure": False, "exclude": lambda scope: True}}
     app = FastAPI(**(silent if VARIANT in ("bare", "floor", "ours") else {}))
+    for number in ROUTES:
+        app.get(f"/others{number}/{{other_id}}")(lambda other_id: other_id)
 
     @app.post("/customers/{customer_id}/orders")
     async def post_order(customer_id: str, request: Request) -> PlainTextResponse:
@@ -100,7 +106,8 @@ def _django(work: Callable[[], str]) -> Any:
         return respond(flush())
 
     global urlpatterns
-    urlpatterns = [path("customers/<customer_id>/orders", post_order), path("flush", get_flush)]
+    others = [path(f"others{number}/<other_id>", get_flush) for number in ROUTES]
+    urlpatterns = [*others, path("customers/<customer_id>/orders", post_order), path("flush", get_flush)]
     return get_wsgi_application()
 
 
@@ -143,7 +150,9 @@ def _ours() -> Any:
 
         settings.MIDDLEWARE.append("order_service.observability.instrument.RouteMiddleware")  # as in the service
         observability.instrument()
-        return application(_steps_of_ours() if SPANS else None)
+        from order_service.observability.instrument import instrument_wsgi
+
+        return instrument_wsgi(application(_steps_of_ours() if SPANS else None))
     app = application(_steps_of_ours() if SPANS else None)
     observability.instrument(app)
     return app

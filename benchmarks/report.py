@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-PARTS = ("in_process", "servers", "throughput", "decorators", "start_up", "generation", "shutdown")
+PARTS = ("in_process", "routes", "servers", "throughput", "decorators", "start_up", "generation", "shutdown")
 FRAMEWORKS = {"flask": "Flask", "fastapi": "FastAPI", "django": "Django"}
 Goal = tuple[str, str, float, float]
 """What, where, at most, measured."""
@@ -75,6 +75,31 @@ def in_process(part: dict[str, Any]) -> str:
     return "## In process\n\n![Added CPU](benchmarks-in-process.svg)\n\n" + table(
         ["", "CPU µs per request", "added", "of the floor's"], rows
     )
+
+
+def growth(cells: dict[str, Any], variant: str) -> float:
+    """What the variant adds with many routes, of what it adds with few."""
+    few, *_, many = (name.partition(", ")[2] for name in cells)
+    more, less = (
+        median(cells[f"{variant}, {count}"]["cpu"]) - median(cells[f"bare, {count}"]["cpu"]) for count in (many, few)
+    )
+    return float(more / less)
+
+
+def routes(part: dict[str, Any]) -> str:
+    rows = [
+        [
+            f"{name}, {variant}",
+            *(spread(cells[cell]["cpu"]) for cell in cells if cell.startswith(f"{variant},")),
+            f"{growth(cells, variant):.2f}" if variant != "bare" else "",
+        ]
+        for framework, name in FRAMEWORKS.items()
+        for cells in [part[framework]]
+        for variant in dict.fromkeys(cell.partition(",")[0] for cell in cells)
+    ]
+    counts = dict.fromkeys(cell.partition(", ")[2] for cell in part["flask"])
+    head = ["", *(f"CPU µs per request, {count}" for count in counts), "added, of that with few"]
+    return "## Many routes\n\n" + table(head, rows)
 
 
 def servers(part: dict[str, Any]) -> str:
@@ -154,6 +179,7 @@ def shutdown(part: dict[str, Any]) -> str:
 
 SECTIONS = {
     "in_process": in_process,
+    "routes": routes,
     "servers": servers,
     "throughput": throughput,
     "decorators": decorators,
@@ -172,6 +198,8 @@ def goals(found: dict[str, Any]) -> list[Goal]:
             ("in process, ratio 1.0: added CPU, of the floor's", where, full, ratio(cells, "ours 1.0", "floor")),
             ("in process, ratio 0.1: added CPU, of the floor's", where, 1.9, ratio(cells, "ours 0.1", "floor")),
         ]
+    for where, cells in found.get("routes", {}).items():
+        result.append(("500 routes: added CPU, of that with 10", where, 1.2, growth(cells, "ours 1.0")))
     for where, cells in found.get("servers", {}).items():
         full, sampled = (0.65, 0.3) if where == "fastapi" else (0.9, 0.5)
         others = [name for name in cells if name not in ("bare", "guide") and not name.startswith("ours")]
