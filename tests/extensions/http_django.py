@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterator
 
-from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import include, path
 
 from .observability import traced
@@ -63,7 +63,12 @@ def get_item(request: HttpRequest, item: str) -> HttpResponse:
     return HttpResponse(item)
 
 
+def file(request: HttpRequest) -> FileResponse:
+    return FileResponse(open(__file__, "rb"))
+
+
 urlpatterns = [
+    path("file", file),
     path("stream/<int:count>", stream),
     path("async-stream/<int:count>", async_stream),
     path("broken-stream", broken_stream),

@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, request, send_file
+from flask_cors import CORS
 
 from .observability import traced
 
 logger = logging.getLogger(__name__)
 blueprint = Blueprint("extra", __name__)
+blueprint.record_once(lambda state: CORS(state.app, origins=["https://shop.example"]))
 nested = Blueprint("nested", __name__, url_prefix="/inner")
 
 
@@ -37,6 +39,11 @@ def failing() -> Iterator[bytes]:
 @blueprint.get("/broken-stream")
 def broken_stream() -> Response:
     return Response(failing())
+
+
+@blueprint.get("/file")
+def file() -> Response:
+    return send_file(__file__)
 
 
 @blueprint.before_app_request

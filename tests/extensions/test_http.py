@@ -122,17 +122,24 @@ def visit(kind: Kind, server: Server, receiver: Receiver) -> None:
         assert server.request("GET", "/admin/t1/nope").status == 404
         chat(server, "lobby", "hi")
         chat(server, "attic", "boom")
+    if kind in (FLASK, DJANGO):
+        assert b"def stream" in server.request("GET", "/file").body
     if kind is FLASK:
+        preflight = {"Origin": "https://shop.example", "Access-Control-Request-Method": "GET"}
+        answer = server.request("OPTIONS", "/v2/inner/items/5", headers=preflight)
+        assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (200, "https://shop.example")
+        assert server.request("OPTIONS", "/v2/inner/items/6").status == 405
         assert server.request("GET", "/private").status == 401
     if kind is DJANGO_ASGI:
         assert get(server, "/async-stream/3").count(b"x") >= 3000
 
 
 @pytest.fixture(scope="module")
-def websockets(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder with the library that uvicorn needs for WebSockets."""
-    folder = tmp_path_factory.mktemp("websockets")
-    uv(folder, "pip", "install", "--quiet", "--target", str(folder), "websockets==16.0")
+def libraries(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with the libraries that uvicorn needs for WebSockets, and Flask for CORS."""
+    folder = tmp_path_factory.mktemp("libraries")
+    uv(folder, "pip", "install", "--quiet", "--target", str(folder), "websockets==17.4")
+    uv(folder, "pip", "install", "--quiet", "--no-deps", "--target", str(folder), "flask-cors==6.0.5")
     return str(folder)
 
 
@@ -141,14 +148,13 @@ def param(kind: Kind) -> object:
 
 
 @pytest.fixture(scope="module", params=[param(kind) for kind in KINDS])
-def run(request: pytest.FixtureRequest, extended: Extended, websockets: str) -> Run:
+def run(request: pytest.FixtureRequest, extended: Extended, libraries: str) -> Run:
     kind = request.param
-    with Receiver() as receiver, extended(kind, "http", receiver.environ(HTTP)) as server:
-        server.environ["PYTHONPATH"] += os.pathsep + websockets
-        server.stop()
-        server.start()
-        visit(kind, server, receiver)
-        server.stop()
+    with Receiver() as receiver:
+        server = extended(kind, "http", receiver.environ(HTTP))
+        server.environ["PYTHONPATH"] += os.pathsep + libraries
+        with server:
+            visit(kind, server, receiver)
         return Run(kind, server, receiver)
 
 
@@ -224,6 +230,18 @@ def test_websockets(run: Run) -> None:
     assert [event.name for event in run.server("/chat/attic").events] == ["exception"]
     (record,) = [record for record in run.logs if "the room has collapsed" in str(record.attributes)]
     assert record.trace_id == run.server("/chat/attic").trace_id
+
+
+@pytest.mark.parametrize("run", [param(FLASK), param(DJANGO)], indirect=True)
+def test_a_file_is_covered(run: Run) -> None:
+    assert run.server("/file").attributes["http.response.status_code"] == 200
+    assert run.measured("/file").count == 1
+
+
+@pytest.mark.parametrize("run", [param(FLASK)], indirect=True)
+def test_preflight_requests(run: Run) -> None:
+    for path in ("/v2/inner/items/5", "/v2/inner/items/6"):
+        assert run.server(path).name == "OPTIONS /v2/inner/items/<item>"
 
 
 @pytest.mark.parametrize("run", [param(FLASK)], indirect=True)

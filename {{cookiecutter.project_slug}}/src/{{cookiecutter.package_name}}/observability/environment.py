@@ -13,6 +13,7 @@ from . import checks
 from .checks import OTLP, PORTS, SIGNALS, Fault
 
 SERVICE_NAME = "{{cookiecutter.project_slug}}"
+FRAMEWORK = "{{cookiecutter.framework}}"
 
 DEFAULTS = {
     "OTEL_TRACES_EXPORTER": "otlp",

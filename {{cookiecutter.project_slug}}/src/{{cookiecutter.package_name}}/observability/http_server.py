@@ -1,8 +1,8 @@
 """The SERVER span and the metrics of every HTTP request (https://opentelemetry.io/docs/specs/semconv/http/).
 
-They cover the request from before the first middleware to the last byte of the response. The instrumentations of
-Flask, FastAPI and Django start later and end earlier, so a streamed response, an exception in a middleware or a client
-that leaves would be missing or wrong. opentelemetry-instrument still uses them.
+They cover the request from before the first middleware to the last byte of the response. OpenTelemetry's
+instrumentation of the framework starts later and ends earlier, so a streamed response, an exception in a middleware or
+a client that leaves would be missing or wrong. opentelemetry-instrument still uses it.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class HTTPServer:
         server: tuple[str, int | None] | None,
         client: tuple[str, int | None] | None,
     ) -> ServerRequest | None:
-        """Start the span of a request; return None if its URL is excluded, or if telemetry fails.
+        """Start the span of a request; return None if its URL is excluded.
 
         Args:
             headers: The request's headers.
@@ -98,37 +98,33 @@ class HTTPServer:
             client: Address and port of the peer.
 
         """
-        try:
-            host = headers.get("host", [""])[0]
-            urls = {f"{scheme}://{host}{path}", f"{scheme}://{host}{root}{path}"}
-            if any(self._excluded.url_disabled(url) for url in urls):
-                return None
-            attributes: dict[str, AttributeValue] = {"url.scheme": scheme, "url.path": root + path}
-            name = ""
-            if method is not None:
-                attributes["http.request.method"] = name = self._sanitize_method(method)
-                if name != method:
-                    attributes["http.request.method_original"] = method
-            if query:
-                attributes["url.query"] = without_values(query)
-            address, port = _split(host, DEFAULT_PORTS.get(scheme)) if host else server or ("", None)
-            for prefix, of_host in (("server", (address, port)), ("client", client or ("", None))):
-                if of_host[0]:
-                    attributes[f"{prefix}.address"] = of_host[0]
-                    if of_host[1]:
-                        attributes[f"{prefix}.port"] = of_host[1]
-            if version:
-                attributes["network.protocol.version"] = version
-            if user_agent := headers.get("user-agent", [""])[0]:
-                attributes["user_agent.original"] = user_agent
-                if synthetic := self._find_synthetic_type(user_agent):
-                    attributes["user_agent.synthetic.type"] = synthetic
-            if capture := self._capture.get("REQUEST"):
-                attributes.update(capture(headers))
-            return ServerRequest(self, "HTTP" if name == "_OTHER" else name, root, headers, attributes)
-        except Exception:
-            logger.exception("a request could not be traced")
+        host = headers.get("host", [""])[0]
+        urls = {f"{scheme}://{host}{path}", f"{scheme}://{host}{root}{path}"}
+        if any(self._excluded.url_disabled(url) for url in urls):
             return None
+        attributes: dict[str, AttributeValue] = {"url.scheme": scheme, "url.path": root + path}
+        name = ""
+        if method is not None:
+            attributes["http.request.method"] = name = self._sanitize_method(method)
+            if name != method:
+                attributes["http.request.method_original"] = method
+        if query:
+            attributes["url.query"] = without_values(query)
+        address, port = _split(host, DEFAULT_PORTS.get(scheme)) if host else server or ("", None)
+        for prefix, of_host in (("server", (address, port)), ("client", client or ("", None))):
+            if of_host[0]:
+                attributes[f"{prefix}.address"] = of_host[0]
+                if of_host[1]:
+                    attributes[f"{prefix}.port"] = of_host[1]
+        if version:
+            attributes["network.protocol.version"] = version
+        if user_agent := headers.get("user-agent", [""])[0]:
+            attributes["user_agent.original"] = user_agent
+            if synthetic := self._find_synthetic_type(user_agent):
+                attributes["user_agent.synthetic.type"] = synthetic
+        if capture := self._capture.get("REQUEST"):
+            attributes.update(capture(headers))
+        return ServerRequest(self, "HTTP" if name == "_OTHER" else name, root, headers, attributes)
 
 
 class ServerRequest:

@@ -16,17 +16,15 @@ from opentelemetry import trace
 from . import environment
 from .checks import SIGNALS
 from .errors import is_unreported
-from .instrument import QUIET_LOGGERS
+from .instrument import QUIET_LOGGERS, SERVER_LOGGERS
 from .redaction import as_text, redact, redact_request, redact_value
 
 _OWN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
-"""The attributes of a record that are not `extra`; color_message is uvicorn's colored form of the message."""
+"""The attributes of a record that are not `extra`; color_message is a server's colored form of the message."""
 _LINE = {"timestamp", "level", "logger", "message", "service", "trace_id", "span_id", "exception", "stack"}
 """The fields of a line on the console that `extra` cannot replace."""
 _OTLP = {"exception.type", "exception.message", "exception.stacktrace", "getMessage"}
 """The same for OTLP; the last one would replace a method of the record."""
-_REQUESTS = ("uvicorn.error", "uvicorn.access", "werkzeug", "django.server")
-"""Loggers of servers that write requests, and may have handlers of their own."""
 
 
 def configure_logging(level: str, format: str) -> None:
@@ -35,10 +33,9 @@ def configure_logging(level: str, format: str) -> None:
     root.setLevel(level)
     if not any(isinstance(handler, _Console) for handler in root.handlers):
         root.addHandler(_Console(format))
-    for name in _REQUESTS:
-        logging.getLogger(name).addFilter(_redact_request)
-    for name in ("uvicorn.error", "gunicorn.error"):
+    for name in SERVER_LOGGERS:
         logging.getLogger(name).addFilter(is_unreported)
+        logging.getLogger(name).addFilter(_redact_request)
     for name, quiet in QUIET_LOGGERS.items():
         logging.getLogger(name).setLevel(quiet)
 

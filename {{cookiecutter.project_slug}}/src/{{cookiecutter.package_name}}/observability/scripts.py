@@ -33,7 +33,7 @@ def run(name: str, log_level: str = "INFO", log_format: str = "json") -> Iterato
     configure(log_level, log_format)
     if not is_zero_code():
         with environment.applied():
-            instrument_libraries("django", "fastapi", "flask")
+            instrument_libraries(environment.FRAMEWORK)
     start_span = trace.get_tracer(__name__).start_as_current_span
     try:
         with start_span(name, record_exception=False, set_status_on_exception=False) as span:

@@ -8,13 +8,14 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 from opentelemetry import context, metrics, trace
 
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def apply() -> None:
@@ -29,21 +30,22 @@ def apply() -> None:
     Resource.__hash__ = lambda self: hash(self.schema_url)  # type: ignore[method-assign]
 
 
-def never_raises(function: Callable[P, None]) -> Callable[P, None]:
-    """Return the function with its exceptions logged, the first time, instead of raised."""
+def never_raises(function: Callable[P, R]) -> Callable[P, R | None]:
+    """Return the function with its exceptions logged, the first time, instead of raised; it then returns None."""
     failed = False
 
     @functools.wraps(function)
-    def harmless(*args: P.args, **kwargs: P.kwargs) -> None:
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R | None:
         nonlocal failed
         try:
-            function(*args, **kwargs)
+            return function(*args, **kwargs)
         except Exception:
             if not failed:
                 failed = True
                 logger.exception("%s failed; further failures are not logged", function.__qualname__)
+            return None
 
-    return harmless
+    return guarded
 
 
 def start_pool_threads_without_context() -> None:

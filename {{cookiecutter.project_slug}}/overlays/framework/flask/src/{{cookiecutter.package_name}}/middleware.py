@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
+from werkzeug.exceptions import MethodNotAllowed
 
 from .settings import Settings
 
@@ -15,11 +16,19 @@ logger = logging.getLogger(__name__)
 def install(app: Flask, settings: Settings) -> None:
     """Reject bodies over MAX_BODY_BYTES, and log requests if LOG_ACCESS is set. Call this before routes are added."""
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.before_request(refuse_options)
     app.url_map.merge_slashes = False  # it would redirect /a//b, with a page of HTML
     if settings.log_access:
         app.before_request(start_timer)
         app.after_request(log_access)
+
+
+def refuse_options() -> None:
+    """Answer 405 to OPTIONS, unless it is a CORS preflight request, which Flask and Flask-CORS answer."""
+    is_automatic = getattr(request.url_rule, "provide_automatic_options", False)  # Flask sets it
+    if request.method == "OPTIONS" and is_automatic and "Access-Control-Request-Method" not in request.headers:
+        adapter = current_app.create_url_adapter(request)
+        raise MethodNotAllowed(adapter.allowed_methods() if adapter else None)
 
 
 def start_timer() -> None:

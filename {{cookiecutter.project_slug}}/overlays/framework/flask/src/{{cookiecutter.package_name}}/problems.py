@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flask import Flask, Response, got_request_exception, request
 from flask.json import dumps
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from .observability import report_failure, trace_fields
 
@@ -133,6 +133,8 @@ def on_http_exception(error: HTTPException) -> Any:
         return error.response  # passed to abort()
     if getattr(error, "original_exception", None):
         return internal_error()
+    if isinstance(error, MethodNotAllowed):
+        error.valid_methods = sorted(set(error.valid_methods or ()) - {"OPTIONS"})  # only for CORS preflight requests
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         report_failure(error, request.environ)

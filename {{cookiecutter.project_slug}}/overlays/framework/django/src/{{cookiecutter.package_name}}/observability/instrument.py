@@ -19,8 +19,10 @@ from .wsgi import WSGIMiddleware
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+SERVER_LOGGERS = ("gunicorn.error", "uvicorn.error", "uvicorn.access", "django.server")
+"""Loggers of servers, which write requests and exceptions, and may have handlers of their own."""
 QUIET_LOGGERS = {"django.request": logging.CRITICAL}
-"""Noisy loggers and their lowest level: this one repeats the records of RequestMiddleware."""
+"""Noisy loggers and their lowest level: this one repeats the records of problems.py."""
 
 
 def instrument() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from opentelemetry import context
 
-from .http_server import REQUEST_KEY, HTTPServer
+from .http_server import REQUEST_KEY, HTTPServer, ServerRequest
+from .workarounds import never_raises
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -29,21 +30,7 @@ class ASGIMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        headers: dict[str, list[str]] = {}
-        for name, value in scope["headers"]:
-            headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-        root = scope.get("root_path", "")
-        request = self.server.start(
-            headers,
-            method=scope.get("method"),
-            scheme=scope.get("scheme", "http"),
-            root=root,
-            path=scope["path"].removeprefix(root),
-            query=scope.get("query_string", b"").decode("latin-1"),
-            version=scope.get("http_version", ""),
-            server=scope.get("server"),
-            client=scope.get("client"),
-        )
+        request = self._start(scope)
         if request is None:
             await self.app(scope, receive, send)
             return
@@ -77,3 +64,21 @@ class ASGIMiddleware:
             if not request.has_response and (route := self.find_route(scope)):
                 request.set_route(route)
             request.end()
+
+    @never_raises
+    def _start(self, scope: Scope) -> ServerRequest | None:
+        headers: dict[str, list[str]] = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+        root = scope.get("root_path", "")
+        return self.server.start(
+            headers,
+            method=scope.get("method"),
+            scheme=scope.get("scheme", "http"),
+            root=root,
+            path=scope["path"].removeprefix(root),
+            query=scope.get("query_string", b"").decode("latin-1"),
+            version=scope.get("http_version", ""),
+            server=scope.get("server"),
+            client=scope.get("client"),
+        )

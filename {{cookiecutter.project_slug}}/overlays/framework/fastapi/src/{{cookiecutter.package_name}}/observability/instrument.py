@@ -11,11 +11,14 @@ from . import environment
 from .asgi import ASGIMiddleware
 from .http_server import HTTPServer
 from .libraries import instrument_libraries, is_zero_code
+from .workarounds import never_raises
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.routing import BaseRoute
 
+SERVER_LOGGERS = ("uvicorn.error", "uvicorn.access")
+"""Loggers of servers, which write requests and exceptions, and may have handlers of their own."""
 QUIET_LOGGERS = {"httpx": logging.WARNING, "httpcore": logging.WARNING}
 """Noisy loggers and their lowest level: they log each call, and all headers of each response."""
 
@@ -45,6 +48,7 @@ class RouteTable:
         self._app = app
         self._templates: dict[Any, list[tuple[str, Pattern[str]]]] = {}
 
+    @never_raises
     def find(self, scope: Mapping[str, Any]) -> str | None:
         """Return the template, below the root path of the application; None if no route matches."""
         endpoint = scope.get("endpoint")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry import context
 
 from .http_server import REQUEST_KEY, HTTPServer, ServerRequest
+from .workarounds import never_raises
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -23,18 +25,7 @@ class WSGIMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Handle one request."""
-        root = environ.get("SCRIPT_NAME", "")
-        request = self.server.start(
-            {key[5:].replace("_", "-").lower(): [value] for key, value in environ.items() if key.startswith("HTTP_")},
-            method=environ["REQUEST_METHOD"],
-            scheme=environ["wsgi.url_scheme"],
-            root=root,
-            path=environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace"),
-            query=environ.get("QUERY_STRING", ""),
-            version=environ.get("SERVER_PROTOCOL", "").rpartition("/")[2],
-            server=_host(environ.get("SERVER_NAME"), environ.get("SERVER_PORT")),
-            client=_host(environ.get("REMOTE_ADDR"), environ.get("REMOTE_PORT")),
-        )
+        request = self._start(environ)
         if request is None:
             return self.app(environ, start_response)
         environ[REQUEST_KEY] = request
@@ -47,7 +38,14 @@ class WSGIMiddleware:
 
         token = context.attach(request.context)
         try:
-            return _Body(self.app(environ, observed_start), request, environ)
+            body: Any = self.app(environ, observed_start)
+            if not isinstance(body, environ.get("wsgi.file_wrapper", ())):
+                return _Body(body, request, environ)
+            end = ExitStack()
+            end.callback(request.end)
+            end.callback(getattr(body, "close", lambda: None))
+            body.close = end.close
+            return cast("Iterable[bytes]", body)  # itself, since servers send a file with sendfile()
         except BaseException as error:
             if isinstance(error, Exception):
                 request.fail(error, environ)
@@ -55,6 +53,20 @@ class WSGIMiddleware:
             raise
         finally:
             context.detach(token)
+
+    @never_raises
+    def _start(self, environ: WSGIEnvironment) -> ServerRequest | None:
+        return self.server.start(
+            {key[5:].replace("_", "-").lower(): [value] for key, value in environ.items() if key.startswith("HTTP_")},
+            method=environ["REQUEST_METHOD"],
+            scheme=environ["wsgi.url_scheme"],
+            root=environ.get("SCRIPT_NAME", ""),
+            path=environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace"),
+            query=environ.get("QUERY_STRING", ""),
+            version=environ.get("SERVER_PROTOCOL", "").rpartition("/")[2],
+            server=_host(environ.get("SERVER_NAME"), environ.get("SERVER_PORT")),
+            client=_host(environ.get("REMOTE_ADDR"), environ.get("REMOTE_PORT")),
+        )
 
 
 class _Body:
@@ -92,5 +104,5 @@ class _Body:
             self._request.end()
 
 
-def _host(address: str | None, port: str | None) -> tuple[str, int | None]:
-    return address or "", int(port) if port and port.isdecimal() else None
+def _host(address: str | None, port: str | int | None) -> tuple[str, int | None]:
+    return address or "", int(port) if port and str(port).isdecimal() else None

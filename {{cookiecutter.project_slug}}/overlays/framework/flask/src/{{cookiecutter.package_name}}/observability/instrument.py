@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from . import environment
 from .http_server import HTTPServer
 from .libraries import instrument_libraries, is_zero_code
+from .workarounds import never_raises
 from .wsgi import WSGIMiddleware
 
 if TYPE_CHECKING:
     from flask import Flask
 
+SERVER_LOGGERS = ("gunicorn.error", "werkzeug")
+"""Loggers of servers, which write requests and exceptions, and may have handlers of their own."""
 QUIET_LOGGERS: dict[str, int] = {}
 """Noisy loggers and their lowest level."""
 
@@ -30,6 +33,7 @@ def instrument(app: Flask) -> None:
     app.wsgi_app = WSGIMiddleware(app.wsgi_app, server, _find_route)  # type: ignore[method-assign]
 
 
+@never_raises
 def _find_route() -> str | None:
     """Return the rule of the current request, also if its method is wrong; None if there is none."""
     from flask import current_app, has_request_context, request
