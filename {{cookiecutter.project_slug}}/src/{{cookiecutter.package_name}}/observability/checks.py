@@ -50,15 +50,15 @@ def correct(environ: MutableMapping[str, str], defaults: Mapping[str, str]) -> l
     """Add missing defaults, replace values that are not valid, and return the faults."""
     for variable, value in defaults.items():
         environ.setdefault(variable, value)
-    faults = []
+    faults: dict[str, Fault] = {}
     for check in _CHECKS:
         for fault in check(environ, defaults):
-            faults.append(fault)
+            faults.setdefault(fault.variable, fault)
             if fault.used is None:
                 del environ[fault.variable]
             else:
                 environ[fault.variable] = fault.used
-    return faults
+    return list(faults.values())
 
 
 @cache
