@@ -58,10 +58,10 @@ def configured():
     from opentelemetry.instrumentation.logging.handler import LoggingHandler
     LoggingHandler._translate = fail
 """,
-    "request hook": """
+    "start of a request": """
 def configured():
-    from order_service.observability import workarounds
-    workarounds.without_values = fail
+    from order_service.observability import http_server
+    http_server.without_values = fail
 """,
     "clock that jumps": """
 def configured():
