@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from opentelemetry import trace
 
 from . import environment
 from .asgi import Application, ASGIMiddleware
@@ -68,6 +69,13 @@ class RouteMiddleware:
 
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> None:
         """Set http.route with a leading slash, as in the path: Django's routes have none."""
+        if request.resolver_match is None:
+            return
+        route = f"/{request.resolver_match.route}"
         traced: ServerRequest | None = getattr(request, "scope", request.META).get(REQUEST_KEY)
-        if traced is not None and request.resolver_match is not None:
-            traced.set_route(f"/{request.resolver_match.route}")
+        if traced is not None:
+            traced.set_route(route)
+        elif is_zero_code():
+            span = trace.get_current_span()
+            span.set_attribute("http.route", route)
+            span.update_name(f"{request.method} {route}")
