@@ -28,8 +28,8 @@ USER_AGENT = {"User-Agent": "contract"}
 def forced_by_zero_code(span: Shape) -> Shape:
     """What only a hook or an option in the code can give.
 
-    The instrumentations take the Host header, port and all, for the server's address; workarounds.redacting() corrects
-    it. That of ASGI makes a span of each message, and no variable switches them off.
+    The instrumentations take the Host header, port and all, for the server's address. That of ASGI makes a span of each
+    message, and no variable switches them off.
     """
     children = tuple(forced_by_zero_code(child) for child in span.children)
     if span.kind != "SERVER":
@@ -39,7 +39,10 @@ def forced_by_zero_code(span: Shape) -> Shape:
 
 
 def without_messages(span: Shape, framework: str) -> Shape:
-    """Without the spans of ASGI messages, of which a SERVER span has three when its request has a body."""
+    """Without what only contrib emits: addresses of peers, and spans of ASGI messages.
+
+    A SERVER span has three of these when its request has a body.
+    """
     children = [without_messages(child, framework) for child in span.children]
     messages = [child for child in children if child.name.startswith(f"{span.name} http ")]
     if span.kind == "SERVER":
@@ -50,7 +53,9 @@ def without_messages(span: Shape, framework: str) -> Shape:
         assert len(messages) == (0 if framework != "fastapi" else 3 if span.name.startswith("POST") else 2)
     else:
         assert messages == []
-    return replace(span, children=tuple(child for child in children if child not in messages))
+    # The address of the URL's host, whatever the peer is; the service leaves it out.
+    attributes = {key: value for key, value in span.attributes.items() if not key.startswith("network.peer.")}
+    return replace(span, attributes=attributes, children=tuple(child for child in children if child not in messages))
 
 
 @dataclass
