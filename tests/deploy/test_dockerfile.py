@@ -54,7 +54,7 @@ FAULTS = {
     "no such port": (r"EXPOSE 8000", "EXPOSE 80000", "DL3011"),
     "unknown stage": (r"--from=build", "--from=built", "DL3022"),
     "packages of Debian": (r"EXPOSE 8000", "RUN apt-get install gcc", "DL3015"),
-    "fault in the shell": (r"uv lock\n", "uv lock $UNSET\n", "SC2086"),
+    "fault in the shell": (r"uv lock &&", "uv lock $UNSET &&", "SC2086"),
     "sudo": (r"RUN python", "RUN sudo python", "DL3004"),
 }
 
