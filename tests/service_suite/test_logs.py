@@ -288,23 +288,23 @@ def test_the_encoding_of_the_console_loses_no_line(
     assert not capsys.readouterr().err
 
 
-REQUESTS: dict[str, tuple[str, str, tuple[Any, ...]]] = {
-    "WebSocket": ("uvicorn.error", '%s - "WebSocket %s" [accepted]', ("a:1", "/ws?token=hunter2&b=hunter2")),
-    "uvicorn": ("uvicorn.access", '%s - "%s %s HTTP/%s" %d', ("a:1", "GET", "/x?token=hunter2", "1.1", 200)),
-    "werkzeug": ("werkzeug", 'a - - [now] "%s" %s %s', ("GET /x?token=hunter2 HTTP/1.1", "200", "-")),
-    "werkzeug, colored": ("werkzeug", '"%s" %s %s', ("\x1b[33mGET /x?token=hunter2 HTTP/1.1\x1b[0m", "404", "-")),
-    "wide blank": ("werkzeug", '"%s" %s %s', ("GET /x?token=a\u3000hunter2 HTTP/1.1", "200", "-")),
-    "runserver": ("django.server", '"%s" %s %s', ("GET /x?token=hunter2 HTTP/1.1", "200", "5")),
-    "blank": ("django.server", '"%s" %s %s', ("GET /x?token=a HTTP/1.1 hunter2 HTTP/1.1", "400", "-")),
-    "bad request": ("werkzeug", "code %d, message %s", (400, "Bad request syntax ('GET /x?token=a hunter2 HTTP/1.1')")),
-    "bad version": ("django.server", "code %d, message %s", (400, "Bad request version ('hunter2')")),
+REQUESTS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "WebSocket": ('%s - "WebSocket %s" [accepted]', ("a:1", "/ws?token=hunter2&b=hunter2")),
+    "uvicorn": ('%s - "%s %s HTTP/%s" %d', ("a:1", "GET", "/x?token=hunter2", "1.1", 200)),
+    "werkzeug": ('a - - [now] "%s" %s %s', ("GET /x?token=hunter2 HTTP/1.1", "200", "-")),
+    "werkzeug, colored": ('"%s" %s %s', ("\x1b[33mGET /x?token=hunter2 HTTP/1.1\x1b[0m", "404", "-")),
+    "wide blank": ('"%s" %s %s', ("GET /x?token=a\u3000hunter2 HTTP/1.1", "200", "-")),
+    "runserver": ('"%s" %s %s', ("GET /x?token=hunter2 HTTP/1.1", "200", "5")),
+    "blank": ('"%s" %s %s', ("GET /x?token=a HTTP/1.1 hunter2 HTTP/1.1", "400", "-")),
+    "bad request": ("code %d, message %s", (400, "Bad request syntax ('GET /x?token=a hunter2 HTTP/1.1')")),
+    "bad version": ("code %d, message %s", (400, "Bad request version ('hunter2')")),
 }
 
 
 @pytest.mark.parametrize("case", REQUESTS)
 def test_servers_write_no_query_whatever_their_handlers(case: str, emitted: Any) -> None:
-    name, message, args = REQUESTS[case]
-    logger, stream = logging.getLogger(name), io.StringIO()
+    message, args = REQUESTS[case]
+    logger, stream = logging.getLogger(logs.SERVER_LOGGERS[-1]), io.StringIO()  # all of them have the same filters
     handler = logging.StreamHandler(stream)  # as uvicorn and Django configure it for themselves
     logger.addHandler(handler)
     try:
