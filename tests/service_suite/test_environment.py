@@ -91,7 +91,7 @@ def test_a_wrong_value_is_named_and_replaced(variable: str, value: str, used: st
         ("OTEL_PROPAGATORS", "tracecontext"),
         ("OTEL_PROPAGATORS", "none"),
         ("OTEL_PYTHON_TRACER_PROVIDER", "sdk_tracer_provider"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "HTTPS://collector:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "HTTPS://collector:443"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20x,b=c="),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "2.5"),
         ("OTEL_SDK_DISABLED", "True"),

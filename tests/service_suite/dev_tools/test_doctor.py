@@ -287,7 +287,8 @@ def test_each_fault_is_the_only_finding(
         {
             "OTEL_SERVICE_NAME": "stock",
             "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=production,",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": "https://user:password@collector.example",
+            # gRPC has no use for the credentials of a URL.
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"https://{'' if GRPC else 'user:password@'}collector.example",
             "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20x",
             "OTEL_EXPORTER_OTLP_CERTIFICATE": "FOLDER/ca.pem",
             "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": "FOLDER/client.pem",
