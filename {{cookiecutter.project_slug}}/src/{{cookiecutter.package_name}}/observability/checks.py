@@ -32,7 +32,7 @@ class Fault:
     value: str
     allowed: str
     used: str | None
-    """The value used instead, the same if there is no better one; None if the variable is treated as not set."""
+    """The replacement, or `value` itself if only the operator can correct it; None to treat the variable as not set."""
     secret: bool = False
     """Part of the value may be a credential, so none of it is shown."""
 
