@@ -1,12 +1,13 @@
 """Fixtures that generate projects, with nothing left outside pytest's temporary folders."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 from unittest.mock import patch
 
 import pytest
@@ -21,6 +22,17 @@ from tests.environments import sync
 REPO = Path(__file__).resolve().parents[1]
 
 Measured = Callable[[str], None]
+
+
+def unavailable(reason: object) -> NoReturn:
+    """End a test that needs a program or a server which this machine does not have.
+
+    A developer's machine may lack it, and the test is skipped with the reason. In CI everything is installed, so there
+    the test fails: a skip would be a hole that no one sees.
+    """
+    if os.environ.get("CI"):
+        pytest.fail(str(reason))
+    pytest.skip(str(reason))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

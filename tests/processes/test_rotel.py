@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
-from typing import NoReturn
 
 import pytest
 
+from tests.conftest import unavailable
 from tests.otlp import GRPC, HTTP, Receiver
 from tests.processes.servers import MAIN, Kind, Server, assert_complete, send
 from tests.service import free_port
@@ -29,7 +29,7 @@ def rotel(receiver: Receiver, protocol: str, folder: Path) -> Iterator[str]:
     """The endpoint of a rotel that forwards to `receiver`, both by `protocol`."""
     package = importlib.util.find_spec("rotel")
     if package is None or package.origin is None:
-        cannot("no rotel is installed: it has wheels for Python 3.10 to 3.13")
+        unavailable("no rotel is installed: it has wheels for Python 3.10 to 3.13")
     ports = {HTTP: free_port(), GRPC: free_port()}
     library = str(sysconfig.get_config_var("LIBDIR"))
     options = {
@@ -59,7 +59,7 @@ def rotel(receiver: Receiver, protocol: str, folder: Path) -> Iterator[str]:
         while not all(map(is_open, ports.values())):
             if process.poll() is not None or monotonic() > deadline:
                 process.kill()
-                cannot(f"rotel does not start: {process.communicate()[0].strip()}")
+                unavailable(f"rotel does not start: {process.communicate()[0].strip()}")
             sleep(0.02)
         yield f"http://127.0.0.1:{ports[protocol]}"
     finally:
@@ -70,13 +70,6 @@ def rotel(receiver: Receiver, protocol: str, folder: Path) -> Iterator[str]:
 def is_open(port: int) -> bool:
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
-
-
-def cannot(reason: str) -> NoReturn:
-    """A missing tool is no fault of a service; where everything has to run, it is one of the machine."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.mark.parametrize("protocol", [HTTP, GRPC])

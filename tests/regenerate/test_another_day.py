@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPO
+from tests.conftest import REPO, unavailable
 from tests.regenerate.conftest import Run
 from tests.regenerate.test_update import ANSWERS
 from tests.test_bake import FRAMEWORKS, files
@@ -17,13 +16,10 @@ from tests.test_bake import FRAMEWORKS, files
 
 @pytest.fixture
 def faketime() -> str:
-    """The command that gives a process another date. In CI it must not be missing."""
+    """The command that gives a process another date."""
     command = shutil.which("faketime")
     if command is None:
-        reason = "the program faketime is missing (Debian's package faketime)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        unavailable("the program faketime is missing (Debian's package faketime)")
     return command
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPO
+from tests.conftest import REPO, unavailable
 from tests.environments import lend_uv, make, replace
 from tests.regenerate.conftest import Run
 from tests.regenerate.history import PARTS, Repository, copy_template
@@ -31,7 +30,7 @@ def history(tmp_path_factory: pytest.TempPathFactory, environ: Mapping[str, str]
     """A clone of this repository, with the working tree as its last commit and a tag for each state."""
     if not (REPO / ".git").exists():
         reason = "the template's history is missing: clone the repository"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+        unavailable(reason)
     history = Repository(tmp_path_factory.mktemp("history"), environ)
     history.git("fetch", "--quiet", str(REPO), "HEAD")
     for state in STATES:
