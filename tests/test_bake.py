@@ -63,7 +63,10 @@ FILES: list[tuple[Answers, str]] = [
         """,
     ),
     ({"framework": "fastapi"}, "src/order_service/__main__.py"),
-    ({"framework": "flask django"}, "gunicorn.conf.py src/order_service/observability/wsgi.py"),
+    (
+        {"framework": "flask django"},
+        "gunicorn.conf.py src/order_service/observability/wsgi.py src/order_service/readiness.py",
+    ),
     ({"framework": "fastapi django"}, "src/order_service/observability/asgi.py"),
     (
         {"framework": "django"},

@@ -44,7 +44,8 @@ AREAS = {
     "doctor": "src/*/observability/doctor/",
     "shell": """
         src/*/__init__.py src/*/__main__.py src/*/app.py src/*/asgi.py src/*/django_settings.py src/*/health.py
-        src/*/middleware.py src/*/problems.py src/*/settings.py src/*/wsgi.py gunicorn.conf.py manage.py
+        src/*/middleware.py src/*/problems.py src/*/readiness.py src/*/settings.py src/*/wsgi.py gunicorn.conf.py
+        manage.py
     """,
     "database": "src/*/database.py src/*/prepare.py migrations/*",
     "tests": "tests/",

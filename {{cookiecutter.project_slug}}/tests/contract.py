@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "{{ cookiecutter.package_name }}"
 # Modules of the template; docs/configuration.md has their names.
 TEMPLATE = {"app", "asgi", "database", {{ '"django_settings", ' if cookiecutter.framework == "django" }}"health", "middleware", "observability"}
-TEMPLATE |= {"prepare", "problems", "settings", "wsgi"}
+TEMPLATE |= {"prepare", "problems", {{ '"readiness", ' if cookiecutter.framework in ("flask", "django") }}"settings", "wsgi"}
 KINDS = {"Span", "Event", "Attribute", "Metric", "Log message"}
 DECORATORS = {"traced", "async_traced"}
 FUNCTIONS = {
