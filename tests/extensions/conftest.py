@@ -31,9 +31,10 @@ Extended = Callable[[Kind, str, Mapping[str, str]], Server]
 def extended(
     installed: Callable[..., tuple[Path, Path]], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[Kind, str, Mapping[str, str]], Server]:
-    """A server that is not started yet, of a service with `tests/extensions/<name>_<framework>.py` as module `extra`.
+    """A server that is not started yet, of a service with two modules more.
 
-    `with extended(UVICORN, "answers", receiver.environ(HTTP)) as server`
+    `extra` is `tests/extensions/<name>_<framework>.py`, and `owner` has what the frameworks share:
+    `with extended(UVICORN, "http", receiver.environ(HTTP)) as server`.
     """
 
     def extended(kind: Kind, name: str, environ: Mapping[str, str]) -> Server:
@@ -41,6 +42,7 @@ def extended(
         project = tmp_path_factory.mktemp(name) / original.name
         shutil.copytree(original, project, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
         package = project / "src" / "order_service"
+        shutil.copy(FOLDER / "owner.py", package / "owner.py")
         shutil.copy(FOLDER / f"{name}_{kind.framework}.py", package / "extra.py")
         seam, before, after, line = SEAMS[kind.framework]
         source = (package / seam).read_text(encoding="utf-8")

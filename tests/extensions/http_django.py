@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import include, path
 
+from . import owner
 from .observability import traced
 
 logger = logging.getLogger(__name__)
 
 
-@traced("produce")
-def rows(count: int) -> Iterator[bytes]:
-    for number in range(count):
-        logger.info("row %d", number)
-        yield b"x" * 1000
-        time.sleep(0.2)
-
-
 def stream(request: HttpRequest, count: int) -> StreamingHttpResponse:
-    return StreamingHttpResponse(rows(count))
+    return StreamingHttpResponse(owner.rows(count, 0.2))
 
 
 @traced("produce")
@@ -39,13 +31,8 @@ async def async_stream(request: HttpRequest, count: int) -> StreamingHttpRespons
     return StreamingHttpResponse(async_rows(count))
 
 
-def failing() -> Iterator[bytes]:
-    yield b"x"
-    raise RuntimeError("the source has gone")
-
-
 def broken_stream(request: HttpRequest) -> StreamingHttpResponse:
-    return StreamingHttpResponse(failing())
+    return StreamingHttpResponse(owner.failing())
 
 
 async def slow(request: HttpRequest) -> JsonResponse:

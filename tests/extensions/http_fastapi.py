@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, BackgroundTasks, FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
+from . import owner
 from .observability import traced
 
 logger = logging.getLogger(__name__)
@@ -30,16 +31,9 @@ async def stream(count: int) -> StreamingResponse:
     return StreamingResponse(rows(count))
 
 
-@traced("produce")
-def sync_rows(count: int) -> Iterator[bytes]:
-    for number in range(count):
-        logger.info("row %d", number)
-        yield b"x" * 1000
-
-
 @router.get("/sync-stream/{count}")
 def sync_stream(count: int) -> StreamingResponse:
-    return StreamingResponse(sync_rows(count))
+    return StreamingResponse(owner.rows(count, 0))
 
 
 async def failing() -> AsyncIterator[bytes]:

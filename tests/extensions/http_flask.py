@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterator
 from typing import Any
 
 from flask import Blueprint, Response, request, send_file
 from flask_cors import CORS
 
-from .observability import traced
+from . import owner
 
 logger = logging.getLogger(__name__)
 blueprint = Blueprint("extra", __name__)
@@ -18,27 +16,14 @@ blueprint.record_once(lambda state: CORS(state.app, origins=["https://shop.examp
 nested = Blueprint("nested", __name__, url_prefix="/inner")
 
 
-@traced("produce")
-def rows(count: int) -> Iterator[bytes]:
-    for number in range(count):
-        logger.info("row %d", number)
-        yield b"x" * 1000
-        time.sleep(0.2)
-
-
 @blueprint.get("/stream/<int:count>")
 def stream(count: int) -> Response:
-    return Response(rows(count))
-
-
-def failing() -> Iterator[bytes]:
-    yield b"x"
-    raise RuntimeError("the source has gone")
+    return Response(owner.rows(count, 0.2))
 
 
 @blueprint.get("/broken-stream")
 def broken_stream() -> Response:
-    return Response(failing())
+    return Response(owner.failing())
 
 
 @blueprint.get("/file")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from sqlite3 import connect
-from threading import Event, Thread, Timer
 
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
-from opentelemetry import trace
 from requests import RequestException, Session, get
 
-tracer = trace.get_tracer(__name__)
-pool = ThreadPoolExecutor(1)
+from . import owner
+
 session = Session()
 early = connect(":memory:", check_same_thread=False)
 
@@ -28,23 +25,8 @@ def queries(request: HttpRequest) -> JsonResponse:
 
 
 def threads(request: HttpRequest) -> JsonResponse:
-    ready, called = Event(), Event()
-    future = pool.submit(lambda: ready.wait(10) and work("in the pool"))
-    future.add_done_callback(lambda future: work("in the callback", called))
-    ready.set()
-    for thread in (Thread(target=work, args=("in a thread",)), Timer(0, work, ("in a timer",))):
-        thread.start()
-        thread.join()
-    if not called.wait(10):
-        raise TimeoutError("the pool did not call back")
+    owner.run_threads()
     return JsonResponse({})
-
-
-def work(name: str, done: Event | None = None) -> None:
-    with tracer.start_as_current_span(name):
-        pass
-    if done:
-        done.set()
 
 
 def calls(request: HttpRequest) -> JsonResponse:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from threading import Event, Thread, Timer
 
 from fastapi import APIRouter
 from httpx import AsyncClient, HTTPError, get
-from opentelemetry import trace
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from . import owner
+
 router = APIRouter(prefix="/x")
-tracer = trace.get_tracer(__name__)
-pool = ThreadPoolExecutor(1)
 early = create_async_engine("sqlite+aiosqlite://")
 with_options = early.execution_options(logging_token="x").execution_options(stream_results=False)
 client = AsyncClient(timeout=0.5, trust_env=False)
@@ -38,27 +35,8 @@ async def queries() -> None:
 
 @router.get("/threads")
 async def threads() -> None:
-    await asyncio.to_thread(run_threads)
-    await asyncio.get_running_loop().run_in_executor(None, work, "in run_in_executor")
-
-
-def run_threads() -> None:
-    ready, called = Event(), Event()
-    future = pool.submit(lambda: ready.wait(10) and work("in the pool"))
-    future.add_done_callback(lambda future: work("in the callback", called))
-    ready.set()
-    for thread in (Thread(target=work, args=("in a thread",)), Timer(0, work, ("in a timer",))):
-        thread.start()
-        thread.join()
-    if not called.wait(10):
-        raise TimeoutError("the pool did not call back")
-
-
-def work(name: str, done: Event | None = None) -> None:
-    with tracer.start_as_current_span(name):
-        pass
-    if done:
-        done.set()
+    await asyncio.to_thread(owner.run_threads)
+    await asyncio.get_running_loop().run_in_executor(None, owner.work, "in run_in_executor")
 
 
 @router.get("/calls")

@@ -1,23 +1,16 @@
 """An owner's module: values that cannot be encoded, and WebSockets."""
 
-import logging
-
 from fastapi import APIRouter, WebSocket
-from opentelemetry import metrics, trace
 
-logger = logging.getLogger(__name__)
+from . import owner
+
 router = APIRouter()
-counter = metrics.get_meter(__name__).create_counter("files", description="caf\udce9")
 
 
 @router.get("/bad")
 def bad(name: str) -> dict[str, str]:
-    file = f"{name}\udce9"
-    counter.add(2**70, {"file": file})
-    with trace.get_tracer(file).start_as_current_span(file, attributes={"file": file, "size": 2**70}) as span:
-        span.add_event(file, {file: file})
-        logger.error("no %s", file, extra={"file": file, "level": file})
-        raise FileNotFoundError(2, "No such file", file)
+    owner.fail_with_values_that_cannot_be_encoded(name)
+    return {}
 
 
 @router.get("/good")

@@ -1,0 +1,60 @@
+"""What owners add in the same way on every framework; a service gets it as its module `owner`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Thread, Timer
+
+from opentelemetry import metrics, trace
+from order_service.observability import traced
+
+logger = logging.getLogger(__name__)
+tracer = trace.get_tracer(__name__)
+pool = ThreadPoolExecutor(1)
+files = metrics.get_meter(__name__).create_counter("files", description="caf\udce9")
+
+
+@traced("produce")
+def rows(count: int, seconds: float) -> Iterator[bytes]:
+    """A body in parts, with a pause after each."""
+    for number in range(count):
+        logger.info("row %d", number)
+        yield b"x" * 1000
+        time.sleep(seconds)
+
+
+def failing() -> Iterator[bytes]:
+    yield b"x"
+    raise RuntimeError("the source has gone")
+
+
+def run_threads() -> None:
+    """Work in a pool, its callback, a thread and a timer."""
+    ready, called = Event(), Event()
+    future = pool.submit(lambda: ready.wait(10) and work("in the pool"))
+    future.add_done_callback(lambda future: work("in the callback", called))
+    ready.set()
+    for thread in (Thread(target=work, args=("in a thread",)), Timer(0, work, ("in a timer",))):
+        thread.start()
+        thread.join()
+    if not called.wait(10):
+        raise TimeoutError("the pool did not call back")
+
+
+def work(name: str, done: Event | None = None) -> None:
+    with tracer.start_as_current_span(name):
+        pass
+    if done:
+        done.set()
+
+
+def fail_with_values_that_cannot_be_encoded(name: str) -> None:
+    file = f"{name}\udce9"
+    files.add(2**70, {"file": file})
+    with trace.get_tracer(file).start_as_current_span(file, attributes={"file": file, "size": 2**70}) as span:
+        span.add_event(file, {file: file})
+        logger.error("no %s", file, extra={"file": file, "level": file})
+        raise FileNotFoundError(2, "No such file", file)
