@@ -7,7 +7,6 @@ a client that leaves would be missing or wrong. opentelemetry-instrument still u
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -22,8 +21,6 @@ from opentelemetry.util.types import AttributeValue
 
 from .errors import error_type, report_failure
 from .redaction import without_values
-
-logger = logging.getLogger(__name__)
 
 Headers = Mapping[str, list[str]]
 """Lowercase names and their values."""
@@ -139,7 +136,7 @@ class ServerRequest:
         caller = propagate.extract(headers, getter=_HEADERS)
         self.span = server._tracer.start_span(name or "WebSocket", caller, SpanKind.SERVER, attributes)
         self.context = trace.set_span_in_context(self.span, caller)
-        self.has_response = self._has_ended = False
+        self.has_ended = self._has_response = False
         self._start = time.perf_counter()
         self._measured = {key: value for key, value in attributes.items() if key in MEASURED}
         self._active = frozenset((key, attributes.get(key)) for key in ("http.request.method", "url.scheme"))
@@ -155,7 +152,7 @@ class ServerRequest:
 
     def respond(self, status: int, headers: Iterable[tuple[str, str]] = ()) -> None:
         """Record the response's status code."""
-        self.has_response = True
+        self._has_response = True
         self._set("http.response.status_code", status)
         if status >= SERVER_ERROR:
             self._set("error.type", str(status))
@@ -175,17 +172,17 @@ class ServerRequest:
 
         """
         report_failure(error, carrier)
-        if self._name and not self.has_response:
+        if self._name and not self._has_response:
             self.respond(SERVER_ERROR)
-        else:
+        elif not self.has_ended:
             self._set("error.type", error_type(error))
             self.span.set_status(Status(StatusCode.ERROR))
 
     def end(self) -> None:
         """End the span and record the duration. Idempotent."""
-        if self._has_ended:
+        if self.has_ended:
             return
-        self._has_ended = True
+        self.has_ended = True
         if self._name:
             duration = time.perf_counter() - self._start
             self._server._duration.record(duration, self._measured, self.context)

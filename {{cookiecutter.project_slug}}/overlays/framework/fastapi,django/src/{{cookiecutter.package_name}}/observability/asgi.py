@@ -61,7 +61,7 @@ class ASGIMiddleware:
             raise
         finally:
             context.detach(token)
-            if not request.has_response and (route := self.find_route(scope)):
+            if not request.has_ended and (route := self.find_route(scope)):  # no response, or a WebSocket
                 request.set_route(route)
             request.end()
 
