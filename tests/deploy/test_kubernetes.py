@@ -23,7 +23,7 @@ import yaml
 from tests.conftest import unavailable
 from tests.deploy.manifests import Missing, Object, containers, environment, find_kustomize, of_kind, render, the
 from tests.deploy.policy import IDENTITY, POD, SECRET, Project, faults
-from tests.otlp import GRPC, HTTP, Receiver
+from tests.otlp import GRPC, HTTP, Receiver, trees
 from tests.processes.conftest import EXTRAS
 from tests.processes.servers import ORDER
 from tests.service import Service
@@ -400,21 +400,26 @@ def pod(
 ) -> Callable[[Receiver, Mapping[str, str]], Service]:
     """A service with the environment of its container, and further variables, whose tables the Job has made.
 
-    Only addresses are this machine's, and the database is SQLite.
+    The Job has the environment of its own container, and reports. Only addresses are this machine's, and the
+    database is SQLite.
     """
     _, objects = rendered(overlay, framework=framework, otlp_protocol=protocol)
     project, python = installed(*EXTRAS[framework], framework=framework)
     started = environment(server(objects), objects, POD, SECRET)
     own = {name: value for name, value in started.items() if name not in ("HOST", "PORT", "DATABASE_URL")}
     (job,) = the(objects, "Job")["spec"]["template"]["spec"]["containers"]
-    assert set(environment(job, objects, POD, SECRET)) == {"DATABASE_URL"}
+    prepares = environment(job, objects, POD, SECRET)
 
     def pod(receiver: Receiver, further: Mapping[str, str]) -> Service:
         endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint(protocol)}
         service = Migrated(project, python, tmp_path, {**own, **endpoint, **further})
-        environ = {name: service.environ[name] for name in ("PATH", "HOME", "DATABASE_URL")}
-        for _ in range(2):  # once more, as after a pod that failed late
-            subprocess.run(job["command"], cwd=project, env=environ, check=True, capture_output=True)
+        machine = {name: service.environ[name] for name in ("PATH", "HOME", "DATABASE_URL")}
+        with Receiver() as reports:
+            environ = {**prepares, **machine, "OTEL_EXPORTER_OTLP_ENDPOINT": reports.endpoint(protocol)}
+            for _ in range(2):  # once more, as after a pod that failed late
+                subprocess.run(job["command"], cwd=project, env=environ, check=True, capture_output=True)
+        assert len(roots := trees(reports.spans)) == 2
+        assert {root.span.resource["deployment.environment.name"] for root in roots} == {overlay}
         return service
 
     return pod

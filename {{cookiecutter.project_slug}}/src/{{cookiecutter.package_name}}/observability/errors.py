@@ -9,6 +9,8 @@ from typing import Any
 
 from opentelemetry import trace
 
+from .redaction import as_text
+
 logger = logging.getLogger(__name__)
 
 _FAILURES = f"{__name__}.failures"
@@ -49,7 +51,10 @@ def record_exception(error: BaseException) -> None:
 def record_once(span: trace.Span, error: BaseException) -> None:
     """Record `error` on the span, unless the span's trace has it already."""
     trace_id = span.get_span_context().trace_id
-    if span.is_recording() and getattr(error, "_recorded_in_trace", None) != trace_id:
+    known = [error]
+    if (cause := error.__cause__) and as_text(cause) == as_text(error):  # Django wraps a database driver's exceptions
+        known.append(cause)
+    if span.is_recording() and all(getattr(item, "_recorded_in_trace", None) != trace_id for item in known):
         span.record_exception(error)
         mark_recorded(error, trace_id)
 
