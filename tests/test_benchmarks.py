@@ -67,7 +67,7 @@ def test_nothing_is_imported_that_is_not_used(
     variables = environ(BENCH_FRAMEWORK=framework, BENCH_VARIANT="ours", **sink.variables())
     done = subprocess.run([python, "-c", code], env=variables, capture_output=True, text=True, check=True)
     *_, loaded, encoder = done.stdout.splitlines()
-    assert encoder == "order_service.observability.encoding"
+    assert encoder == "order_service.observability.speedups"
     modules = json.loads(loaded)
     assert "opentelemetry.exporter.otlp.proto.http" in modules
     unused = ("grpc", "pytest", "rich", "dev", "asyncpg", "psycopg")  # the database is SQLite

@@ -175,7 +175,7 @@ def test_imports_point_one_way(answers: Answers, bake: Bake) -> None:
         ("src/stock_keeper/orders/service.py", "from ..app import create_app\nfrom .. import components"),
         ("src/stock_keeper/components.py", "from dev.sample import requests"),
         ("dev/viewer/store.py", "from dev import bench"),
-        ("dev/viewer/otlp.py", "from stock_keeper.observability import encoding"),
+        ("dev/viewer/otlp.py", "from stock_keeper.observability import speedups"),
         ("tests/observability/test_requests.py", "from stock_keeper.orders import service"),
         ("tests/observability/test_requests.py", "from tests.orders import test_orders"),
         ("tests/conftest.py", "import stock_keeper.orders.models as models"),

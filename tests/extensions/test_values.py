@@ -31,7 +31,7 @@ SERVERS = (
     UVICORN_CLI,
     Kind("gunicorn with an access log", "flask", environ=ACCESS_LOG),
     Kind("gunicorn with an access log", "django", environ=ACCESS_LOG),
-    Kind("flask run", "flask", "BIN/flask --app order_service.app run --reload --port $PORT", whole_group=True),
+    Kind("flask run", "flask", "BIN/flask --app order_service.wsgi run --reload --port $PORT", whole_group=True),
     Kind("runserver", "django", "BIN/python manage.py runserver $PORT", whole_group=True),
     Kind("uvicorn django", "django", "BIN/uvicorn order_service.asgi:application --port $PORT"),
 )

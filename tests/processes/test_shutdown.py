@@ -31,10 +31,10 @@ DEVELOPMENT = (
     Kind(
         "flask run",
         "flask",
-        "BIN/flask --app order_service.app run --reload --port $PORT",
+        "BIN/flask --app order_service.wsgi run --reload --port $PORT",
         whole_group=True,
     ),
-    Kind("flask run, no reload", "flask", "BIN/flask --app order_service.app run --port $PORT", exit_codes=(143,)),
+    Kind("flask run, no reload", "flask", "BIN/flask --app order_service.wsgi run --port $PORT", exit_codes=(143,)),
     Kind("runserver", "django", "BIN/python manage.py runserver $PORT", whole_group=True),
     Kind("runserver, no reload", "django", "BIN/python manage.py runserver --noreload $PORT", exit_codes=(143,)),
     Kind("gunicorn flask, reload", "flask", environ={"GUNICORN_CMD_ARGS": "--reload"}),

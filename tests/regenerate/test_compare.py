@@ -196,7 +196,7 @@ def test_two_sets_of_answers(run: Run) -> None:
     assert found["pyproject.toml"] == ("pins", "different")
     assert found["manage.py"] == ("shell", "only with B")
     assert found[f"{PACKAGE}/orders/routes.py"] == ("yours", "only with A")
-    assert f"{PACKAGE}/observability/encoding.py" not in found
+    assert f"{PACKAGE}/observability/speedups.py" not in found
     quoted = run_make(run, 'A=project_name="Stock Keeper" project_slug=order-service', "B=", "FLAGS=--diff").stdout
     assert "+# Order Service" in quoted.splitlines()
 

@@ -2,13 +2,13 @@
 """Django's commands: `python manage.py help`. Those of the service and its packages, and migrate, have telemetry."""
 
 import os
-import subprocess
 import sys
 
 from django.core import management
 
 from {{ cookiecutter.package_name }} import observability
 from {{ cookiecutter.package_name }}.components import ServiceSettings
+from {{ cookiecutter.package_name }}.observability.workarounds import terminate_reloaded_servers
 from {{ cookiecutter.package_name }}.settings import SettingsError, load
 
 DEVELOPMENT = {"help", "version", *management.find_commands(management.__path__[0])} - {"migrate"}
@@ -20,13 +20,13 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{{cookiecutter.package_name}}.django_settings")
     command = sys.argv[1] if len(sys.argv) > 1 else "help"
     if command == "runserver":
-        # On a reload it kills the child that serves. Asked to terminate instead, the child exports what is queued.
-        subprocess.Popen.kill = subprocess.Popen.terminate  # type: ignore[method-assign]
+        terminate_reloaded_servers()
     if command in DEVELOPMENT or not {"-h", "--help"}.isdisjoint(sys.argv):
         management.execute_from_command_line(sys.argv)
         return
     settings = load(ServiceSettings)
-    with observability.run(command, settings.log_level, settings.log_format):
+    speedups = settings.observability_speedups
+    with observability.run(command, settings.log_level, settings.log_format, speedups=speedups):
         management.execute_from_command_line(sys.argv)
 
 

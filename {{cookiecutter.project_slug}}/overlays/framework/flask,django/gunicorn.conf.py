@@ -67,7 +67,7 @@ class Worker(ThreadWorker):
         super(ThreadWorker, self).handle_quit(sig, frame)
 
 
-wsgi_app = "{{ cookiecutter.package_name }}.{{ cookiecutter._frameworks[cookiecutter.framework].application }}"
+wsgi_app = "{{ cookiecutter.package_name }}.wsgi:application"
 bind = f"{settings.host}:{settings.port}"
 workers = settings.web_concurrency
 worker_class = Worker

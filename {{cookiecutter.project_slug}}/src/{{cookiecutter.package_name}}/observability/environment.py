@@ -47,18 +47,19 @@ def given() -> dict[str, str]:
 def prepare() -> list[Fault]:
     """Compute the effective OTEL_* values for applied(), and return the faults in the environment.
 
-    Values that are not valid are replaced in os.environ for good, since some libraries read them at any time. Defaults
-    are not stored there: child processes inherit only what the operator has set.
+    Values that are not valid are corrected in os.environ for good, or removed, since some libraries read them at any
+    time. No default is stored there: child processes inherit only what the operator has set.
     """
     environ = given()
     effective, faults = resolve(environ)
-    for name in environ:
+    for name, value in environ.items():
         if name == "OTEL_RESOURCE_ATTRIBUTES":
             continue
-        if name in effective:
-            os.environ[name] = effective[name]
-        else:
+        used = effective.get(name)
+        if used is None or used == DEFAULTS.get(name) != value.strip():
             os.environ.pop(name, None)
+        else:
+            os.environ[name] = used
     _effective.clear()
     _effective.update(effective)
     return faults

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from opentelemetry import trace
 
 from .redaction import as_text
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _FAILURES = f"{__name__}.failures"
 """The key of a request's failures in the WSGI environ or the ASGI scope."""
@@ -69,3 +73,21 @@ def error_type(error: BaseException) -> str:
     """Return the value of the attribute error.type: the qualified name of the exception's class."""
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def never_raises(function: Callable[P, R]) -> Callable[P, R | None]:
+    """Return the function with its exceptions logged, the first time, instead of raised; it then returns None."""
+    failed = False
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R | None:
+        nonlocal failed
+        try:
+            return function(*args, **kwargs)
+        except Exception:
+            if not failed:
+                failed = True
+                logger.exception("%s failed; further failures are not logged", function.__qualname__)
+            return None
+
+    return guarded

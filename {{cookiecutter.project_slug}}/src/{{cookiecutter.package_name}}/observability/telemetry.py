@@ -20,25 +20,24 @@ from contextlib import contextmanager
 from opentelemetry import _logs, metrics, trace
 
 from . import environment, logs, propagation
-from .signals import handle_signals
 
 logger = logging.getLogger(__name__)
 
 _stop = threading.Lock()
 
 
-def configure(log_level: str = "INFO", log_format: str = "json") -> None:
-    """Set up console, signals and providers, unless a provider is already configured (agent, operator, test).
+def configure(log_level: str = "INFO", log_format: str = "json", *, speedups: bool = True) -> None:
+    """Set up the console and the providers, unless a provider is already configured (agent, operator, test).
 
     Never raises: a variable that is not valid is logged, and its default used.
 
     Args:
         log_level: Lowest level of the records on the console and over OTLP, such as "INFO".
         log_format: "json" or "text".
+        speedups: Whether to apply speedups.py.
 
     """
     logs.configure_logging(log_level, log_format)
-    handle_signals()
     faults = environment.prepare()
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         propagation.install()
@@ -48,7 +47,7 @@ def configure(log_level: str = "INFO", log_format: str = "json") -> None:
         return
     try:
         with environment.applied():
-            _configure_providers()
+            _configure_providers(speedups)
         summary = environment.summary()
     except Exception:
         logger.exception("OpenTelemetry could not be configured")
@@ -62,7 +61,7 @@ def configure(log_level: str = "INFO", log_format: str = "json") -> None:
     logger.info("%s", summary)
 
 
-def _configure_providers() -> None:
+def _configure_providers(with_speedups: bool) -> None:
     # Imported here because these read OTEL_* variables when they are imported, and some reject wrong values then.
     from opentelemetry.distro import OpenTelemetryConfigurator
     from opentelemetry.sdk.trace import TracerProvider
@@ -75,16 +74,17 @@ def _configure_providers() -> None:
     def process(exporter: SpanExporter) -> BatchSpanProcessor:
         return BatchSpanProcessor(RedactingSpanExporter(exporter))
 
-    workarounds.apply()
+    workarounds.contain_span_processors()
     # A configuration file names its own processors and accepts none from here.
     options = {} if environment.config_file() else {"export_span_processor": process}
     OpenTelemetryConfigurator().configure(**options)  # type: ignore[no-untyped-call]
     if isinstance(provider := trace.get_tracer_provider(), TracerProvider):
         provider.add_span_processor(RecordedExceptions())
-    if "opentelemetry.exporter.otlp.proto.common.trace_encoder" in sys.modules:  # an exporter is loaded that uses it
-        from . import encoding
+    workarounds.keep_batches_with_bad_values()
+    if with_speedups:
+        from . import speedups
 
-        encoding.install()
+        speedups.encode_spans_in_place()
 
 
 def flush_at_exit() -> None:

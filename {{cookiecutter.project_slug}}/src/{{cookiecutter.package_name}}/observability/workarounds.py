@@ -1,53 +1,97 @@
-"""Corrections of library behavior that public options cannot change."""
+"""Corrections of faults in libraries that no public option corrects.
+
+Each entry is applied once per process. It looks up what it needs and checks it then, and is skipped, with one log line,
+if a library has changed: the service runs without it. The doctor lists the entries; see docs/configuration.md.
+"""
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
+import inspect
 import logging
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from enum import Enum
+from typing import Any
 
 from opentelemetry import context, metrics, trace
 
+from .errors import never_raises
+from .redaction import as_text, encodable, fits
+
 logger = logging.getLogger(__name__)
 
-P = ParamSpec("P")
-R = TypeVar("R")
+ENTRIES: dict[str, Callable[[], None]] = {}
+"""The entries of this module and of speedups.py, by name."""
+STATUS: dict[str, str] = {}
+"""What became of those that were called: "applied", or why not."""
 
 
-def apply() -> None:
-    """Correct the SDK. Call it before the providers are configured."""
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor
+def entry(apply: Callable[[], str | None]) -> Callable[[], None]:
+    """Return the function as an entry. It returns why it isn't needed, if so, and raises if a library has changed."""
 
-    # A span processor that raises would do so in the middle of a request.
-    for name in ("on_start", "_on_ending", "on_end"):
-        setattr(SynchronousMultiSpanProcessor, name, never_raises(getattr(SynchronousMultiSpanProcessor, name)))
-    # Exporters look up each span's resource by its hash, which is otherwise that of a JSON document; there is only one.
-    Resource.__hash__ = lambda self: hash(self.schema_url)  # type: ignore[method-assign]
-
-
-def never_raises(function: Callable[P, R]) -> Callable[P, R | None]:
-    """Return the function with its exceptions logged, the first time, instead of raised; it then returns None."""
-    failed = False
-
-    @functools.wraps(function)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> R | None:
-        nonlocal failed
+    @functools.wraps(apply)
+    def apply_once() -> None:
+        name = apply.__name__
+        if name in STATUS:
+            return
         try:
-            return function(*args, **kwargs)
-        except Exception:
-            if not failed:
-                failed = True
-                logger.exception("%s failed; further failures are not logged", function.__qualname__)
-            return None
+            STATUS[name] = apply() or "applied"
+        except Exception as error:
+            STATUS[name] = f"skipped: {error}"
+            logger.warning("%s is skipped, because a library has changed: %s", name, error)
 
-    return guarded
+    ENTRIES[apply.__name__] = apply_once
+    return apply_once
 
 
+def _expect(function: Any, *parameters: str) -> None:
+    """Raise TypeError if the function has other parameters."""
+    found = tuple(inspect.signature(function).parameters)
+    if found != parameters:
+        raise TypeError(f"{function.__qualname__}() has the parameters {', '.join(found)}")
+
+
+@entry
+def contain_span_processors() -> None:
+    """Log what a span processor raises; it would fail the request (opentelemetry-sdk 1.45.1).
+
+    https://github.com/open-telemetry/opentelemetry-python/issues/5624
+    """
+    from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor as Processors
+
+    _expect(Processors.on_start, "self", "span", "parent_context")
+    _expect(Processors._on_ending, "self", "span")
+    _expect(Processors.on_end, "self", "span")
+    for name in ("on_start", "_on_ending", "on_end"):
+        setattr(Processors, name, never_raises(getattr(Processors, name)))
+
+
+@entry
+def report_each_signal() -> None:
+    """Let the trouble of each signal through (opentelemetry-sdk 1.45.1), for ExportErrorThrottle in logs.py.
+
+    The SDK drops a record as a duplicate if another signal has just had the same trouble
+    (https://github.com/open-telemetry/opentelemetry-python/pull/4695).
+    """
+    from opentelemetry.sdk._shared_internal import DuplicateFilter
+
+    for name in (BATCH_LOGGER, "opentelemetry.exporter.otlp.proto.grpc.exporter"):
+        sender = logging.getLogger(name)
+        for found in [found for found in sender.filters if isinstance(found, DuplicateFilter)]:
+            sender.removeFilter(found)
+
+
+BATCH_LOGGER = "opentelemetry.sdk._shared_internal"
+"""The logger of the queues of spans and log records."""
+
+
+@entry
 def start_pool_threads_without_context() -> None:
     """Keep the context of the first task out of the threads that a ThreadPoolExecutor starts for it.
 
@@ -67,26 +111,127 @@ def start_pool_threads_without_context() -> None:
     ThreadPoolExecutor.submit = submit_without_context  # type: ignore[method-assign]
 
 
-def trace_every_engine() -> None:
+@entry
+def trace_every_engine() -> str | None:
     """Trace each SQLAlchemy engine from its first connection on, however and whenever it is created.
 
     opentelemetry-instrumentation-sqlalchemy 0.66b1 replaces `create_engine`, and so misses engines that exist already
     and modules that have imported the function by name
     (https://github.com/open-telemetry/opentelemetry-python-contrib/issues/3696).
     """
-    # Imported like this because a service without a database has neither.
-    sqlalchemy, contrib = map(importlib.import_module, ("sqlalchemy", "opentelemetry.instrumentation.sqlalchemy"))
-    tracer = trace.get_tracer(contrib.__name__, contrib.__version__)
+    try:
+        sqlalchemy = importlib.import_module("sqlalchemy")
+        contrib = importlib.import_module("opentelemetry.instrumentation.sqlalchemy")
+    except ModuleNotFoundError as error:
+        return f"not needed: {error.name} is not installed"
+    create_tracer = functools.partial(contrib.EngineTracer, trace.get_tracer(contrib.__name__, contrib.__version__))
+    inspect.signature(create_tracer).bind("engine", "connections_usage")
     lock = threading.Lock()
 
     @never_raises
     def trace_engine(connection: Any) -> None:
         engine = connection.engine
-        while hasattr(engine, "_proxied"):  # one with options of its own shares the listeners of the original
-            engine = engine._proxied
         with lock:
             owners = [getattr(listener, "__self__", None) for listener in engine.dispatch.before_cursor_execute]
             if not any(isinstance(owner, contrib.EngineTracer) for owner in owners):
-                contrib.EngineTracer(tracer, engine, metrics.NoOpMeter("").create_up_down_counter(""))
+                create_tracer(engine, metrics.NoOpMeter("").create_up_down_counter(""))
 
     sqlalchemy.event.listen(sqlalchemy.Engine, "engine_connect", trace_engine)
+    return None
+
+
+@entry
+def terminate_reloaded_servers() -> None:
+    """Let a development server's reloader terminate its child instead of killing it, so that the child exports.
+
+    For the process that watches the files (https://github.com/pallets/werkzeug/issues/2634,
+    https://code.djangoproject.com/ticket/19137).
+    """
+    subprocess.Popen.kill = subprocess.Popen.terminate  # type: ignore[method-assign]
+
+
+PROTOCOLS = ("http", "grpc")
+ENCODERS = {"trace_exporter": "encode_spans", "metric_exporter": "encode_metrics", "_log_exporter": "encode_logs"}
+TEXTS = {"name", "version", "description", "unit", "schema_url", "event_name", "severity_text"}
+NUMBERS = {"value", "sum", "min", "max"}
+
+
+def exporters(name: str) -> list[Any]:
+    """Return the loaded OTLP exporters' modules with this name."""
+    modules = [f"opentelemetry.exporter.otlp.proto.{protocol}.{name}" for protocol in PROTOCOLS]
+    return [sys.modules[module] for module in modules if module in sys.modules]
+
+
+@entry
+def keep_batches_with_bad_values() -> str | None:
+    """Clean a batch that protobuf rejects; one name with a lone surrogate would lose all of it (exporters 1.45.1).
+
+    https://github.com/open-telemetry/opentelemetry-python/issues/5050
+    """
+    found = [(module, name) for kind, name in ENCODERS.items() for module in exporters(kind)]
+    if not found:
+        return "not needed: no OTLP exporter is loaded"
+    from opentelemetry.exporter.otlp.proto.common import _internal
+
+    encode_pair: Any = _internal._encode_key_value
+    _expect(encode_pair, "key", "value")
+    encoders = [getattr(module, name) for module, name in found]
+
+    @functools.wraps(encode_pair)
+    def encode_cleaned_pair(key: str, value: Any) -> Any:
+        try:
+            return encode_pair(key, value)
+        except Exception:
+            return encode_pair(encodable(as_text(key)), clean(value))
+
+    _internal._encode_key_value = encode_cleaned_pair
+    for (module, name), encode in zip(found, encoders, strict=True):
+        setattr(module, name, _tolerant(encode))
+    return None
+
+
+def _tolerant(encode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return the function that encodes a batch, cleaning it first if it cannot be encoded as it is."""
+
+    @functools.wraps(encode)
+    def encode_cleaned(batch: Any) -> Any:
+        try:
+            return encode(batch)
+        except Exception:
+            try:
+                return encode(clean(batch))
+            except Exception as error:
+                raise ValueError(f"Failed to encode a batch, also cleaned: {error}") from error
+
+    return encode_cleaned
+
+
+def clean(value: Any) -> Any:
+    """Return a copy that protobuf accepts: text that UTF-8 can encode, numbers of 64 bits, names that are text.
+
+    Handles what a batch consists of: spans, log records, metrics, and their attributes.
+    """
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, int):
+        return value if fits(value) else as_text(value)
+    if isinstance(value, Mapping) and not isinstance(value, context.Context):
+        return {encodable(as_text(key)): clean(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes | trace.SpanContext):
+        return [clean(item) for item in value]
+    is_part = isinstance(value, ReadableSpan) or type(value).__module__.startswith("opentelemetry.")
+    if not is_part or isinstance(value, Enum | context.Context | trace.SpanContext):
+        return value
+    cleaned = copy.copy(value)
+    for field in (*getattr(value, "__dict__", ()), *getattr(value, "__slots__", ())):
+        item = getattr(value, field)
+        if field.lstrip("_") in TEXTS and item is not None:
+            item = encodable(as_text(item))
+        elif field in NUMBERS and not isinstance(item, float | None) and not (isinstance(item, int) and fits(item)):
+            item = float(item)
+        elif field not in ("trace_id", "span_id"):
+            item = clean(item)
+        object.__setattr__(cleaned, field, item)  # some are frozen
+    return cleaned

@@ -22,7 +22,8 @@ def main() -> None:
         sys.exit(str(error))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{{cookiecutter.package_name}}.django_settings")
     django.setup()
-    with observability.run("prepare", settings.log_level, settings.log_format):
+    speedups = settings.observability_speedups
+    with observability.run("prepare", settings.log_level, settings.log_format, speedups=speedups):
         components.prepare(settings)
 
 

@@ -17,7 +17,8 @@ def main() -> None:
         settings = load(components.ServiceSettings)
     except SettingsError as error:
         sys.exit(str(error))
-    with observability.run("prepare", settings.log_level, settings.log_format):
+    speedups = settings.observability_speedups
+    with observability.run("prepare", settings.log_level, settings.log_format, speedups=speedups):
         components.prepare(settings)
 
 

@@ -21,7 +21,7 @@ def start(settings: ServiceSettings | None = None) -> None:
     """
     settings = settings or load(ServiceSettings)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{{cookiecutter.package_name}}.django_settings")
-    observability.configure(settings.log_level, settings.log_format)
+    observability.configure(settings.log_level, settings.log_format, speedups=settings.observability_speedups)
     observability.instrument()
     _resources.enter_context(components.resources(settings))
 

@@ -8,10 +8,12 @@ from asgiref.sync import sync_to_async
 from django.core.asgi import get_asgi_application
 
 from .app import start, stop
+from .observability import own_process
 from .observability.instrument import instrument_asgi
 
 start()
 _django = instrument_asgi(get_asgi_application())
+own_process()
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:

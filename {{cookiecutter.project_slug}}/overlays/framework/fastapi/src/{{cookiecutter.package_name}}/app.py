@@ -27,7 +27,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
 
     """
     settings = settings or load(ServiceSettings)
-    observability.configure(settings.log_level, settings.log_format)
+    observability.configure(settings.log_level, settings.log_format, speedups=settings.observability_speedups)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -15,7 +15,7 @@ _resources = ExitStack()
 
 
 def create_app(settings: ServiceSettings | None = None) -> Flask:
-    """Return the instrumented application. The server calls this in each worker process, and stop() at its end.
+    """Return the instrumented application, once per process. Call stop() at the end of the process.
 
     Raises:
         SettingsError: without `settings`, if a variable of the environment is not valid.
@@ -25,7 +25,7 @@ def create_app(settings: ServiceSettings | None = None) -> Flask:
     if is_reloader():
         observability.configure_logging(settings.log_level, settings.log_format)
     else:
-        observability.configure(settings.log_level, settings.log_format)
+        observability.configure(settings.log_level, settings.log_format, speedups=settings.observability_speedups)
     app = Flask(observability.SERVICE_NAME, static_folder=None)
     middleware.install(app, settings)
     app.register_blueprint(health.blueprint)

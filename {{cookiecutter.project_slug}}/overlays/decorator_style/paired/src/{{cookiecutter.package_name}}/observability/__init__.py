@@ -6,7 +6,7 @@ from .instrument import instrument
 from .logs import configure_logging, trace_fields
 from .paired import async_traced, traced
 from .scripts import run
-from .signals import handle_signals
+from .signals import handle_signals, own_process
 from .telemetry import closing, configure, shutdown
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "configure_logging",
     "handle_signals",
     "instrument",
+    "own_process",
     "report_failure",
     "run",
     "shutdown",

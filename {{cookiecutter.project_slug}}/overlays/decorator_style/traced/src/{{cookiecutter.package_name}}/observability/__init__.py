@@ -5,7 +5,7 @@ from .errors import report_failure
 from .instrument import instrument
 from .logs import configure_logging, trace_fields
 from .scripts import run
-from .signals import handle_signals
+from .signals import handle_signals, own_process
 from .telemetry import closing, configure, shutdown
 from .tracing import traced
 
@@ -16,6 +16,7 @@ __all__ = [
     "configure_logging",
     "handle_signals",
     "instrument",
+    "own_process",
     "report_failure",
     "run",
     "shutdown",

@@ -7,8 +7,8 @@ from typing import Any
 
 from opentelemetry import context
 
+from .errors import never_raises
 from .http_server import REQUEST_KEY, HTTPServer, ServerRequest
-from .workarounds import never_raises
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import environment
 from .asgi import ASGIMiddleware
+from .errors import never_raises
 from .http_server import HTTPServer
 from .libraries import instrument_libraries, is_zero_code
-from .workarounds import never_raises
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

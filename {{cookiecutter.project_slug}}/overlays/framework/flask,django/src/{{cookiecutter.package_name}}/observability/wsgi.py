@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry import context
 
+from .errors import never_raises
 from .http_server import REQUEST_KEY, HTTPServer, ServerRequest
-from .workarounds import never_raises
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

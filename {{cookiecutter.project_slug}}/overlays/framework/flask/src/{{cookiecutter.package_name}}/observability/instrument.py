@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 from . import environment
+from .errors import never_raises
 from .http_server import HTTPServer
 from .libraries import instrument_libraries, is_zero_code
-from .workarounds import never_raises
+from .workarounds import terminate_reloaded_servers
 from .wsgi import WSGIMiddleware
 
 if TYPE_CHECKING:
@@ -60,6 +60,5 @@ def is_reloader() -> bool:
     reload = context.params.get("reload")
     if not (get_debug_flag() if reload is None else reload):
         return False
-    # When it stops it kills the child. Asked to terminate instead, the child exports what is queued.
-    subprocess.Popen.kill = subprocess.Popen.terminate  # type: ignore[method-assign]
+    terminate_reloaded_servers()
     return True

@@ -43,6 +43,7 @@ CHECKS = (
     Check("lockstep", "OpenTelemetry packages are from the same release", packages.check_lockstep),
     Check("exporters", "the exporters are installed", packages.check_exporters),
     Check("conflicts", "no instrumentation disables itself", packages.check_version_conflicts),
+    Check("patches", "nothing is corrected", packages.check_patches),
     Check("duplicates", "nothing else instruments the service", packages.check_double_instrumentation),
 )
 DELIVERY = Check("delivery", "the receiver accepted an empty export of each signal", delivery.check_delivery)

@@ -59,7 +59,7 @@ def check_delivery(setup: Setup) -> Iterator[Finding]:
     answers: dict[Target, Answer] = {}
     for target in setup.targets():
         with suppress(ImportError):  # check_exporters reports the package
-            _load_exporter(target)  # here, because imports in parallel threads can fail
+            load_exporter(target)  # here, because imports in parallel threads can fail
     threads = [Thread(target=_ask, args=(setup, target, answers), daemon=True) for target in setup.targets()]
     deadline = time.monotonic() + DEADLINE
     with applied(setup.used):  # the exporters read them
@@ -94,7 +94,7 @@ def _ask(setup: Setup, target: Target, answers: dict[Target, Answer]) -> None:
         answers[target] = (f"the exporter cannot be created: {type(failure).__name__}", "see the errors above")
 
 
-def _load_exporter(target: Target) -> Any:
+def load_exporter(target: Target) -> Any:
     """Return the exporter's class."""
     module, name = _EXPORTERS[target.signal]
     package = PROTOCOLS[target.protocol].replace("_", ".")
@@ -105,7 +105,7 @@ def _over_http(target: Target) -> Answer:
     """Let the exporter send over a session that stores the first answer and stops it from retrying."""
     from opentelemetry.sdk.metrics.export import MetricsData
 
-    exporter_class = _load_exporter(target)
+    exporter_class = load_exporter(target)
     session = _provided("HTTP", target.signal) or importlib.import_module("requests").Session()
     send, seen = session.request, []
 

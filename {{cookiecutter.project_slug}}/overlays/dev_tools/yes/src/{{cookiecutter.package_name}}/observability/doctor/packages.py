@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import Distribution, distributions, entry_points
 from pathlib import Path
@@ -15,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 from .. import environment
 from ..checks import PROTOCOLS, is_installed
-from .setup import Finding, Setup, error, warning
+from .setup import Finding, Setup, applied, error, warning
 
 OTHERS = {
     "ddtrace": "Datadog",
@@ -108,6 +109,28 @@ def check_version_conflicts(setup: Setup) -> Iterator[Finding]:
             wanted = conflict.required or " or ".join(map(str, conflict.required_any))
             library = str(wanted).partition(";")[0].strip()
             yield error(name, f"disables itself: {found} is installed", f"install {library}")
+
+
+def check_patches(setup: Setup) -> Iterator[Finding]:
+    """Apply workarounds.py and speedups.py to this process, and say what has become of each entry."""
+    from .delivery import load_exporter
+
+    with applied(setup.used):  # OpenTelemetry's modules read some of these
+        for target in setup.targets():
+            with suppress(ImportError):  # check_exporters reports the package
+                load_exporter(target)
+        from .. import speedups, workarounds
+    values = {setting.variable: setting.value for setting in setup.settings}
+    for name, apply in workarounds.ENTRIES.items():
+        if apply.__module__ == speedups.__name__ and values.get("OBSERVABILITY_SPEEDUPS") == "False":
+            yield Finding("ok", name, "switched off by OBSERVABILITY_SPEEDUPS")
+            continue
+        apply()
+        status = workarounds.STATUS[name]
+        if status.startswith("skipped"):
+            yield warning(name, status, "a library has changed: update the conventions, or install it as pinned")
+        else:
+            yield Finding("ok", name, status)
 
 
 def check_double_instrumentation(setup: Setup) -> Iterator[Finding]:
