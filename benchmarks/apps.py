@@ -144,7 +144,7 @@ def _steps_of_the_api() -> Callable[[], str]:
 def _ours() -> Any:
     from order_service import observability
 
-    observability.configure("WARNING")
+    observability.configure("WARNING", speedups="BENCH_NO_SPEEDUPS" not in os.environ)
     if FRAMEWORK == "django":
         from django.conf import settings
 

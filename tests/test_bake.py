@@ -65,14 +65,16 @@ FILES: list[tuple[Answers, str]] = [
     ({"framework": "fastapi"}, "src/order_service/__main__.py"),
     (
         {"framework": "flask django"},
-        "gunicorn.conf.py src/order_service/observability/wsgi.py src/order_service/readiness.py",
+        """
+            gunicorn.conf.py src/order_service/observability/wsgi.py src/order_service/readiness.py
+            src/order_service/wsgi.py
+        """,
     ),
     ({"framework": "fastapi django"}, "src/order_service/observability/asgi.py"),
     (
         {"framework": "django"},
         """
             manage.py src/order_service/asgi.py src/order_service/django_settings.py src/order_service/urls.py
-            src/order_service/wsgi.py
         """,
     ),
     ({"decorator_style": "traced paired"}, "src/order_service/observability/tracing.py"),
@@ -229,8 +231,8 @@ def test_the_leanest_service_is_small(framework: str, bake: Bake) -> None:
     python = sum(count for path, count in lines.items() if path.suffix == ".py")
     largest = sorted(lines, key=lines.__getitem__)[-15:]
     report = "\n".join(f"{lines[path]:5} {path.relative_to(project)}" for path in largest)
-    assert python <= 3650, report
-    assert sum(lines.values()) <= 4625, report
+    assert python <= 3840, report
+    assert sum(lines.values()) <= 4850, report
 
 
 def test_generation_is_deterministic(bake: Bake, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ FRAMEWORKS = ("fastapi", "flask", "django")
     scope="session",
     params=[
         # One worker makes an observation, and has all the tests of it.
-        pytest.param(cell, id=(name := "-".join(cell)), marks=pytest.mark.xdist_group(name))
-        for cell in product(FRAMEWORKS, (HTTP, GRPC))
+        pytest.param((framework, *cell), id=(name := "-".join((framework, *cell))), marks=pytest.mark.xdist_group(name))
+        for framework, cell in product(FRAMEWORKS, ((HTTP,), (GRPC,), (HTTP, "without speedups")))
     ],
 )
 def observation(
@@ -25,6 +25,7 @@ def observation(
     installed: Callable[..., tuple[Path, Path]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Observation:
-    framework, protocol = request.param
+    framework, protocol, *without = request.param
+    environ = {"OBSERVABILITY_SPEEDUPS": "false"} if without else {}
     project, python = installed(framework=framework, otlp_protocol=protocol)
-    return observe(framework, protocol, project, python, tmp_path_factory.mktemp(framework))
+    return observe(framework, protocol, project, python, tmp_path_factory.mktemp(framework), environ)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,12 +96,14 @@ class Observation:
         return {exchange.name: root for exchange, root in zip(sent, roots, strict=True)}
 
 
-def observe(framework: str, protocol: str, project: Path, python: Path, folder: Path) -> Observation:
+def observe(
+    framework: str, protocol: str, project: Path, python: Path, folder: Path, environ: Mapping[str, str]
+) -> Observation:
     """Both processes end by SIGTERM, so the telemetry is complete when this returns."""
     shop, branch = Run(), Run()
     with shop.received, branch.received:
-        first = Service(project, python, _folder(folder, "shop"), shop.received.environ(protocol))
-        paid_by = {"PAYMENT_URL": f"{first.url}/api/payments"}
+        first = Service(project, python, _folder(folder, "shop"), {**shop.received.environ(protocol), **environ})
+        paid_by = {"PAYMENT_URL": f"{first.url}/api/payments", **environ}
         second = Service(project, python, _folder(folder, "branch"), branch.received.environ(protocol) | paid_by)
         with second:
             with first:

@@ -89,8 +89,8 @@ def configured():
 CONFIGURE = """
 def loaded(telemetry):
     configure = telemetry.configure
-    def with_fault(*args):
-        configure(*args)
+    def with_fault(*args, **options):
+        configure(*args, **options)
         configured()
     telemetry.configure = with_fault
 """

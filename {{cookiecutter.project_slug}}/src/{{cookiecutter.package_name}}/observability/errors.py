@@ -56,7 +56,7 @@ def record_once(span: trace.Span, error: BaseException) -> None:
     """Record `error` on the span, unless the span's trace has it already."""
     trace_id = span.get_span_context().trace_id
     known = [error]
-    if (cause := error.__cause__) and as_text(cause) == as_text(error):  # Django wraps a database driver's exceptions
+    if (cause := error.__cause__) and as_text(cause) == as_text(error):  # as with a wrapper of a database driver's
         known.append(cause)
     if span.is_recording() and all(getattr(item, "_recorded_in_trace", None) != trace_id for item in known):
         span.record_exception(error)

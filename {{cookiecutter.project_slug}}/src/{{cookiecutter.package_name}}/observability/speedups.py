@@ -32,7 +32,9 @@ def encode_spans_in_place() -> str | None:
     loaded = exporters("trace_exporter")
     if not loaded:
         return "not needed: no OTLP exporter is loaded"
-    original = loaded[0].encode_spans
+    original = getattr(loaded[0], "encode_spans", None)
+    if original is None:
+        return "skipped, as is keep_batches_with_bad_values"
     example = [_example()]
     if encode_spans(example) != original(example):
         raise TypeError("a span is encoded differently")

@@ -11,7 +11,9 @@ import functools
 import importlib
 import inspect
 import logging
+# % if cookiecutter.framework != "fastapi"
 import subprocess
+# % endif
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -140,16 +142,18 @@ def trace_every_engine() -> str | None:
     return None
 
 
+# % if cookiecutter.framework != "fastapi"
 @entry
 def terminate_reloaded_servers() -> None:
-    """Let a development server's reloader terminate its child instead of killing it, so that the child exports.
+    """Let the development server's reloader terminate its child instead of killing it, so that the child exports.
 
-    For the process that watches the files (https://github.com/pallets/werkzeug/issues/2634,
-    https://code.djangoproject.com/ticket/19137).
+    For the process that watches the files
+    ({{ {"flask": "https://github.com/pallets/werkzeug/issues/2634", "django": "https://code.djangoproject.com/ticket/19137"}[cookiecutter.framework] }}).
     """
     subprocess.Popen.kill = subprocess.Popen.terminate  # type: ignore[method-assign]
-
-
+# %%
+# %%
+# % endif
 PROTOCOLS = ("http", "grpc")
 ENCODERS = {"trace_exporter": "encode_spans", "metric_exporter": "encode_metrics", "_log_exporter": "encode_logs"}
 TEXTS = {"name", "version", "description", "unit", "schema_url", "event_name", "severity_text"}

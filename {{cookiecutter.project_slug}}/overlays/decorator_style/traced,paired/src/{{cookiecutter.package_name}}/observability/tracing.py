@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar, overload
 
 from opentelemetry import context, trace
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TraceFlags, Tracer
 from opentelemetry.util.types import AttributeValue
 
 from .errors import error_type, record_once
@@ -152,7 +152,8 @@ class _Spans:
         ignore: Ignored,
     ) -> None:
         qualified = function.__qualname__.replace("<locals>.", "")
-        self._tracer = trace.get_tracer(function.__module__)
+        self._module = function.__module__
+        self._tracer: Tracer | None = None
         self._name = name or qualified
         self._kind = kind
         self._attributes = {"code.function.name": f"{function.__module__}.{qualified}", **attributes}
@@ -163,6 +164,11 @@ class _Spans:
             raise TypeError(f"{function.__qualname__} has no parameter {', '.join(sorted(unknown))}.")
 
     def start(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_current: bool = True) -> _Call | _Unrecorded:
+        if self._tracer is None:
+            provider = trace.get_tracer_provider()
+            if isinstance(provider, trace.ProxyTracerProvider):
+                return _UNRECORDED
+            self._tracer = provider.get_tracer(self._module)
         current = context.get_current()
         if _is_unrecorded(trace.get_current_span(current)):
             return _UNRECORDED
