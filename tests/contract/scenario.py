@@ -96,13 +96,15 @@ class Observation:
         return {exchange.name: root for exchange, root in zip(sent, roots, strict=True)}
 
 
-def observe(framework: str, protocol: str, project: Path, python: Path, folder: Path) -> Observation:
+def observe(
+    framework: str, protocol: str, project: Path, python: Path, folder: Path, serve: Callable[..., Service] = Service
+) -> Observation:
     """Both processes end by SIGTERM, so the telemetry is complete when this returns."""
     shop, branch = Run(), Run()
     with shop.received, branch.received:
-        first = Service(project, python, _folder(folder, "shop"), shop.received.environ(protocol))
+        first = serve(project, python, _folder(folder, "shop"), shop.received.environ(protocol))
         paid_by = {"PAYMENT_URL": f"{first.url}/api/payments"}
-        second = Service(project, python, _folder(folder, "branch"), branch.received.environ(protocol) | paid_by)
+        second = serve(project, python, _folder(folder, "branch"), branch.received.environ(protocol) | paid_by)
         with second:
             with first:
                 _visit(_sender(shop, first))
