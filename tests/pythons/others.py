@@ -79,11 +79,11 @@ class Python:
             found.append((None, sys.executable))
         elif path := shutil.which(name):
             found.append((None, path))
+        if os.geteuid() == 0 and (roots := os.environ.get("PYTHON_ROOTS")):
+            found += [(path.parents[2], f"/usr/bin/{name}") for path in Path(roots).glob(f"*/usr/bin/{name}")]
         # pyenv has only the selected versions on PATH.
         pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
         found += [(None, str(path)) for path in sorted(pyenv.glob(f"versions/{self.version}.*/bin/{name}"))]
-        if os.geteuid() == 0 and (roots := os.environ.get("PYTHON_ROOTS")):
-            found += [(path.parents[2], f"/usr/bin/{name}") for path in Path(roots).glob(f"*/usr/bin/{name}")]
         return found
 
     def around(self, command: Sequence[str]) -> list[str]:
