@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.deploy.images import OWN_MOUNTS, machine_settings
@@ -72,19 +72,20 @@ class Python:
         else:
             raise Missing(f"Python {version} did not run: it is not on PATH, nor in a root of PYTHON_ROOTS.")
 
-    def _candidates(self) -> list[tuple[Path | None, str]]:
+    def _candidates(self) -> Iterator[tuple[Path | None, str]]:
+        """Roots and executables, the best first."""
         name = f"python{self.version}"
-        found: list[tuple[Path | None, str]] = []
         if self.version == RUNNING:
-            found.append((None, sys.executable))
+            yield None, sys.executable
         elif path := shutil.which(name):
-            found.append((None, path))
+            yield None, path
         if os.geteuid() == 0 and (roots := os.environ.get("PYTHON_ROOTS")):
-            found += [(path.parents[2], f"/usr/bin/{name}") for path in Path(roots).glob(f"*/usr/bin/{name}")]
+            for folder in sorted(Path(roots).absolute().glob(f"*/usr/bin/{name}")):
+                yield folder.parents[2], f"/usr/bin/{name}"
         # pyenv has only the selected versions on PATH.
         pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-        found += [(None, str(path)) for path in sorted(pyenv.glob(f"versions/{self.version}.*/bin/{name}"))]
-        return found
+        for folder in sorted(pyenv.glob(f"versions/{self.version}.*")):
+            yield None, str(folder / "bin" / name)
 
     def around(self, command: Sequence[str]) -> list[str]:
         """What runs `command` where this Python is."""
