@@ -104,7 +104,11 @@ class OtherService(Service):
     """A service on another Python. What warns there fails, or prints what is not JSON; the contract allows neither."""
 
     def __init__(self, other: Python, project: Path, python: Path, folder: Path, environ: Mapping[str, str]) -> None:
-        super().__init__(project, python, folder, {**environ, "PYTHONWARNINGS": "error"})
+        warnings = "error"
+        if (project / "manage.py").exists():
+            # Django keeps a connection for each thread of gunicorn, and closes none when the process ends.
+            warnings += ",ignore:unclosed database in <sqlite3:ResourceWarning"
+        super().__init__(project, python, folder, {**environ, "PYTHONWARNINGS": warnings})
         self.other = other
 
     def around(self, command: Sequence[str]) -> list[str]:
