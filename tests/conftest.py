@@ -45,7 +45,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if "tests/pythons/" in report.nodeid]
     if skipped:
         terminalreporter.section("PYTHONS THAT DID NOT RUN", red=True, bold=True)
-        terminalreporter.write_line("\n".join(sorted({report.longrepr[2] for report in skipped})), red=True)
+        reasons = {report.longrepr[2].removeprefix("Skipped: ") for report in skipped}
+        terminalreporter.write_line("\n".join(sorted(reasons)), red=True)
 
 
 @pytest.fixture
