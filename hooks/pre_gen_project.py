@@ -20,7 +20,7 @@ CHOICES = {
     "otlp_protocol": ("http/protobuf", "grpc"),
     "decorator_style": ("traced", "paired", "native"),
     "sample": ("orders", "minimal"),
-    "python_version": ("3.13", "3.12", "3.11", "3.14", "3.15"),
+    "python_version": ("3.14", "3.13", "3.12", "3.11", "3.15"),
     "dev_tools": ("yes", "no"),
     "monitoring": ("yes", "no"),
     "kubernetes": ("yes", "no"),

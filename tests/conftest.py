@@ -36,12 +36,17 @@ def unavailable(reason: object) -> NoReturn:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests have measured, also when they passed."""
+    """Print what tests have measured, also when they passed, and which Pythons none of them ran on."""
     reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "when")]
     lines = [str(value) for report in reports if report.when == "call" for _, value in report.user_properties]
     if lines:
         terminalreporter.section("measured")
         terminalreporter.write_line("\n".join(sorted(lines)))
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "tests/pythons/" in report.nodeid]
+    if skipped:
+        terminalreporter.section("PYTHONS THAT DID NOT RUN", red=True, bold=True)
+        reasons = {report.longrepr[2].removeprefix("Skipped: ") for report in skipped}
+        terminalreporter.write_line("\n".join(sorted(reasons)), red=True)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def install(project: Path) -> Path:
 
 def make(project: Path, *arguments: str) -> str:
     """Runs `make` and returns what it printed."""
-    return _run(["make", *arguments], project)
+    return run(["make", *arguments], project)
 
 
 def sync(project: Path, *extras: str, dev: bool = False) -> Path:
@@ -44,16 +44,16 @@ def replace(project: Path, source: Path) -> None:
 def lend_uv(project: Path) -> None:
     """Begins the project's environment with the uv that is here already, so that no target of `make` fetches one."""
     folder = project / ".venv" / "bin"
-    _run([sys.executable, "-m", "venv", "--without-pip", ".venv"], project)
+    run([sys.executable, "-m", "venv", "--without-pip", ".venv"], project)
     (folder / "uv").symlink_to(Path(sys.executable).parent / "uv")
 
 
 def uv(project: Path, *arguments: str) -> str:
     """Runs the uv that belongs to the tests and returns what it printed."""
-    return _run(["uv", *arguments], project)
+    return run(["uv", *arguments], project)
 
 
-def _run(command: list[str], project: Path) -> str:
+def run(command: list[str], project: Path, **variables: str) -> str:
     """RuntimeError, with what the command printed, if it fails.
 
     The tools' own settings (index, certificates, caches) are passed on; an active environment and OTEL_* are not.
@@ -66,6 +66,7 @@ def _run(command: list[str], project: Path) -> str:
     environ.setdefault("UV_SYSTEM_CERTS", "true")  # as in the Makefile, for tests that are started without it
     # The Python and the uv that belong to the tests, rather than whichever come first on the machine.
     environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
+    environ.update(variables)
     process = subprocess.Popen(
         command,
         cwd=project,

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -66,6 +66,10 @@ class Service:
             return [str(self.python.parent / "gunicorn")]
         return [str(self.python), "-m", self.package]
 
+    def around(self, command: Sequence[str]) -> list[str]:
+        """What runs `command` where the service runs, which may be elsewhere than the tests."""
+        return [*command]
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -84,7 +88,7 @@ class Service:
             self.prepare()
             self._is_prepared = True
         self.process = subprocess.Popen(
-            self.command,
+            self.around(self.command),
             cwd=self.project,
             env=self.environ,
             stdin=subprocess.DEVNULL,
@@ -109,11 +113,11 @@ class Service:
         """Prepares the database, if the service has one."""
         if not (self.project / "src" / self.package / "prepare.py").exists():
             return
-        command = ["-m", f"{self.package}.prepare"]
+        command = [str(self.python), "-m", f"{self.package}.prepare"]
         # Telemetry of this short process is not what the tests look at.
         environ = {**self.environ, "OTEL_SDK_DISABLED": "true"}
         done = subprocess.run(
-            [self.python, *command], cwd=self.project, env=environ, capture_output=True, text=True, check=False
+            self.around(command), cwd=self.project, env=environ, capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise RuntimeError(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")

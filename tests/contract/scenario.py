@@ -97,14 +97,21 @@ class Observation:
 
 
 def observe(
-    framework: str, protocol: str, project: Path, python: Path, folder: Path, environ: Mapping[str, str]
+    framework: str,
+    protocol: str,
+    project: Path,
+    python: Path,
+    folder: Path,
+    environ: Mapping[str, str] | None = None,
+    serve: Callable[..., Service] = Service,
 ) -> Observation:
     """Both processes end by SIGTERM, so the telemetry is complete when this returns."""
     shop, branch = Run(), Run()
     with shop.received, branch.received:
-        first = Service(project, python, _folder(folder, "shop"), {**shop.received.environ(protocol), **environ})
-        paid_by = {"PAYMENT_URL": f"{first.url}/api/payments", **environ}
-        second = Service(project, python, _folder(folder, "branch"), branch.received.environ(protocol) | paid_by)
+        own = environ or {}
+        first = serve(project, python, _folder(folder, "shop"), {**shop.received.environ(protocol), **own})
+        paid_by = {"PAYMENT_URL": f"{first.url}/api/payments", **own}
+        second = serve(project, python, _folder(folder, "branch"), {**branch.received.environ(protocol), **paid_by})
         with second:
             with first:
                 _visit(_sender(shop, first))

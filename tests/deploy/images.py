@@ -203,7 +203,7 @@ class Container(Service):
 
     @property
     def command(self) -> list[str]:
-        return self.around(self.image.command)
+        return self.image.command
 
     def prepare(self) -> None:
         """A container of its own does that."""

@@ -58,6 +58,8 @@ def attach_otlp_handler() -> None:
             handler.addFilter(lambda record: not record.name.startswith("opentelemetry."))
             handler.addFilter(lambda record: is_instrumentation_enabled())
             _guard(handler)
+            # At exit logging would flush again, in a new thread that Python 3.12.1 cannot start then.
+            handler.flush = lambda: None  # type: ignore[method-assign]
 
 
 def _guard(handler: logging.Handler) -> None:

@@ -1,0 +1,65 @@
+"""One environment for each Python, which takes the three services one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from tests.contract.conftest import FRAMEWORKS
+from tests.contract.scenario import Observation, observe
+from tests.environments import replace
+from tests.otlp import HTTP
+from tests.pythons.others import PYTHONS, RUNNING, Missing, OtherService, Python
+
+
+@pytest.fixture(scope="session")
+def find(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Python]:
+    """Find the Python of a version, or skip the test: tests/conftest.py reports which ones did not run."""
+
+    @cache
+    def search(version: str) -> Python | Missing:
+        try:
+            return Python(version, tmp_path_factory.mktemp("python"))
+        except Missing as reason:
+            return reason
+
+    def find(version: str) -> Python:
+        found = search(version)
+        if isinstance(found, Missing):
+            pytest.skip(str(found))
+        return found
+
+    return find
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param(cell, id="-".join(cell), marks=pytest.mark.xdist_group(cell[0]))
+        for cell in product(PYTHONS, FRAMEWORKS)
+        if cell[0] != RUNNING  # on which all other tests run
+    ],
+)
+def service(
+    request: pytest.FixtureRequest, find: Callable[[str], Python], bake: Callable[..., Path]
+) -> tuple[Python, str, Path]:
+    """A Python, a framework, and the folder of its service, installed."""
+    version, framework = request.param
+    python = find(version)
+    project = python.folder / "order-service"
+    replace(project, bake(framework=framework))
+    python.run(project, "make", "install")
+    return python, framework, project
+
+
+@pytest.fixture(scope="session")
+def observation(service: tuple[Python, str, Path]) -> Observation:
+    python, framework, project = service
+    folder = python.folder / framework
+    folder.mkdir()
+    serve = partial(OtherService, python)
+    return observe(framework, HTTP, project, project / ".venv/bin/python", folder, serve=serve)
