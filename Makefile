@@ -12,8 +12,9 @@ demo: $(VENV)/ready
 screenshots: $(VENV)/ready
 	$(BIN)/python -m tools.screenshots
 
+# More workers than the two cores of a small machine: much of the suite waits for deadlines and for what does not answer.
 test: lint
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 3
 
 test-fast: lint
 	$(BIN)/pytest -n 2 -m "not slow"
