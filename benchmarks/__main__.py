@@ -29,7 +29,14 @@ from .environments import FRAMEWORKS, GRPC, HTTP, STYLES, VENDORS, environ, inst
 from .servers import Server, serve
 
 RESULTS = environments.ROOT / "docs" / "benchmarks.json"
-OURS = {"ours 1.0": "1.0", "ours 0.1": "0.1", "ours 0": "0"}
+OURS = {
+    "ours 1.0": {"OTEL_TRACES_SAMPLER_ARG": "1.0"},
+    "ours, no speed-ups": {"OTEL_TRACES_SAMPLER_ARG": "1.0", "BENCH_NO_SPEEDUPS": "1"},
+    "ours 0.1": {"OTEL_TRACES_SAMPLER_ARG": "0.1"},
+    "ours 0": {"OTEL_TRACES_SAMPLER_ARG": "0"},
+}
+"""Variables of each of our variants."""
+VENDOR_VARIABLES = {"ddtrace": {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "none"}}
 ROUTES = (10, 500)
 CIRCUMSTANCES = ("sampled", "not sampled", "no provider")
 Process = TypeVar("Process")
@@ -102,7 +109,7 @@ class Bench:
         vendors = {name: environments.vendor(self.folder / name, name) for name in self.effort.vendors}
         found = {}
         for framework in FRAMEWORKS:
-            variants = ["bare", "guide", "zero-code", "ours 1.0", "ours 0.1"]
+            variants = ["bare", "guide", "zero-code", "ours 1.0", "ours, no speed-ups", "ours 0.1"]
             if framework != "django":
                 variants += vendors
             with ExitStack() as stack:
@@ -253,8 +260,8 @@ class Bench:
 
     def _variant(self, variant: str) -> tuple[str, dict[str, str]]:
         if variant in OURS:
-            return "ours", {"OTEL_TRACES_SAMPLER_ARG": OURS[variant]}
-        return variant, {}
+            return "ours", {**OURS[variant]}
+        return variant, {**VENDOR_VARIABLES.get(variant, {})}
 
     def _turns(
         self, processes: dict[str, Process], measure: Callable[[Process], Result], turns: int = 0

@@ -2,7 +2,8 @@
 
 Runs in the environment of a generated service, or of a vendor. BENCH_FRAMEWORK, BENCH_VARIANT and BENCH_SPANS (spans
 below the SERVER span: 0, or 3 and more) say what `create()` returns. The variants: `bare`, `floor`, `guide`, `ours`,
-`logfire`, `sentry`; and `zero-code` and `elastic`, which are the bare one started by `opentelemetry-instrument`.
+`ddtrace`, `logfire`, `sentry`; and `zero-code` and `elastic`, which are the bare one started by
+`opentelemetry-instrument`.
 `GET /flush` has every span exported that is still queued.
 """
 
@@ -152,9 +153,11 @@ def _ours() -> Any:
         observability.instrument()
         from order_service.observability.instrument import instrument_wsgi
 
-        return instrument_wsgi(application(_steps_of_ours() if SPANS else None))
-    app = application(_steps_of_ours() if SPANS else None)
-    observability.instrument(app)
+        app = instrument_wsgi(application(_steps_of_ours() if SPANS else None))
+    else:
+        app = application(_steps_of_ours() if SPANS else None)
+        observability.instrument(app)
+    observability.own_process()
     return app
 
 
@@ -295,6 +298,28 @@ BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5
 # Others, each in its own environment
 
 
+def _ddtrace() -> Any:
+    from ddtrace.trace import tracer
+
+    def create_order() -> str:
+        with tracer.trace("create_order") as span:
+            span.set_tags(ATTRIBUTES)
+            for _ in range(SPANS - 2):
+                validate_order()
+            return process_payment()
+
+    def validate_order() -> None:
+        with tracer.trace("validate_order") as span:
+            span.set_tag("validation.passed", True)
+
+    def process_payment() -> str:
+        with tracer.trace("process_payment") as span:
+            span.set_tags({"payment.amount": "74.48", "payment.success": True})
+            return "ok"
+
+    return application(create_order if SPANS else None)
+
+
 def _logfire() -> Any:
     import logfire
 
@@ -333,7 +358,7 @@ def _sentry() -> Any:
     return application(create_order if SPANS else None)
 
 
-VENDORS = {"logfire": _logfire, "sentry": _sentry}
+VENDORS = {"ddtrace": _ddtrace, "logfire": _logfire, "sentry": _sentry}
 
 
 def flush() -> str:
@@ -344,6 +369,10 @@ def flush() -> str:
         provider = trace.get_tracer_provider()
         if hasattr(provider, "force_flush"):
             provider.force_flush()
+    if VARIANT == "ddtrace":
+        from ddtrace.trace import tracer
+
+        tracer.flush()
     if VARIANT == "sentry":
         import sentry_sdk
 

@@ -19,6 +19,7 @@ HTTP, GRPC = "http/protobuf", "grpc"
 STYLES = ("traced", "paired", "native")
 SERVERS = ("flask", "gunicorn", "fastapi", "uvicorn")
 VENDORS = {
+    "ddtrace": ("ddtrace==4.16.0",),
     "elastic": (
         "elastic-opentelemetry==1.18.0",
         "opentelemetry-instrumentation-flask==0.66b1",
@@ -65,7 +66,9 @@ def environ(**variables: str) -> dict[str, str]:
 
 
 def instrumented(python: Path, variant: str) -> list[str]:
-    """How Python is started: by `opentelemetry-instrument` where that is what the variant is about."""
+    """How Python is started: by the vendor's own command where that is what the variant is about."""
+    if variant == "ddtrace":
+        return [str(python.parent / "ddtrace-run"), str(python)]
     if variant in ("zero-code", "elastic"):
         return [str(python.parent / "opentelemetry-instrument"), str(python)]
     return [str(python)]
