@@ -33,7 +33,7 @@ REPO = Path(__file__).resolve().parents[1]
 PROMPTS: dict[str, Any] = json.loads((REPO / "cookiecutter.json").read_text(encoding="utf-8"))
 # Every generated project supports it, so every version has to.
 OLDEST_PYTHON = "3.11"
-SUITES = ("tests/test_services.py", "tests/contract")
+SUITES = ("tests/test_services.py", "tests/contract", "tests/processes/test_patches.py")
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ delivery: Any = import_module(f"{PACKAGE}.observability.doctor.delivery")
 packages: Any = import_module(f"{PACKAGE}.observability.doctor.packages")
 variables: Any = import_module(f"{PACKAGE}.observability.doctor.variables")
 environment: Any = import_module(f"{PACKAGE}.observability.environment")
+workarounds: Any = import_module(f"{PACKAGE}.observability.workarounds")
+import_module(f"{PACKAGE}.observability.speedups")  # adds its entries
 
 GRPC = environment.DEFAULTS["OTEL_EXPORTER_OTLP_PROTOCOL"] == "grpc"
 PORT, OTHER_PORT = (4317, 4318) if GRPC else (4318, 4317)
@@ -90,10 +92,17 @@ def findings(report: dict[str, Any]) -> list[dict[str, str]]:
     return [finding for finding in report["checks"] if finding["level"] != "ok"]
 
 
+@pytest.fixture(autouse=True)
+def no_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the process of the tests as it is; a test below runs the doctor in another one."""
+    for apply in workarounds.ENTRIES.values():
+        monkeypatch.setitem(workarounds.STATUS, apply.__name__, "applied")
+
+
 @pytest.fixture
 def only_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip the checks of installed packages: they take most of the time and do not depend on the environment."""
-    checks = [check for check in command.CHECKS if check.name not in ("lockstep", "conflicts")]
+    checks = [check for check in command.CHECKS if check.name not in ("lockstep", "conflicts", "patches")]
     monkeypatch.setattr(command, "CHECKS", checks)
 
 
@@ -312,7 +321,8 @@ def test_a_correct_setup_has_no_findings(environ: dict[str, str], doctor: Doctor
     code, report = doctor(environ, "--offline")
     assert findings(report) == []
     assert code == report["errors"] == report["warnings"] == 0
-    assert [check["check"] for check in report["checks"]] == [*(check.name for check in command.CHECKS), "delivery"]
+    names = dict.fromkeys(check["check"] for check in report["checks"])
+    assert list(names) == [*(check.name for check in command.CHECKS), "delivery"]
 
 
 def test_names_without_effect_are_known_and_unsupported_ones_are_not() -> None:
@@ -348,6 +358,7 @@ def test_what_is_installed(doctor: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_
     distribution(tmp_path, "opentelemetry-proto", "1.0.0")
     distribution(tmp_path, "old-instruments", "1.0", "Provides-Extra: instruments", extra, entry_points=instrumentor)
     distribution(tmp_path, "logfire", "9.9")
+    distribution(tmp_path, "opentelemetry-instrumentation-other", "1.0")
     monkeypatch.syspath_prepend(tmp_path)
     packages.installed.cache_clear()
     try:
@@ -356,12 +367,43 @@ def test_what_is_installed(doctor: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_
         packages.installed.cache_clear()
     found = {finding["check"]: finding for finding in findings(report)}
     assert code == 1
-    assert found.keys() == {"lockstep", "conflicts", "duplicates"}
+    assert found.keys() == {"lockstep", "publishers", "conflicts", "duplicates"}
+    assert found["publishers"]["variable"] == "opentelemetry-instrumentation-other"
     assert found["lockstep"]["variable"] == "opentelemetry-proto"
     assert found["lockstep"]["message"].endswith("not 1.0.0")
     assert found["conflicts"]["variable"] == "old-instruments"
     assert found["conflicts"]["fix"] == "install pytest<1"
     assert found["duplicates"]["variable"] == "logfire"
+
+
+CHANGED = """
+import json, sys
+import opentelemetry.sdk._shared_internal
+del opentelemetry.sdk._shared_internal.DuplicateFilter
+from {package}.observability.doctor.__main__ import main
+main(["--offline", "--json"])
+"""
+
+
+@pytest.mark.parametrize("are_on", [True, False])
+def test_the_workarounds_and_the_speed_ups_are_listed(are_on: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CHANGED.format(package=PACKAGE)],
+        env={**os.environ, "OBSERVABILITY_SPEEDUPS": str(are_on).lower()},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    entries = [check for check in json.loads(done.stdout)["checks"] if check["check"] == "patches"]
+    found = {check["variable"]: (check["level"], check["message"]) for check in entries}
+    assert found.keys() == workarounds.ENTRIES.keys()
+    level, message = found.pop("report_each_signal")
+    assert level == "warning"
+    assert message.startswith("skipped: ")
+    assert "DuplicateFilter" in message
+    speed_up = ("ok", "applied" if are_on else "switched off by OBSERVABILITY_SPEEDUPS")
+    assert found.pop("encode_spans_in_place") == speed_up
+    assert {level for level, _ in found.values()} == {"ok"}
 
 
 SECRETS = {

@@ -42,6 +42,7 @@ CHECKS = (
     Check("resource", "service.name is set", variables.check_resource),
     Check("lockstep", "OpenTelemetry packages are from the same release", packages.check_lockstep),
     Check("exporters", "the exporters are installed", packages.check_exporters),
+    Check("publishers", "the instrumentations are OpenTelemetry's own", packages.check_publishers),
     Check("conflicts", "no instrumentation disables itself", packages.check_version_conflicts),
     Check("patches", "nothing is corrected", packages.check_patches),
     Check("duplicates", "nothing else instruments the service", packages.check_double_instrumentation),

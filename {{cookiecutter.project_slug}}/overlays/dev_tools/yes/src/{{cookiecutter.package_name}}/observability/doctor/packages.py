@@ -97,6 +97,17 @@ def check_exporters(setup: Setup) -> Iterator[Finding]:
             yield error(package, f"is not installed, so {target.signal.lower()} are not exported", f"install {package}")
 
 
+def check_publishers(setup: Setup) -> Iterator[Finding]:
+    """Find packages that are named like instrumentations of OpenTelemetry, but are not published by it."""
+    from opentelemetry.instrumentation.bootstrap_gen import default_instrumentations, libraries
+
+    names = [*default_instrumentations, *(library["instrumentation"] for library in libraries)]
+    published = {Requirement(name).name for name in names}
+    for name in sorted(installed().keys() - published):
+        if name.startswith("opentelemetry-instrumentation-"):
+            yield warning(name, "is not published by the OpenTelemetry project", "check who publishes it, or remove it")
+
+
 def check_version_conflicts(setup: Setup) -> Iterator[Finding]:
     """Find instrumentations that disable themselves because a library is too new or too old for them."""
     from opentelemetry.instrumentation.dependencies import get_dist_dependency_conflicts
