@@ -41,6 +41,25 @@ assert state() == before, (before, state())
 assert not [provider for provider in providers if hasattr(provider, "shutdown")], providers
 """
 
+CREATE = """
+import gc, importlib, json, os, signal, subprocess, sys
+
+def state():
+    return [signal.getsignal(number) for number in signal.Signals], gc.get_freeze_count()
+
+before = state()
+app = importlib.import_module("PACKAGE.app")
+app.start() if hasattr(app, "start") else app.create_app()
+assert state() == before, (before, state())
+from PACKAGE import observability
+child = "import json, os; print(json.dumps({name: value for name, value in os.environ.items() if 'OTEL_' in name}))"
+print(subprocess.check_output([sys.executable, "-c", child], text=True))
+observability.own_process()
+assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+assert gc.get_freeze_count() > before[1]
+os._exit(0)
+"""
+
 SHUT_DOWN_TWICE = """
 from opentelemetry import trace
 from PACKAGE.observability import configure, shutdown
@@ -67,6 +86,17 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(monkeypatch: pytest.Monke
 
 def test_an_import_has_no_side_effect(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", IMPORT_ALL.replace("PACKAGE", PACKAGE)], cwd=tmp_path, check=True)
+
+
+def test_only_an_entry_point_changes_the_process(tmp_path: Path) -> None:
+    """Also, a child of the service inherits no OTEL_* value that the operator has not set."""
+    given = {"OTEL_SERVICE_NAME": "own", "OTEL_BSP_SCHEDULE_DELAY": " 200 "}
+    wrong = {"OTEL_TRACES_SAMPLER_ARG": "half", "OTEL_EXPORTER_OTLP_PROTOCOL": "udp", "OTEL_PROPAGATORS": "none,other"}
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    command = [sys.executable, "-c", CREATE.replace("PACKAGE", PACKAGE)]
+    printed = subprocess.check_output(command, cwd=tmp_path, env={**environ, **given, **wrong}, text=True)
+    (line,) = (line for line in printed.splitlines() if line.startswith('{"OTEL_'))
+    assert json.loads(line) == {"OTEL_SERVICE_NAME": "own", "OTEL_BSP_SCHEDULE_DELAY": "200"}
 
 
 def test_a_second_shutdown_does_nothing(tmp_path: Path) -> None:
