@@ -91,6 +91,7 @@ FILES: list[tuple[Answers, str]] = [
             tests/test_database.py
         """,
     ),
+    ({"sample": "orders", "framework": "flask django"}, "src/order_service/postgresql.py"),
     ({"sample": "minimal"}, "src/order_service/greeting.py src/order_service/hello.py tests/test_hello.py"),
     (
         {"dev_tools": "yes"},

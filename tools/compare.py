@@ -47,7 +47,7 @@ AREAS = {
         src/*/middleware.py src/*/problems.py src/*/readiness.py src/*/settings.py src/*/wsgi.py gunicorn.conf.py
         manage.py
     """,
-    "database": "src/*/database.py src/*/prepare.py migrations/*",
+    "database": "src/*/database.py src/*/postgresql.py src/*/prepare.py migrations/*",
     "tests": "tests/",
     "viewer": "dev/viewer/ dev/__init__.py",
     "bench": "dev/bench.py dev/traffic.py",

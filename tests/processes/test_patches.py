@@ -176,6 +176,7 @@ CHANGES = [
     Change("DuplicateFilter", "opentelemetry"),
     Change("EngineTracer", "opentelemetry/instrumentation/sqlalchemy"),
     Change("EngineTracer.__init__", "opentelemetry/instrumentation/sqlalchemy", ANYTHING, "engine.py"),
+    Change("_proxied", "sqlalchemy"),
     Change("_encode_key_value", COMMON),
     Change("_encode_key_value", COMMON, ANYTHING, "_internal/__init__.py"),
     Change("common._internal", "opentelemetry/exporter/otlp"),
@@ -189,8 +190,8 @@ CHANGES = [
 
 def apply(change: Change, packages: Path, folder: Path) -> None:
     """Copy the libraries to a folder that comes first on the path, with the change."""
-    root = folder / "opentelemetry"
-    shutil.copytree(packages / "opentelemetry", root)
+    package = change.folder.partition("/")[0]
+    shutil.copytree(packages / package, folder / package)
     changed = folder / change.folder
     if change.wrapper:
         path = changed / change.module

@@ -133,6 +133,8 @@ def trace_every_engine() -> str | None:
     @never_raises
     def trace_engine(connection: Any) -> None:
         engine = connection.engine
+        while hasattr(engine, "_proxied"):  # an engine with options of its own, which has the original's listeners, too
+            engine = engine._proxied
         with lock:
             owners = [getattr(listener, "__self__", None) for listener in engine.dispatch.before_cursor_execute]
             if not any(isinstance(owner, contrib.EngineTracer) for owner in owners):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import dj_database_url
 from django.core.management import call_command
 from django.db import DatabaseError, connection
+from django.db.backends.signals import connection_created
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings
 
@@ -37,6 +39,17 @@ class DatabaseSettings(BaseSettings):
     )
     database_connect_timeout: Annotated[int, Field(ge=2, description="seconds until a connection is established")] = 5
     database_statement_timeout: Annotated[int, Field(ge=0, description="seconds for a statement; 0: no limit")] = 10
+
+
+def limit_waits(settings: DatabaseSettings) -> None:
+    """Limit how long this process waits for an answer of PostgreSQL, on connections that are opened from now on."""
+
+    def limit(connection: Any, **_: object) -> None:
+        if connection.vendor == "postgresql" and settings.database_statement_timeout:
+            postgresql = import_module(".postgresql", __package__)  # imports psycopg, which takes a while
+            postgresql.limit_waits(connection.connection, settings.database_statement_timeout)
+
+    connection_created.connect(limit, weak=False, dispatch_uid=__name__)
 
 
 def is_ready() -> bool:

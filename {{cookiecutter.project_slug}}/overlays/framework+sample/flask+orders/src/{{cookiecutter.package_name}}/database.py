@@ -81,6 +81,11 @@ def create_engine(settings: DatabaseSettings) -> Engine:
     )
     if is_sqlite:
         event.listen(engine, "connect", _use_write_ahead_log)
+    elif settings.database_statement_timeout:
+        from .postgresql import limit_waits  # imports psycopg, which takes a while
+
+        limit = settings.database_statement_timeout
+        event.listen(engine, "connect", lambda connection, record: limit_waits(connection, limit))
     return engine
 
 

@@ -1,0 +1,32 @@
+"""A PostgreSQL that accepts connections but no longer answers, for which psycopg would wait forever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import Connection, OperationalError
+from psycopg.pq import TransactionStatus
+
+MARGIN = 1.0
+"""Seconds that the server's own limit, statement_timeout, has to end a statement before the connection is closed."""
+
+
+def limit_waits(connection: Connection[Any], statement_timeout: float) -> None:
+    """Let the connection's calls raise OperationalError, and close it, if the server does not answer in time.
+
+    Args:
+        connection: A new connection.
+        statement_timeout: The server's limit in seconds.
+
+    """
+    wait: Any = connection.wait
+
+    def limited_wait(*args: Any, **options: Any) -> Any:
+        try:
+            return wait(*args, **{"timeout": statement_timeout + MARGIN, **options})
+        except OperationalError:
+            if connection.info.transaction_status == TransactionStatus.ACTIVE:
+                connection.close()  # another call would wait for the same answer
+            raise
+
+    connection.wait = limited_wait  # type: ignore[method-assign]
