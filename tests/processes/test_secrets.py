@@ -214,6 +214,7 @@ def test_secrets_of_an_endpoint_that_does_not_answer(kind: Kind, protocol: str, 
         environ = {
             "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{CONFIGURED.head}:{password}@127.0.0.1:{port}{query}",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
             **variables,
         }
         with serve(kind, environ) as server:
