@@ -12,7 +12,7 @@ demo: $(VENV)/ready
 screenshots: $(VENV)/ready
 	$(BIN)/python -m tools.screenshots
 
-# More workers than the two cores of a small machine: much of the suite waits for deadlines and for what does not answer.
+# More workers than the two cores of a small machine: much of the suite waits for timeouts.
 test: lint
 	$(BIN)/pytest -n 3
 

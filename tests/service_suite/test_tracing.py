@@ -428,3 +428,49 @@ if async_traced is not traced:
         for plain in (add, count):
             with pytest.raises(TypeError, match="use @traced"):
                 async_traced(plain)
+
+
+class DriverError(Exception):
+    pass
+
+
+class RefusedError(DriverError):
+    pass
+
+
+class PaymentTimeoutError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("cause", "error", "recorded"),
+    [
+        (
+            RefusedError("a", 1),
+            type("DriverError", (Exception,), {})("a", 1),
+            ["RefusedError"],
+        ),  # Django wraps a driver's like this
+        (TimeoutError(), PaymentTimeoutError(), ["TimeoutError", "PaymentTimeoutError"]),
+        (ValueError("a"), PaymentTimeoutError("a"), ["ValueError", "PaymentTimeoutError"]),
+        (DriverError("a"), type("DriverError", (Exception,), {})("b"), ["DriverError", "DriverError"]),
+    ],
+    ids=["a copy", "without a text", "with its text", "with another text"],
+)
+def test_an_exception_that_has_a_cause_is_recorded_unless_it_is_a_copy(
+    cause: Exception, error: Exception, recorded: list[str], emitted: Telemetry
+) -> None:
+    @traced("inner")
+    def fail() -> None:
+        raise cause
+
+    @traced("outer")
+    def wrap() -> None:
+        try:
+            fail()
+        except Exception as found:
+            raise error from found
+
+    with pytest.raises(type(error)):
+        wrap()
+    events = [event for name in ("inner", "outer") for event in emitted.span(name).events]
+    assert [str(event.attributes["exception.type"]).rpartition(".")[2] for event in events] == recorded

@@ -20,6 +20,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{{cookiecutter.package_name}}.django_settings")
     command = sys.argv[1] if len(sys.argv) > 1 else "help"
     if command == "runserver":
+        observability.handle_signals()
         terminate_reloaded_servers()
     if command in DEVELOPMENT or not {"-h", "--help"}.isdisjoint(sys.argv):
         management.execute_from_command_line(sys.argv)

@@ -52,14 +52,12 @@ def prepare() -> list[Fault]:
     """
     environ = given()
     effective, faults = resolve(environ)
-    for name, value in environ.items():
-        if name == "OTEL_RESOURCE_ATTRIBUTES":
-            continue
-        used = effective.get(name)
-        if used is None or used == DEFAULTS.get(name) != value.strip():
-            os.environ.pop(name, None)
+    replaced = {fault.variable for fault in faults if fault.used == DEFAULTS.get(fault.variable)}
+    for name in environ.keys() - {"OTEL_RESOURCE_ATTRIBUTES"}:
+        if name in effective and name not in replaced:
+            os.environ[name] = effective[name]
         else:
-            os.environ[name] = used
+            os.environ.pop(name, None)
     _effective.clear()
     _effective.update(effective)
     return faults

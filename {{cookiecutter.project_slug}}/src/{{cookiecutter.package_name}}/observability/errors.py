@@ -10,8 +10,6 @@ from typing import Any, ParamSpec, TypeVar
 
 from opentelemetry import trace
 
-from .redaction import as_text
-
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
@@ -54,13 +52,19 @@ def record_exception(error: BaseException) -> None:
 
 def record_once(span: trace.Span, error: BaseException) -> None:
     """Record `error` on the span, unless the span's trace has it already."""
+    if not span.is_recording():
+        return
     trace_id = span.get_span_context().trace_id
-    known = [error]
-    if (cause := error.__cause__) and as_text(cause) == as_text(error):  # as with a wrapper of a database driver's
-        known.append(cause)
-    if span.is_recording() and all(getattr(item, "_recorded_in_trace", None) != trace_id for item in known):
+    same = [error, error.__cause__] if _is_copy(error, error.__cause__) else [error]
+    if not any(getattr(found, "_recorded_in_trace", None) == trace_id for found in same):
         span.record_exception(error)
         mark_recorded(error, trace_id)
+
+
+def _is_copy(error: BaseException, cause: BaseException | None) -> bool:
+    """Return whether the exception is its cause in a class of the same name, as when Django wraps a driver's."""
+    names = {kind.__name__ for kind in type(cause).__mro__}
+    return cause is not None and error.args == cause.args and type(error).__name__ in names
 
 
 def mark_recorded(error: BaseException, trace_id: int) -> None:

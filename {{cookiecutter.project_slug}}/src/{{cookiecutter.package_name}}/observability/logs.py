@@ -23,6 +23,9 @@ _OWN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "col
 """The attributes of a record that are not `extra`; color_message is a server's colored form of the message."""
 _LINE = {"timestamp", "level", "logger", "message", "service", "trace_id", "span_id", "exception", "stack"}
 """The fields of a line on the console that `extra` cannot replace."""
+_SDK_ERRORS = ("Exception while exporting", "Queue full")
+"""The first words of the SDK's own export errors."""
+_ENCODING = "ENCODING"
 _OTLP = {"exception.type", "exception.message", "exception.stacktrace", "getMessage"}
 """The same for OTLP; the last one would replace a method of the record."""
 
@@ -123,11 +126,6 @@ class _Console(logging.StreamHandler[Any]):
         self.addFilter(self.trouble.throttle)
 
 
-SDK_TROUBLE = ("Exception while exporting", "Queue full")
-"""How the SDK's own records of trouble begin."""
-_ENCODING = "ENCODING"
-
-
 class ExportErrorThrottle:
     """Rate-limits the SDK's export errors to one line per minute and signal, and per minute for encoding errors."""
 
@@ -145,7 +143,7 @@ class ExportErrorThrottle:
 
     def throttle(self, record: logging.LogRecord) -> bool:
         """Filter export errors; add the endpoint, the number of drops since the last line, and possible fixes."""
-        is_of_sdk = record.name.startswith("opentelemetry.sdk.") and str(record.msg).startswith(SDK_TROUBLE)
+        is_of_sdk = record.name.startswith("opentelemetry.sdk.") and str(record.msg).startswith(_SDK_ERRORS)
         if not is_of_sdk and not record.name.startswith("opentelemetry.exporter."):
             return True
         signal = self._signal(record)

@@ -1,4 +1,4 @@
-"""What an entry point does to a process of its own. Nothing else in the service touches signals or the collector."""
+"""Process-wide settings for entry points: signal handlers, and what the garbage collector looks at."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def encode_spans_in_place() -> str | None:
         return "not needed: no OTLP exporter is loaded"
     original = getattr(loaded[0], "encode_spans", None)
     if original is None:
-        return "skipped, as is keep_batches_with_bad_values"
+        return "skipped: the exporter has no encode_spans()"
     example = [_example()]
     if encode_spans(example) != original(example):
         raise TypeError("a span is encoded differently")
@@ -138,7 +138,7 @@ def _value(value: Any) -> dict[str, Any]:
 
 
 def _example() -> ReadableSpan:
-    """Return a span that uses every field of the OTLP message."""
+    """Return a span with attributes, an event, a link and a parent."""
     state = trace.TraceState([("a", "1"), ("b", "2")])
     context = trace.SpanContext(2**127 + 1, 2**63 + 1, True, trace.TraceFlags(1), state)
     attributes: dict[str, AnyValue] = {"text": "é", "bool": True, "int": -1, "float": 0.5, "array": ("a", "b")}

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 
 from opentelemetry import _logs, metrics, trace
 
-from . import environment, logs, propagation
+from . import environment, logs, propagation, workarounds
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,6 @@ def _configure_providers(with_speedups: bool) -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
-    from . import workarounds
     from .span_exporter import RedactingSpanExporter
     from .span_processor import RecordedExceptions
 

@@ -1,7 +1,7 @@
-"""Corrections of faults in libraries that no public option corrects.
+"""Fixes for bugs in libraries that no public option fixes.
 
 Each entry is applied once per process. It looks up what it needs and checks it then, and is skipped, with one log line,
-if a library has changed: the service runs without it. The doctor lists the entries; see docs/configuration.md.
+if a library has changed: the service runs without it. docs/configuration.md lists the entries.
 """
 
 from __future__ import annotations
@@ -31,11 +31,17 @@ logger = logging.getLogger(__name__)
 ENTRIES: dict[str, Callable[[], None]] = {}
 """The entries of this module and of speedups.py, by name."""
 STATUS: dict[str, str] = {}
-"""What became of those that were called: "applied", or why not."""
+"""The result of each entry that has been called: "applied", or why not."""
+BATCH_LOGGER = "opentelemetry.sdk._shared_internal"
+"""The logger of the queues of spans and log records."""
+TRANSPORTS = ("http", "grpc")
+ENCODERS = {"trace_exporter": "encode_spans", "metric_exporter": "encode_metrics", "_log_exporter": "encode_logs"}
+TEXTS = {"name", "version", "description", "unit", "schema_url", "event_name", "severity_text"}
+NUMBERS = {"value", "sum", "min", "max"}
 
 
 def entry(apply: Callable[[], str | None]) -> Callable[[], None]:
-    """Return the function as an entry. It returns why it isn't needed, if so, and raises if a library has changed."""
+    """Return an entry. The function returns the reason if it is not needed, and raises if a library has changed."""
 
     @functools.wraps(apply)
     def apply_once() -> None:
@@ -76,21 +82,20 @@ def contain_span_processors() -> None:
 
 @entry
 def report_each_signal() -> None:
-    """Let the trouble of each signal through (opentelemetry-sdk 1.45.1), for ExportErrorThrottle in logs.py.
+    """Let each signal's export errors through (opentelemetry-sdk 1.45.1), for ExportErrorThrottle in logs.py.
 
-    The SDK drops a record as a duplicate if another signal has just had the same trouble
+    The SDK drops a record as a duplicate if another signal has just had the same error
     (https://github.com/open-telemetry/opentelemetry-python/pull/4695).
     """
     from opentelemetry.sdk._shared_internal import DuplicateFilter
 
-    for name in (BATCH_LOGGER, "opentelemetry.exporter.otlp.proto.grpc.exporter"):
-        sender = logging.getLogger(name)
-        for found in [found for found in sender.filters if isinstance(found, DuplicateFilter)]:
-            sender.removeFilter(found)
-
-
-BATCH_LOGGER = "opentelemetry.sdk._shared_internal"
-"""The logger of the queues of spans and log records."""
+    names = (BATCH_LOGGER, "opentelemetry.exporter.otlp.proto.grpc.exporter")
+    found = [(log, item) for log in map(logging.getLogger, names) for item in log.filters]
+    duplicates = [(log, item) for log, item in found if isinstance(item, DuplicateFilter)]
+    if not duplicates:
+        raise LookupError(f"{BATCH_LOGGER} has no DuplicateFilter")
+    for log, item in duplicates:
+        log.removeFilter(item)
 
 
 @entry
@@ -147,7 +152,7 @@ def trace_every_engine() -> str | None:
 # % if cookiecutter.framework != "fastapi"
 @entry
 def terminate_reloaded_servers() -> None:
-    """Let the development server's reloader terminate its child instead of killing it, so that the child exports.
+    """Let the development server's reloader terminate its child when it stops; it would kill it.
 
     For the process that watches the files
     ({{ {"flask": "https://github.com/pallets/werkzeug/issues/2634", "django": "https://code.djangoproject.com/ticket/19137"}[cookiecutter.framework] }}).
@@ -156,15 +161,9 @@ def terminate_reloaded_servers() -> None:
 # %%
 # %%
 # % endif
-PROTOCOLS = ("http", "grpc")
-ENCODERS = {"trace_exporter": "encode_spans", "metric_exporter": "encode_metrics", "_log_exporter": "encode_logs"}
-TEXTS = {"name", "version", "description", "unit", "schema_url", "event_name", "severity_text"}
-NUMBERS = {"value", "sum", "min", "max"}
-
-
 def exporters(name: str) -> list[Any]:
     """Return the loaded OTLP exporters' modules with this name."""
-    modules = [f"opentelemetry.exporter.otlp.proto.{protocol}.{name}" for protocol in PROTOCOLS]
+    modules = [f"opentelemetry.exporter.otlp.proto.{transport}.{name}" for transport in TRANSPORTS]
     return [sys.modules[module] for module in modules if module in sys.modules]
 
 

@@ -23,10 +23,8 @@ INSTALLED_APPS = ["{{cookiecutter.package_name}}.orders"]
 @contextmanager
 def resources(settings: ServiceSettings) -> Iterator[None]:
     """Open what requests need when a worker starts; close it when the worker stops, last opened first."""
-    from .database import limit_waits
     from .orders import payments
 
-    limit_waits(settings)
     with payments.connected(settings):
         try:
             yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from psycopg import Connection, OperationalError
@@ -20,13 +21,17 @@ def limit_waits(connection: Connection[Any], statement_timeout: float) -> None:
 
     """
     wait: Any = connection.wait
+    limit = statement_timeout + MARGIN
+    if "timeout" not in inspect.signature(wait).parameters:  # before psycopg 3.3
+        return
 
     def limited_wait(*args: Any, **options: Any) -> Any:
         try:
-            return wait(*args, **{"timeout": statement_timeout + MARGIN, **options})
+            return wait(*args, **{"timeout": limit, **options})
         except OperationalError:
-            if connection.info.transaction_status == TransactionStatus.ACTIVE:
-                connection.close()  # another call would wait for the same answer
-            raise
+            if connection.info.transaction_status != TransactionStatus.ACTIVE:
+                raise
+        connection.close()  # another call would wait for the same answer
+        raise OperationalError(f"the server has not answered within {limit:g} s")
 
     connection.wait = limited_wait  # type: ignore[method-assign]

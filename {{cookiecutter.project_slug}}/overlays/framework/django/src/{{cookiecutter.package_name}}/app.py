@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 
-from . import components, observability
+from . import components, {{ "database, " if cookiecutter.sample == "orders" }}observability
 from .components import ServiceSettings
 from .settings import load
 
@@ -23,6 +23,9 @@ def start(settings: ServiceSettings | None = None) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{{cookiecutter.package_name}}.django_settings")
     observability.configure(settings.log_level, settings.log_format, speedups=settings.observability_speedups)
     observability.instrument()
+    # % if cookiecutter.sample == "orders"
+    database.limit_waits(settings)
+    # % endif
     _resources.enter_context(components.resources(settings))
 
 

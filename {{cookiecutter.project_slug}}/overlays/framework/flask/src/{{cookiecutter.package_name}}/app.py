@@ -9,13 +9,14 @@ from flask import Flask
 from . import components, health, middleware, observability, problems
 from .components import ServiceSettings
 from .observability.instrument import is_reloader
+from .observability.workarounds import terminate_reloaded_servers
 from .settings import load
 
 _resources = ExitStack()
 
 
 def create_app(settings: ServiceSettings | None = None) -> Flask:
-    """Return the instrumented application, once per process. Call stop() at the end of the process.
+    """Return the instrumented application. Call this once per process, and stop() when the process ends.
 
     Raises:
         SettingsError: without `settings`, if a variable of the environment is not valid.
@@ -23,6 +24,7 @@ def create_app(settings: ServiceSettings | None = None) -> Flask:
     """
     settings = settings or load(ServiceSettings)
     if is_reloader():
+        terminate_reloaded_servers()
         observability.configure_logging(settings.log_level, settings.log_format)
     else:
         observability.configure(settings.log_level, settings.log_format, speedups=settings.observability_speedups)

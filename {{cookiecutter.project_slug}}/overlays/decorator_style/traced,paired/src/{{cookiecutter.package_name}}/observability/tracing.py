@@ -165,10 +165,9 @@ class _Spans:
 
     def start(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_current: bool = True) -> _Call | _Unrecorded:
         if self._tracer is None:
-            provider = trace.get_tracer_provider()
-            if isinstance(provider, trace.ProxyTracerProvider):
+            if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
                 return _UNRECORDED
-            self._tracer = provider.get_tracer(self._module)
+            self._tracer = trace.get_tracer(self._module)
         current = context.get_current()
         if _is_unrecorded(trace.get_current_span(current)):
             return _UNRECORDED

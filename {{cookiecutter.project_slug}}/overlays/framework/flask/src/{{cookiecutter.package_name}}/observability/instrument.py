@@ -8,7 +8,6 @@ from . import environment
 from .errors import never_raises
 from .http_server import HTTPServer
 from .libraries import instrument_libraries, is_zero_code
-from .workarounds import terminate_reloaded_servers
 from .wsgi import WSGIMiddleware
 
 if TYPE_CHECKING:
@@ -58,7 +57,4 @@ def is_reloader() -> bool:
     if context is None or context.info_name != "run" or is_running_from_reloader():
         return False
     reload = context.params.get("reload")
-    if not (get_debug_flag() if reload is None else reload):
-        return False
-    terminate_reloaded_servers()
-    return True
+    return bool(get_debug_flag() if reload is None else reload)

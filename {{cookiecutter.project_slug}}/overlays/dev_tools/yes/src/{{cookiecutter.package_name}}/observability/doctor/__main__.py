@@ -44,7 +44,7 @@ CHECKS = (
     Check("exporters", "the exporters are installed", packages.check_exporters),
     Check("publishers", "the instrumentations are OpenTelemetry's own", packages.check_publishers),
     Check("conflicts", "no instrumentation disables itself", packages.check_version_conflicts),
-    Check("patches", "nothing is corrected", packages.check_patches),
+    Check("patches", "there are none", packages.check_patches),
     Check("duplicates", "nothing else instruments the service", packages.check_double_instrumentation),
 )
 DELIVERY = Check("delivery", "the receiver accepted an empty export of each signal", delivery.check_delivery)

@@ -57,9 +57,7 @@ _BROKEN = ("the connection was closed", "check that the port is an OTLP receiver
 def check_delivery(setup: Setup) -> Iterator[Finding]:
     """Send an empty export of each signal, all in parallel; signals with the same answer are one finding."""
     answers: dict[Target, Answer] = {}
-    for target in setup.targets():
-        with suppress(ImportError):  # check_exporters reports the package
-            load_exporter(target)  # here, because imports in parallel threads can fail
+    load_exporters(setup)  # here, because imports in parallel threads can fail
     threads = [Thread(target=_ask, args=(setup, target, answers), daemon=True) for target in setup.targets()]
     deadline = time.monotonic() + DEADLINE
     with applied(setup.used):  # the exporters read them
@@ -92,6 +90,13 @@ def _ask(setup: Setup, target: Target, answers: dict[Target, Answer]) -> None:
         answers[target] = _over_grpc(setup, target) if target.protocol == "grpc" else _over_http(target)
     except Exception as failure:  # its text may hold a secret
         answers[target] = (f"the exporter cannot be created: {type(failure).__name__}", "see the errors above")
+
+
+def load_exporters(setup: Setup) -> None:
+    """Import the exporters, except for those that are not installed."""
+    for target in setup.targets():
+        with suppress(ImportError):  # check_exporters reports the package
+            load_exporter(target)
 
 
 def load_exporter(target: Target) -> Any:

@@ -6,7 +6,6 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import cache
 from importlib.metadata import Distribution, distributions, entry_points
 from pathlib import Path
@@ -98,14 +97,16 @@ def check_exporters(setup: Setup) -> Iterator[Finding]:
 
 
 def check_publishers(setup: Setup) -> Iterator[Finding]:
-    """Find packages that are named like instrumentations of OpenTelemetry, but are not published by it."""
+    """Find packages that are named like OpenTelemetry's instrumentations, but are of others."""
     from opentelemetry.instrumentation.bootstrap_gen import default_instrumentations, libraries
 
     names = [*default_instrumentations, *(library["instrumentation"] for library in libraries)]
-    published = {Requirement(name).name for name in names}
-    for name in sorted(installed().keys() - published):
-        if name.startswith("opentelemetry-instrumentation-"):
-            yield warning(name, "is not published by the OpenTelemetry project", "check who publishes it, or remove it")
+    listed = {canonicalize_name(Requirement(name).name) for name in names}
+    for name, distribution in sorted(installed().items()):
+        urls = " ".join(distribution.metadata.get_all("Project-URL") or [])
+        is_known = name in listed or "//github.com/open-telemetry/" in urls
+        if name.startswith("opentelemetry-instrumentation-") and not is_known:
+            yield warning(name, "is not one of OpenTelemetry's instrumentations", "check who publishes it")
 
 
 def check_version_conflicts(setup: Setup) -> Iterator[Finding]:
@@ -123,13 +124,11 @@ def check_version_conflicts(setup: Setup) -> Iterator[Finding]:
 
 
 def check_patches(setup: Setup) -> Iterator[Finding]:
-    """Apply workarounds.py and speedups.py to this process, and say what has become of each entry."""
-    from .delivery import load_exporter
+    """Apply workarounds.py and speedups.py to this process, and report the result of each entry."""
+    from .delivery import load_exporters
 
     with applied(setup.used):  # OpenTelemetry's modules read some of these
-        for target in setup.targets():
-            with suppress(ImportError):  # check_exporters reports the package
-                load_exporter(target)
+        load_exporters(setup)
         from .. import speedups, workarounds
     values = {setting.variable: setting.value for setting in setup.settings}
     for name, apply in workarounds.ENTRIES.items():
@@ -139,7 +138,7 @@ def check_patches(setup: Setup) -> Iterator[Finding]:
         apply()
         status = workarounds.STATUS[name]
         if status.startswith("skipped"):
-            yield warning(name, status, "a library has changed: update the conventions, or install it as pinned")
+            yield warning(name, status, "a library has changed: run `cruft update`, or install the pinned version")
         else:
             yield Finding("ok", name, status)
 
