@@ -25,7 +25,7 @@ from tests.service import free_port
 # One worker for all: the base is made once, and the builds share their caches.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("image")]
 
-VERSION = "0.1.0"
+VERSION, RAISED = "0.1.0", "0.2.0"
 LIMITS = {"flask": 80e6, "fastapi": 80e6, "django": 90e6}  # with Alembic, but for Django
 """Bytes above the base, with OTLP over HTTP."""
 ORDERS = 20
@@ -43,6 +43,7 @@ class Run:
     image: Image
     base: Image
     built: str
+    version: str
     migrations: list[tuple[int, str]] = field(default_factory=list)
     starts: list[tuple[int, float]] = field(default_factory=list)
     """Of the first order: its status, and its seconds after the start."""
@@ -68,11 +69,16 @@ def run(
 ) -> Run:
     framework, protocol = request.param
     project = bake(fresh=True, framework=framework, otlp_protocol=protocol)
+    version = VERSION
     if protocol == GRPC:
         uv(project, "lock", "--upgrade-package", f"idna=={LOCKED}")
+        version = RAISED  # as for a release, without another lock
+        path = project / "pyproject.toml"
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace(f'version = "{VERSION}"', f'version = "{RAISED}"', 1), encoding="utf-8")
     tag = f"{framework}-{protocol.partition('/')[0]}"
-    built = builder.build(project, tag, f"--build-arg=VERSION={VERSION}")
-    run = Run(framework, protocol, project, builder.image(tag), builder.image(base_of(project)), built)
+    built = builder.build(project, tag, f"--build-arg=VERSION={version}")
+    run = Run(framework, protocol, project, builder.image(tag), builder.image(base_of(project)), built, version)
     with run.receiver:
         variables = {**run.receiver.environ(protocol), "DATABASE_URL": postgres.create(tag)}
         migrate(run, variables)
@@ -169,7 +175,7 @@ def test_ends_within_seven_seconds_of_sigterm(run: Run, measured: Measured) -> N
 def test_every_span_is_delivered(run: Run) -> None:
     assert run.answers == [201] * (ORDERS - 1)
     assert_complete(run.receiver, ORDERS)
-    assert {span.resource["service.version"] for span in run.receiver.spans} == {VERSION}
+    assert {span.resource["service.version"] for span in run.receiver.spans} == {run.version}
 
 
 def test_size(run: Run, measured: Measured) -> None:
@@ -188,7 +194,7 @@ def test_configuration(run: Run) -> None:
         "title": "Order Service",
         "description": "A Python microservice instrumented with OpenTelemetry.",
         "authors": "Your Team",
-        "version": VERSION,
+        "version": run.version,
     }
     assert (config["User"], config["StopSignal"], list(config["ExposedPorts"])) == (
         "10001:10001",
