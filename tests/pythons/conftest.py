@@ -15,6 +15,19 @@ from tests.environments import replace
 from tests.otlp import HTTP
 from tests.pythons.others import PYTHONS, RUNNING, Missing, OtherService, Python
 
+OTHERS = [version for version in PYTHONS if version != RUNNING]  # on which all other tests run
+CELLS = [*product(OTHERS, FRAMEWORKS)]
+CONTRACT = {*zip(OTHERS[:-1], FRAMEWORKS * len(OTHERS), strict=False), *product(OTHERS[-1:], FRAMEWORKS)}
+"""Where the contract is tested: one framework on each Python, all of them on the newest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = [
+        item
+        for item in items
+        if "pythons/test_contract.py" not in item.nodeid or item.callspec.params["service"] in CONTRACT  # type: ignore[attr-defined]
+    ]
+
 
 @pytest.fixture(scope="session")
 def find(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Python]:
@@ -38,11 +51,7 @@ def find(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Python]:
 
 @pytest.fixture(
     scope="session",
-    params=[
-        pytest.param(cell, id="-".join(cell), marks=pytest.mark.xdist_group(cell[0]))
-        for cell in product(PYTHONS, FRAMEWORKS)
-        if cell[0] != RUNNING  # on which all other tests run
-    ],
+    params=[pytest.param(cell, id="-".join(cell), marks=pytest.mark.xdist_group(cell[0])) for cell in CELLS],
 )
 def service(
     request: pytest.FixtureRequest, find: Callable[[str], Python], bake: Callable[..., Path]
