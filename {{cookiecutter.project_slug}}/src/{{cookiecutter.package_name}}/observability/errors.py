@@ -62,7 +62,7 @@ def record_once(span: trace.Span, error: BaseException) -> None:
 
 
 def _is_copy(error: BaseException, cause: BaseException | None) -> bool:
-    """Return whether the exception is its cause in a class of the same name, as when Django wraps a driver's."""
+    """Return whether the exception is its cause in another class of the same name, as a framework wraps a driver's."""
     names = {kind.__name__ for kind in type(cause).__mro__}
     return cause is not None and error.args == cause.args and type(error).__name__ in names
 
