@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 
-from . import components, {{ "database, " if cookiecutter.sample == "orders" }}observability
+from . import components, observability
 from .components import ServiceSettings
+# % if cookiecutter.sample == "orders"
+from .database import limit_waits
+# % endif
 from .settings import load
 
 _resources = ExitStack()
@@ -24,7 +27,7 @@ def start(settings: ServiceSettings | None = None) -> None:
     observability.configure(settings.log_level, settings.log_format, speedups=settings.observability_speedups)
     observability.instrument()
     # % if cookiecutter.sample == "orders"
-    database.limit_waits(settings)
+    limit_waits(settings)
     # % endif
     _resources.enter_context(components.resources(settings))
 
