@@ -500,7 +500,6 @@ def test_overlays_are_laid_under_cruft_too(lay: Lay, make_context: Context) -> N
     assert lay({"overlays/framework/flask/app.py": "flask"}, context) == (0, {"app.py": "flask"})
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows keeps no executable bit")
 def test_permissions_are_kept(lay: Lay, tmp_path: Path) -> None:
     script = tmp_path / "overlays" / "framework" / "flask" / "run.sh"
     script.parent.mkdir(parents=True)

@@ -31,7 +31,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def find(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Python]:
-    """Find the Python of a version, or skip the test: tests/conftest.py reports which ones did not run."""
+    """Return a function that finds the Python of a version, and skips the test if there is none.
+
+    In CI, too: Debian's unstable is broken on some days, and that is no fault of the template. The summary at the end,
+    in tests/conftest.py, names each Python that did not run.
+    """
 
     @cache
     def search(version: str) -> Python | Missing:

@@ -41,7 +41,7 @@ exec unshare --root="$root" --wd="$PWD" "$@"
 
 
 class Missing(Exception):  # noqa: N818 - not every machine has every Python
-    """Why there is no such Python here."""
+    """This machine does not have the Python; the message says where it was looked for."""
 
 
 class Python:
