@@ -4,15 +4,27 @@ Cookiecutter renders this file and runs it on its own Python (3.10 or later): st
 inside string literals, so that the source is Python as it stands.
 """
 
-import json
 import keyword
 import os
-import re
 import sys
 from collections.abc import Callable
 
+
+def read(text: str) -> dict[str, object]:
+    r"""Return an object of JSON. The modules json and re would take longer to import than all the checks take.
+
+    >>> read(r'{"a": [true, null], "b": "\u00fc \ud83d\ude80"}')
+    {'a': [True, None], 'b': 'ü 🚀'}
+    """
+    found = eval(text, {"true": True, "false": False, "null": None})  # JSON is Python, but for these names ...
+    for key, value in found.items():
+        if isinstance(value, str):  # ... and for characters beyond U+FFFF, which it writes as two.
+            found[key] = value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    return dict(found)
+
+
 # tojson escapes quotes, backslashes and control characters, so no answer can end this raw string.
-ANSWERS: dict[str, object] = json.loads(r"""{{ cookiecutter | tojson }}""")
+ANSWERS = read(r"""{{ cookiecutter | tojson }}""")
 
 # The choices of cookiecutter.json (a test compares them): cookiecutter does not check the answers of a replay file.
 CHOICES = {
@@ -62,6 +74,18 @@ DEPENDENCIES = """
 """
 
 
+LOWERCASE, DIGITS = "abcdefghijklmnopqrstuvwxyz", "0123456789"
+
+
+def consists_of(characters: str, value: str) -> bool:
+    """Return whether the value is not empty and has no other characters.
+
+    >>> consists_of(DIGITS, "42"), consists_of(DIGITS, "4.2"), consists_of(DIGITS, "²"), consists_of(DIGITS, "")
+    (True, False, False, False)
+    """
+    return value != "" and set(value) <= set(characters)
+
+
 def is_dependency(name: str) -> bool:
     """Return whether a dependency has that name; runs of `-` and `_` are equivalent.
 
@@ -70,7 +94,9 @@ def is_dependency(name: str) -> bool:
     >>> is_dependency("flask-orders")
     False
     """
-    name = re.sub("[-_]+", "_", name)
+    name = name.replace("-", "_")
+    while "__" in name:
+        name = name.replace("__", "_")
     return name in DEPENDENCIES.split() or name.startswith("opentelemetry_")
 
 
@@ -125,7 +151,9 @@ def check_project_slug(value: str) -> str | None:
     >>> check_project_slug("opentelemetry-sdk")
     'is a package the service depends on'
     """
-    if not re.fullmatch("[a-z]([a-z0-9-]{0,61}[a-z0-9])?", value):
+    if not consists_of(f"{LOWERCASE}{DIGITS}-", value) or len(value) > 63:
+        return "is not a DNS label"
+    if value[0] not in LOWERCASE or value[-1] == "-":
         return "is not a DNS label"
     if value in WINDOWS_DEVICES:
         return "is a Windows device name"
@@ -152,7 +180,7 @@ def check_package_name(value: str) -> str | None:
     >>> check_package_name("nul")
     'is a Windows device name'
     """
-    if not re.fullmatch("[a-z][a-z0-9_]*", value):
+    if not consists_of(f"{LOWERCASE}{DIGITS}_", value) or value[0] not in LOWERCASE:
         return "is not a lowercase identifier"
     if len(value) > 63:
         return f"has {len(value)} characters"
@@ -195,7 +223,9 @@ def check_service_namespace(value: str) -> str | None:
     >>> check_service_namespace("my shop"), check_service_namespace("shop."), check_service_namespace("a,b=c")
     ('is not a valid name', 'is not a valid name', 'is not a valid name')
     """
-    return None if re.fullmatch("[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", value) else "is not a valid name"
+    characters = f"{LOWERCASE}{LOWERCASE.upper()}{DIGITS}"
+    is_name = consists_of(f"{characters}._-", value) and consists_of(characters, value[0] + value[-1])
+    return None if is_name and len(value) <= 63 else "is not a valid name"
 
 
 def check_sampler_ratio(value: str) -> str | None:
@@ -210,10 +240,12 @@ def check_sampler_ratio(value: str) -> str | None:
     >>> check_sampler_ratio("-0"), check_sampler_ratio("0,5"), check_sampler_ratio("50%")
     ('is not a decimal from 0 to 1', 'is not a decimal from 0 to 1', 'is not a decimal from 0 to 1')
     """
-    if re.fullmatch(r"0|1|0\.[0-9]{1,9}|1\.0{1,9}", value):
-        return None
-    if re.fullmatch(r"\.[0-9]{1,9}", value):
-        return f"needs a digit before the decimal point: write 0{value}"
+    whole, point, digits = value.partition(".")
+    if not point or (consists_of(DIGITS, digits) and len(digits) <= 9):
+        if whole == "0" or (whole == "1" and not digits.strip("0")):
+            return None
+        if point and not whole:
+            return f"needs a digit before the decimal point: write 0{value}"
     return "is not a decimal from 0 to 1"
 
 
@@ -290,6 +322,8 @@ def find_replay_file(answers: dict[str, object]) -> str | None:
     It is named after the template's folder, but a local template may be given as ".", which only cookiecutter can
     resolve, so compare the contents.
     """
+    import json
+
     folder = os.path.expanduser(os.path.join("~", ".cookiecutter_replay"))
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
         path = os.path.join(folder, name)
@@ -304,7 +338,8 @@ def find_replay_file(answers: dict[str, object]) -> str | None:
 
 def explain_next_step(answers: dict[str, object], examples: dict[str, str]) -> str:
     """Return how to continue without retyping the valid answers."""
-    import shlex  # needed only on failure
+    import json  # needed only on failure
+    import shlex
     import subprocess
 
     join = subprocess.list2cmdline if os.name == "nt" else shlex.join
