@@ -71,7 +71,10 @@ FILES: list[tuple[Answers, str]] = [
             src/order_service/wsgi.py
         """,
     ),
-    ({"framework": "fastapi django"}, "src/order_service/observability/asgi.py src/order_service/observability/loop_delay.py"),
+    (
+        {"framework": "fastapi django"},
+        "src/order_service/observability/asgi.py src/order_service/observability/loop_delay.py",
+    ),
     (
         {"framework": "django"},
         """

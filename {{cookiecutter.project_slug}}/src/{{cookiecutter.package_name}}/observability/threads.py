@@ -13,13 +13,12 @@ METRICS = (
 )
 
 
-def observe_threads(read: Callable[[], tuple[float, float, float] | None]) -> None:
-    """Create METRICS. `read` returns their values, in this order, or None if there are none."""
+def observe_threads(read: Callable[[], tuple[float, float, float]]) -> None:
+    """Create METRICS; `read` returns their values in this order."""
     meter = metrics.get_meter(__name__)
     for index, (name, unit, description) in enumerate(METRICS):
 
         def observe(options: metrics.CallbackOptions, index: int = index) -> list[metrics.Observation]:
-            values = read()
-            return [metrics.Observation(values[index])] if values else []
+            return [metrics.Observation(read()[index])]
 
         meter.create_observable_up_down_counter(name, [observe], unit=unit, description=description)

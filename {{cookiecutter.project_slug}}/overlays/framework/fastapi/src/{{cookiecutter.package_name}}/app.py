@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from . import components, health, middleware, observability, problems
 from .components import ServiceSettings
 from .observability.loop_delay import measured_event_loop
-from .observability.thread_pool import measured_thread_pool
+from .observability.thread_pool import observe_thread_pool
 from .settings import load
 
 logger = logging.getLogger(__name__)
@@ -38,9 +38,9 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        observe_thread_pool()
         async with AsyncExitStack() as resources:
             resources.enter_context(measured_event_loop())
-            resources.enter_context(measured_thread_pool())
             await resources.enter_async_context(components.resources(settings))
             try:
                 yield

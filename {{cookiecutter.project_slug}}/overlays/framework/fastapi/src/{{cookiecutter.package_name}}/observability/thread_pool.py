@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from anyio.to_thread import current_default_thread_limiter
 
 from .threads import observe_threads
 
 
-@contextmanager
-def measured_thread_pool() -> Iterator[None]:
-    """Measure the running event loop's thread pool, as long as the block lasts."""
+def observe_thread_pool() -> None:
+    """Measure the thread pool of the running event loop."""
     limiter = current_default_thread_limiter()
-    is_open = True
 
-    def read() -> tuple[float, float, float] | None:
+    def read() -> tuple[float, float, float]:
         found = limiter.statistics()
-        return (found.borrowed_tokens, found.total_tokens, found.tasks_waiting) if is_open else None
+        return found.borrowed_tokens, found.total_tokens, found.tasks_waiting
 
     observe_threads(read)
-    try:
-        yield
-    finally:
-        is_open = False
