@@ -60,7 +60,7 @@ SEAMS = {
     "flask": ("order_service.components", VIEWS + FLASK_VIEWS),
     "django": ("order_service.urls", VIEWS + DJANGO_VIEWS),
 }
-LIMITS = {UVICORN: 40, FLASK: 2, DJANGO: 2}
+LIMITS = [(UVICORN, 40), (FLASK, 2), (DJANGO, 2)]
 """Threads of a worker: anyio's default, and THREADS."""
 WAITING = 3
 
@@ -79,9 +79,8 @@ def has_threads(expected: tuple[float, ...], receiver: Receiver) -> bool:
     return threads(receiver) == expected
 
 
-@pytest.mark.parametrize("kind", LIMITS, ids=lambda kind: kind.name)
-def test_exhausted_threads(kind: Kind, serve: Serve, tmp_path: Path) -> None:
-    limit = LIMITS[kind]
+@pytest.mark.parametrize(("kind", "limit"), [pytest.param(*item, id=item[0].name) for item in LIMITS])
+def test_exhausted_threads(kind: Kind, limit: int, serve: Serve, tmp_path: Path) -> None:
     with Receiver() as receiver:
         with start(kind, serve, receiver, tmp_path) as server, ThreadPoolExecutor(limit + WAITING) as clients:
             receiver.wait_for(partial(has_threads, (0, limit, 0)))
