@@ -55,7 +55,8 @@ FILES: list[tuple[Answers, str]] = [
             src/order_service/observability/scripts.py src/order_service/observability/signals.py
             src/order_service/observability/span_exporter.py
             src/order_service/observability/span_processor.py src/order_service/observability/speedups.py
-            src/order_service/observability/telemetry.py src/order_service/observability/workarounds.py
+            src/order_service/observability/telemetry.py src/order_service/observability/threads.py
+            src/order_service/observability/thread_pool.py src/order_service/observability/workarounds.py
             src/order_service/problems.py src/order_service/settings.py tests/__init__.py tests/conftest.py
             tests/contract.py tests/observability/__init__.py
             tests/observability/test_requests.py tests/observability/toy.py
@@ -70,7 +71,10 @@ FILES: list[tuple[Answers, str]] = [
             src/order_service/wsgi.py
         """,
     ),
-    ({"framework": "fastapi django"}, "src/order_service/observability/asgi.py"),
+    (
+        {"framework": "fastapi django"},
+        "src/order_service/observability/asgi.py src/order_service/observability/loop_delay.py",
+    ),
     (
         {"framework": "django"},
         """

@@ -24,6 +24,8 @@ def server(method: str, path: str, status: int, *children: Shape, route: str = "
             "client.port": ANY,
             "http.request.method": method,
             "http.response.status_code": status,
+            "network.peer.address": "127.0.0.1",
+            "network.peer.port": ANY,
             "network.protocol.version": "1.1",
             "server.address": "127.0.0.1",
             "server.port": ANY,
@@ -108,7 +110,6 @@ CALL = {
     "server.address": "127.0.0.1",
     "server.port": ANY,
     "url.full": f"http://127.0.0.1:{ANY}/api/payments",
-    "user_agent.original": ANY,
 }
 UNAVAILABLE = f"{PACKAGE}.orders.payments.PaymentUnavailable"
 
@@ -174,7 +175,7 @@ TRACES = {
                 Shape(
                     "CLIENT",
                     "POST",
-                    CALL | {"error.type": "ConnectionError"},
+                    CALL | {"error.type": "requests.exceptions.ConnectionError"},
                     "ERROR",
                     (exception("requests.exceptions.ConnectionError"),),
                 ),
@@ -226,6 +227,7 @@ CONSUMER_LOG = Log(
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 DEFAULT_BOUNDS = (0, 5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10000)
+DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CALLED = frozenset({"http.request.method", "server.address", "server.port"})
 ANSWERED = frozenset({"http.response.status_code", "network.protocol.version"})
 
@@ -253,6 +255,9 @@ METRICS = {
     "process.memory.usage": Metric("sum", "By"),
     "process.memory.virtual": Metric("sum", "By"),
     "process.thread.count": Metric("sum", ""),
+    "worker.threads.busy": Metric("sum", "{thread}"),
+    "worker.threads.limit": Metric("sum", "{thread}"),
+    "worker.requests.waiting": Metric("sum", "{request}"),
 }
 
 
@@ -268,9 +273,15 @@ class Forced:
 
 
 FORCED = [
-    Forced("fastapi", "CLIENT POST", "error.type", "ConnectError", "httpx has exceptions of its own"),
+    Forced("fastapi", "CLIENT POST", "error.type", "httpx.ConnectError", "httpx has exceptions of its own"),
     Forced("fastapi", "CLIENT POST", "exception.type", "httpx.ConnectError", "httpx has exceptions of its own"),
-    Forced("fastapi", "CLIENT POST", "user_agent.original", None, "the instrumentation of httpx does not record it"),
+    Forced(
+        "fastapi",
+        "worker.event_loop.delay",
+        "",
+        Metric("histogram", "s", bounds=DELAYS),
+        "only ASGI servers have an event loop",
+    ),
     *(
         Forced(
             "django",
@@ -322,6 +333,8 @@ STABLE = {
     "http.response.status_code",
     "http.route",
     "http.server.request.duration",
+    "network.peer.address",
+    "network.peer.port",
     "network.protocol.version",
     "server.address",
     "server.port",

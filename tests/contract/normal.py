@@ -18,6 +18,7 @@ VARYING = {
     "client.port",
     "exception.message",
     "exception.stacktrace",
+    "network.peer.port",
     "order.id",
     "payment.transaction_id",
     "server.port",

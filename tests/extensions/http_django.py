@@ -50,11 +50,21 @@ def get_item(request: HttpRequest, item: str) -> HttpResponse:
     return HttpResponse(item)
 
 
+def exposing(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(headers={"Access-Control-Expose-Headers": "ETag"})
+
+
+def fail(request: HttpRequest) -> HttpResponse:
+    raise RuntimeError("failed")
+
+
 def file(request: HttpRequest) -> FileResponse:
     return FileResponse(open(__file__, "rb"))
 
 
 urlpatterns = [
+    path("exposing", exposing),
+    path("failing", fail),
     path("file", file),
     path("stream/<int:count>", stream),
     path("async-stream/<int:count>", async_stream),

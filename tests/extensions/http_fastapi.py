@@ -74,6 +74,16 @@ async def report() -> None:
     """Return nothing; the path has the name of a probe in it."""
 
 
+@router.get("/exposing")
+async def exposing() -> PlainTextResponse:
+    return PlainTextResponse("", headers={"Access-Control-Expose-Headers": "ETag"})
+
+
+@router.get("/failing")
+async def fail() -> None:
+    raise RuntimeError("failed")
+
+
 inner = APIRouter(prefix="/inner")
 
 

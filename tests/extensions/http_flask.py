@@ -50,6 +50,16 @@ def report() -> str:
     return ""
 
 
+@blueprint.get("/exposing")
+def exposing() -> Response:
+    return Response(headers={"Access-Control-Expose-Headers": "ETag"})
+
+
+@blueprint.get("/failing")
+def fail() -> str:
+    raise RuntimeError("failed")
+
+
 @nested.get("/items/<item>")
 def get_item(item: str) -> str:
     return item

@@ -14,12 +14,34 @@ from tests.environments import uv
 from tests.extensions.conftest import Extended
 from tests.otlp import HTTP, Point, Receiver, Span
 from tests.processes.servers import DJANGO, DJANGO_ASGI, FLASK, UVICORN, Kind, Server
+from tests.service import Response
 
 pytestmark = pytest.mark.slow
 
 KINDS = (UVICORN, FLASK, DJANGO, DJANGO_ASGI)
 DURATION = "http.server.request.duration"
 SECOND = 1_000_000_000
+ANSWERS = {
+    ("GET", "/exposing", b""): 200,
+    ("GET", "/no-such-path", b""): 404,
+    ("PATCH", "/api/orders", b""): 405,
+    ("POST", "/api/orders", b"x" * 70_000): 413,
+    ("POST", "/api/orders", b"{}"): 422,
+    ("GET", "/failing", b""): 500,
+    ("GET", "/health", b""): 200,
+    ("GET", "/ready", b""): 200,
+}
+"""Requests with their body, and the status of the response."""
+JSON = {"Content-Type": "application/json"}
+HOSTS = {
+    "[2001:db8::1]:8080": ("2001:db8::1", 8080),
+    "[2001:db8::1]": ("2001:db8::1", 80),
+    "shop.example": ("shop.example", 80),
+    "192.0.2.1:443": ("192.0.2.1", 443),
+    f"shop.example:{'9' * 5000}": ("shop.example", 80),
+}
+"""Host headers, and the address and port that they give."""
+CLIENT = "192.0.2.7"
 ABANDONED = {DJANGO_ASGI.name: ("/async-stream/100", "/slow")}
 """Responses whose clients leave. Under ASGI servers Django reads a synchronous iterator before it sends anything."""
 
@@ -27,9 +49,12 @@ ABANDONED = {DJANGO_ASGI.name: ("/async-stream/100", "/slow")}
 class Run:
     """What arrived from a server to which all requests of `visit` were sent."""
 
-    def __init__(self, kind: Kind, server: Server, receiver: Receiver) -> None:
+    def __init__(
+        self, kind: Kind, server: Server, receiver: Receiver, answers: dict[tuple[str, str, bytes], Response]
+    ) -> None:
         self.kind = kind
         self.printed = server.printed()
+        self.answers = answers
         self.spans = receiver.spans
         self.points = receiver.points
         self.logs = receiver.logs
@@ -114,8 +139,9 @@ def visit(kind: Kind, server: Server, receiver: Receiver) -> None:
     get(server, "/broken-stream")
     assert server.request("GET", "/health/report").status == 200
     assert server.request("GET", "/v2/inner/items/4").status == 200
-    for host in ("[2001:db8::1]:8080", "[2001:db8::1]", "shop.example", "192.0.2.1:443"):
+    for host in HOSTS:
         server.request("GET", "/api/orders", headers={"Host": host})
+    server.request("GET", "/forwarded", headers={"X-Forwarded-For": CLIENT})
     if kind is UVICORN:
         assert get(server, "/sync-stream/3").count(b"x") >= 3000
         assert server.request("POST", "/background").status == 200
@@ -155,9 +181,11 @@ def run(request: pytest.FixtureRequest, extended: Extended, libraries: str) -> R
     with Receiver() as receiver:
         server = extended(kind, "http", receiver.environ(HTTP))
         server.environ["PYTHONPATH"] += os.pathsep + libraries
+        server.environ["TRACE_RESPONSE_HEADER"] = "true"
         with server:
             visit(kind, server, receiver)
-        return Run(kind, server, receiver)
+            answers = {sent: server.request(*sent[:2], body=sent[2] or None, headers=JSON) for sent in ANSWERS}
+        return Run(kind, server, receiver, answers)
 
 
 def test_a_streamed_response_is_covered_to_its_end(run: Run) -> None:
@@ -213,7 +241,35 @@ def test_routes_are_whole_templates(run: Run) -> None:
 def test_addresses_and_ports(run: Run) -> None:
     spans = run.servers("/api/orders")
     found = [(span.attributes["server.address"], span.attributes["server.port"]) for span in spans]
-    assert found == [("2001:db8::1", 8080), ("2001:db8::1", 80), ("shop.example", 80), ("192.0.2.1", 443)]
+    assert found[: len(HOSTS)] == list(HOSTS.values())
+    for attributes in (span.attributes for span in spans):
+        assert attributes["network.peer.address"] == attributes["client.address"] == "127.0.0.1"
+        assert attributes["network.peer.port"] == attributes["client.port"]
+
+
+def test_the_client_of_a_trusted_proxy(run: Run) -> None:
+    attributes = run.server("/forwarded").attributes
+    if run.kind in (FLASK, DJANGO):  # gunicorn does not read the header
+        assert attributes["client.address"] == attributes["network.peer.address"] == "127.0.0.1"
+    else:  # uvicorn puts the client where the peer was
+        assert attributes["client.address"] == CLIENT
+        assert not {"client.port", "network.peer.address", "network.peer.port"} & attributes.keys()
+
+
+@pytest.mark.parametrize(("sent", "status"), ANSWERS.items(), ids=lambda value: str(value)[:30])
+def test_the_client_gets_the_trace_id(run: Run, sent: tuple[str, str, bytes], status: int) -> None:
+    answer = run.answers[sent]
+    assert answer.status == status
+    path = sent[1]
+    if path in ("/health", "/ready"):
+        assert "traceresponse" not in answer.headers
+        return
+    version, *ids, flags = answer.headers["traceresponse"].split("-")
+    assert (version, int(flags, 16) & 1) == ("00", 1)
+    (span,) = [span for span in run.servers(path) if [span.trace_id, span.span_id] == ids]
+    assert span.attributes["http.response.status_code"] == status
+    exposed = ", ".join(answer.headers.get_all("Access-Control-Expose-Headers", []))
+    assert exposed == ("ETag, traceresponse" if path == "/exposing" else "traceresponse")
 
 
 @pytest.mark.parametrize("run", [param(UVICORN)], indirect=True)
@@ -275,10 +331,14 @@ def test_probes_are_not_traced_below_a_prefix(kind: Kind, extended: Extended, li
     with Receiver() as receiver:
         server = extended(kind, "http", receiver.environ(HTTP))
         server.environ["PYTHONPATH"] += os.pathsep + libraries
+        server.environ["FORWARDED_ALLOW_IPS"] = "192.0.2.1"
         server.__class__ = Prefixed
         with server:
             prefix = "" if "uvicorn" in kind.command else "/shop"
             for path in ("/health", "/ready", "/health/report"):
-                assert server.request("GET", prefix + path).status == 200
+                answer = server.request("GET", prefix + path, headers={"X-Forwarded-For": CLIENT})
+                assert (answer.status, "traceresponse" in answer.headers) == (200, False)
     (span,) = [span for span in receiver.spans if span.kind == "SERVER"]
     assert (span.attributes["url.path"], span.attributes["http.route"]) == ("/shop/health/report",) * 2
+    # This proxy is not trusted.
+    assert span.attributes["client.address"] == span.attributes["network.peer.address"] == "127.0.0.1"

@@ -18,7 +18,10 @@ from tests.processes.servers import DJANGO, DJANGO_ASGI, FLASK, UVICORN, Kind, l
 
 REQUESTS = {"slow": "ReadTimeout", "refused": "ConnectionError", "unknown": "ConnectionError", "no TLS": "SSLError"}
 HTTPX = {"slow": "ReadTimeout", "refused": "ConnectError", "unknown": "ConnectError", "no TLS": "ConnectError"}
-NO_RESPONSE = {"fastapi": HTTPX, "flask": REQUESTS, "django": REQUESTS}
+NO_RESPONSE = {
+    "fastapi": {name: f"httpx.{error}" for name, error in HTTPX.items()},
+    **{key: {name: f"requests.exceptions.{error}" for name, error in REQUESTS.items()} for key in ("flask", "django")},
+}
 """`error.type` of calls without a response."""
 
 
@@ -70,7 +73,7 @@ def test_databases_threads_and_calls_are_traced(kind: Kind, extended: Extended) 
             status = None if name in NO_RESPONSE[kind.framework] else 503 if name == "failing" else 200
             expected[parts.hostname, port, *(["any"] if port == 80 else [status, error])] += 2
             if kind is UVICORN and name == "slow":
-                expected[parts.hostname, port, None, "CancelledError"] += 1
+                expected[parts.hostname, port, None, "asyncio.exceptions.CancelledError"] += 1
         assert measured == made == expected
 
 

@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Upper, Field(description="lowest")] = "INFO"
     log_format: Annotated[Literal["json", "text"], Lower, Field(description="format of the console")] = "json"
     log_access: Annotated[bool, Field(description="log one line per request")] = False
+    trace_response_header: Annotated[bool, Field(description="send the trace ID to the client")] = False
     observability_speedups: Annotated[bool, Field(description="apply observability/speedups.py")] = True
     # % if cookiecutter.framework == "django"
     secret_key: Annotated[SecretStr | None, Field(description="Django's key; one per start if it is not set")] = None

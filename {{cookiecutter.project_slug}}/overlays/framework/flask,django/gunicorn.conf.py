@@ -16,6 +16,7 @@ from {{ cookiecutter.package_name }} import django_settings
 from {{ cookiecutter.package_name }}.components import ServiceSettings, drain
 from {{ cookiecutter.package_name }}.observability import closing, configure_logging, shutdown
 from {{ cookiecutter.package_name }}.observability.redaction import redact_request, without_values
+from {{ cookiecutter.package_name }}.observability.thread_pool import MeasuredThreadPool
 from {{ cookiecutter.package_name }}.settings import SettingsError, load
 
 try:
@@ -50,13 +51,17 @@ class ConsoleLogger(Logger):
 
 
 class Worker(ThreadWorker):
-    """Leaves signals that a terminal or `kill` sends to the whole group to the master, which tells its workers."""
+    """Measures its threads, and leaves signals that the whole group gets to the master, which tells its workers."""
 
     def init_signals(self) -> None:
         """Ignore the signals that only the master handles."""
         super().init_signals()
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
             signal.signal(number, signal.SIG_IGN)
+
+    def get_thread_pool(self) -> MeasuredThreadPool:
+        """Return the threads that serve requests."""
+        return MeasuredThreadPool(self.cfg.threads)
 
     def handle_quit(self, sig: int, frame: Any) -> None:
         """Stop at once, and only once.

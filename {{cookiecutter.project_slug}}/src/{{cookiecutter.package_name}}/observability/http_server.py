@@ -15,11 +15,12 @@ from functools import partial
 from typing import Any
 
 from opentelemetry import metrics, propagate, trace
+from opentelemetry.instrumentation.propagators import get_global_response_propagator
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from .errors import error_type, report_failure
+from .errors import error_type, never_raises, report_failure
 from .redaction import without_values
 
 Headers = Mapping[str, list[str]]
@@ -32,7 +33,9 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5
 MEASURED = {"http.request.method", "url.scheme", "network.protocol.version"}
 """The attributes of a request that its duration has, too."""
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+FORWARDED = ("x-forwarded-for", "forwarded")
 SERVER_ERROR = 500
+MAX_PORT_DIGITS = 5
 
 
 class HTTPServer:
@@ -80,6 +83,7 @@ class HTTPServer:
         version: str,
         server: tuple[str, int | None] | None,
         client: tuple[str, int | None] | None,
+        peer: tuple[str, int | None] | None,
     ) -> ServerRequest | None:
         """Start the span of a request; return None if its URL is excluded.
 
@@ -92,7 +96,8 @@ class HTTPServer:
             query: The query string.
             version: The version of HTTP, such as "1.1".
             server: Address and port of the socket. With a Unix socket the address is its path.
-            client: Address and port of the peer.
+            client: Address and port of the client, as far as the server trusts the proxies in between.
+            peer: Address and port of the connection's other end; ignored if they may be those of the client.
 
         """
         host = headers.get("host", [""])[0]
@@ -107,12 +112,15 @@ class HTTPServer:
                 attributes["http.request.method_original"] = method
         if query:
             attributes["url.query"] = without_values(query)
-        address, port = _split(host, DEFAULT_PORTS.get(scheme)) if host else server or ("", None)
-        for prefix, of_host in (("server", (address, port)), ("client", client or ("", None))):
-            if of_host[0]:
-                attributes[f"{prefix}.address"] = of_host[0]
-                if of_host[1]:
-                    attributes[f"{prefix}.port"] = of_host[1]
+        if host:
+            server = _split(host, DEFAULT_PORTS.get(scheme))
+        if peer and any(peer[0] in hosts for name in FORWARDED for hosts in headers.get(name, ())):
+            peer = None  # the server has put a trusted proxy's client there
+        for prefix, end in (("server", server), ("client", client), ("network.peer", peer)):
+            if end and end[0]:
+                attributes[f"{prefix}.address"] = end[0]
+                if end[1]:
+                    attributes[f"{prefix}.port"] = end[1]
         if version:
             attributes["network.protocol.version"] = version
         if user_agent := headers.get("user-agent", [""])[0]:
@@ -162,6 +170,14 @@ class ServerRequest:
             for name, value in headers:
                 values.setdefault(name.lower(), []).append(value)
             self.span.set_attributes(capture(values))
+
+    @never_raises
+    def own_headers(self) -> list[tuple[str, str]]:
+        """Return the headers that show the trace ID to the client, if there is a global response propagator."""
+        headers: dict[str, str] = {}
+        if propagator := get_global_response_propagator():  # type: ignore[no-untyped-call]
+            propagator.inject(headers, self.context)
+        return list(headers.items())
 
     def fail(self, error: Exception, carrier: MutableMapping[str, Any]) -> None:
         """Record an unhandled exception: the server answers 500, or breaks off the response.
@@ -231,9 +247,10 @@ _HEADERS = _HeaderGetter()
 
 def _split(host: str, default_port: int | None) -> tuple[str, int | None]:
     """Return the address and the port of a Host header."""
+    address, port = host, ""
     if host.startswith("["):  # an IPv6 address
         address, _, port = host[1:].partition("]")
         port = port.removeprefix(":")
-    else:
+    elif host.count(":") == 1:
         address, _, port = host.partition(":")
-    return address, int(port) if port.isdecimal() else default_port
+    return address, int(port) if port.isdecimal() and len(port) <= MAX_PORT_DIGITS else default_port

@@ -19,6 +19,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.instrumentation.dependencies import DependencyConflictError
 
 from . import workarounds
+from .errors import error_type
 from .redaction import without_values
 
 logger = logging.getLogger(__name__)
@@ -58,12 +59,12 @@ def instrument_libraries(*excluded: str) -> None:
 class _HttpClient:
     """Tracer and meter of a client's instrumentation, and the provider of both.
 
-    Spans and measurements get the port even if the URL has none. A call that ends without a response is measured too,
-    with the `error.type` of its span: httpx's instrumentation leaves it out.
+    Spans and measurements get the port even if the URL has none. A call that ends without a response is measured, too,
+    and has the exception's qualified name as the `error.type` of both.
     """
 
     def __init__(self) -> None:
-        self._unmeasured: ContextVar[dict[str, Any]] = ContextVar("unmeasured")
+        self._measured: ContextVar[dict[str, Any]] = ContextVar("measured")
 
     def get_tracer(self, *args: Any, **kwargs: Any) -> _HttpClient:
         self._tracer = trace.get_tracer_provider().get_tracer(*args, **kwargs)
@@ -81,35 +82,36 @@ class _HttpClient:
         return self
 
     def record(self, seconds: float, attributes: dict[str, Any]) -> None:
-        call = self._unmeasured.get()
-        self._duration.record(seconds, call | attributes)
-        call.clear()
+        # Recorded below: upstream leaves out calls without a response, or the module of their exception.
+        self._measured.get().update(attributes)
 
     @contextmanager
     def start_as_current_span(self, name: str, *, attributes: dict[str, Any], **kwargs: Any) -> Iterator[trace.Span]:
-        # Upstream takes the URL's host for the peer, whatever the peer is.
-        attributes = {key: value for key, value in attributes.items() if not key.startswith("network.peer.")}
+        # Upstream takes the URL's host for the peer, whatever the peer is. A client's user agent is opt-in.
+        unwanted = ("network.peer.", "user_agent.")
+        attributes = {key: value for key, value in attributes.items() if not key.startswith(unwanted)}
         url, mark, query = attributes.get("url.full", "").partition("?")  # any further one belongs to a value
         if query:
             attributes["url.full"] = url + mark + without_values(query)
         if port := {"http": 80, "https": 443}.get(url.partition(":")[0]):
             attributes.setdefault("server.port", port)
         names = ("http.request.method", "server.address", "server.port")
-        call = {key: attributes[key] for key in names if key in attributes}
+        measured = {key: attributes[key] for key in names if key in attributes}
         start = time.perf_counter()
         with self._tracer.start_as_current_span(name, attributes=attributes, **kwargs) as span:
-            token = self._unmeasured.set(call)
+            token = self._measured.set(measured)
             try:
                 yield span
             except BaseException as error:  # or cancelled
-                if call:
-                    error_type = type(error).__qualname__
-                    span.set_attribute("error.type", error_type)
+                if measured:
+                    measured["error.type"] = error_type(error)
+                    span.set_attribute("error.type", measured["error.type"])
                     span.set_status(trace.StatusCode.ERROR)
-                    self.record(time.perf_counter() - start, {"error.type": error_type})
                 raise
             finally:
-                self._unmeasured.reset(token)
+                self._measured.reset(token)
+                if measured:
+                    self._duration.record(time.perf_counter() - start, measured)
 
 
 OPTIONS: dict[str, dict[str, Any]] = {

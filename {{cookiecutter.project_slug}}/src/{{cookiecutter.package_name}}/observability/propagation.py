@@ -11,6 +11,7 @@ import logging
 
 from opentelemetry import propagate
 from opentelemetry.context import Context
+from opentelemetry.instrumentation.propagators import TraceResponsePropagator, set_global_response_propagator
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.propagators.textmap import CarrierT, Getter, default_getter
 
@@ -21,8 +22,13 @@ QUIET_LOGGERS = (
 )
 
 
-def install() -> None:
-    """Put StrictPropagator around the propagators of OTEL_PROPAGATORS or of the configuration file."""
+def install(response_header: bool = False) -> None:
+    """Put StrictPropagator around the propagators of OTEL_PROPAGATORS or of the configuration file.
+
+    With `response_header`, responses have OpenTelemetry's header `traceresponse`.
+    """
+    if response_header:
+        set_global_response_propagator(TraceResponsePropagator())  # type: ignore[no-untyped-call]
     propagator = propagate.get_global_textmap()
     if not isinstance(propagator, StrictPropagator):
         propagate.set_global_textmap(StrictPropagator([propagator]))

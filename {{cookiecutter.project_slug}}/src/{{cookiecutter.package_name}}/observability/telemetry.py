@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 _stop = threading.Lock()
 
 
-def configure(log_level: str = "INFO", log_format: str = "json", *, speedups: bool = True) -> None:
+def configure(
+    log_level: str = "INFO", log_format: str = "json", *, speedups: bool = True, response_header: bool = False
+) -> None:
     """Set up the console and the providers, unless a provider is already configured (agent, operator, test).
 
     Never raises: a variable that is not valid is logged, and its default used.
@@ -35,12 +37,13 @@ def configure(log_level: str = "INFO", log_format: str = "json", *, speedups: bo
         log_level: Lowest level of the records on the console and over OTLP, such as "INFO".
         log_format: "json" or "text".
         speedups: Whether to apply speedups.py.
+        response_header: Whether responses have the trace ID in the header `traceresponse`.
 
     """
     logs.configure_logging(log_level, log_format)
     faults = environment.prepare()
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        propagation.install()
+        propagation.install(response_header)
         with environment.applied():
             logs.attach_otlp_handler()
         logger.info("OpenTelemetry was configured before the service started; that configuration is used")
@@ -52,7 +55,7 @@ def configure(log_level: str = "INFO", log_format: str = "json", *, speedups: bo
     except Exception:
         logger.exception("OpenTelemetry could not be configured")
         summary = "The service runs without some of its telemetry"
-    propagation.install()
+    propagation.install(response_header)
     atexit.register(flush_at_exit)
     with environment.applied():
         logs.attach_otlp_handler()

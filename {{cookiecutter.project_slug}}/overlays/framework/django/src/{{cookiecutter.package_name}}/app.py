@@ -24,7 +24,12 @@ def start(settings: ServiceSettings | None = None) -> None:
     """
     settings = settings or load(ServiceSettings)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{{cookiecutter.package_name}}.django_settings")
-    observability.configure(settings.log_level, settings.log_format, speedups=settings.observability_speedups)
+    observability.configure(
+        settings.log_level,
+        settings.log_format,
+        speedups=settings.observability_speedups,
+        response_header=settings.trace_response_header,
+    )
     observability.instrument()
     # % if cookiecutter.sample == "orders"
     limit_waits(settings)

@@ -10,6 +10,7 @@ from django.core.asgi import get_asgi_application
 from .app import start, stop
 from .observability import own_process
 from .observability.instrument import instrument_asgi
+from .observability.loop_delay import measured_event_loop
 
 start()
 _django = instrument_asgi(get_asgi_application())
@@ -24,10 +25,9 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] != "lifespan":
         await _django(scope, receive, send)
         return
-    while True:
-        message = await receive()
-        if message["type"] == "lifespan.shutdown":
-            await sync_to_async(stop)()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
+    await receive()
+    with measured_event_loop():
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await sync_to_async(stop)()
+    await send({"type": "lifespan.shutdown.complete"})

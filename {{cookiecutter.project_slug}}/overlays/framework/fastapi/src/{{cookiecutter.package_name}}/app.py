@@ -11,6 +11,8 @@ from fastapi import FastAPI
 
 from . import components, health, middleware, observability, problems
 from .components import ServiceSettings
+from .observability.loop_delay import measured_event_loop
+from .observability.thread_pool import observe_thread_pool
 from .settings import load
 
 logger = logging.getLogger(__name__)
@@ -27,11 +29,18 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
 
     """
     settings = settings or load(ServiceSettings)
-    observability.configure(settings.log_level, settings.log_format, speedups=settings.observability_speedups)
+    observability.configure(
+        settings.log_level,
+        settings.log_format,
+        speedups=settings.observability_speedups,
+        response_header=settings.trace_response_header,
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        observe_thread_pool()
         async with AsyncExitStack() as resources:
+            resources.enter_context(measured_event_loop())
             await resources.enter_async_context(components.resources(settings))
             try:
                 yield

@@ -27,7 +27,12 @@ def create_app(settings: ServiceSettings | None = None) -> Flask:
         terminate_reloaded_servers()
         observability.configure_logging(settings.log_level, settings.log_format)
     else:
-        observability.configure(settings.log_level, settings.log_format, speedups=settings.observability_speedups)
+        observability.configure(
+            settings.log_level,
+            settings.log_format,
+            speedups=settings.observability_speedups,
+            response_header=settings.trace_response_header,
+        )
     app = Flask(observability.SERVICE_NAME, static_folder=None)
     middleware.install(app, settings)
     app.register_blueprint(health.blueprint)

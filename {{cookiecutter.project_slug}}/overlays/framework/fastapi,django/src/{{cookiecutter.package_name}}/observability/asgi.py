@@ -48,6 +48,9 @@ class ASGIMiddleware:
                     message["status"],
                     ((name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())),
                 )
+                if own := request.own_headers():
+                    encoded = [(name.lower().encode(), value.encode()) for name, value in own]
+                    message = {**message, "headers": [*message.get("headers", ()), *encoded]}
             await send(message)
             last = "http.response.trailers" if has_trailers else "http.response.body"
             if kind == last and not (message.get("more_body") or message.get("more_trailers")):
@@ -81,4 +84,5 @@ class ASGIMiddleware:
             version=scope.get("http_version", ""),
             server=scope.get("server"),
             client=scope.get("client"),
+            peer=scope.get("client"),
         )

@@ -34,7 +34,7 @@ class WSGIMiddleware:
             if route := self.find_route():
                 request.set_route(route)
             request.respond(int(status[:3]), headers)
-            return start_response(status, headers, *exc_info)
+            return start_response(status, [*headers, *(request.own_headers() or ())], *exc_info)
 
         token = context.attach(request.context)
         try:
@@ -56,6 +56,7 @@ class WSGIMiddleware:
 
     @never_raises
     def _start(self, environ: WSGIEnvironment) -> ServerRequest | None:
+        client = _host(environ.get("REMOTE_ADDR"), environ.get("REMOTE_PORT"))
         return self.server.start(
             {key[5:].replace("_", "-").lower(): [value] for key, value in environ.items() if key.startswith("HTTP_")},
             method=environ["REQUEST_METHOD"],
@@ -63,9 +64,10 @@ class WSGIMiddleware:
             root=environ.get("SCRIPT_NAME", ""),
             path=environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace"),
             query=environ.get("QUERY_STRING", ""),
-            version=environ.get("SERVER_PROTOCOL", "").rpartition("/")[2],
+            version=environ.get("SERVER_PROTOCOL", "").rpartition("/")[2].replace("2.0", "2"),
             server=_host(environ.get("SERVER_NAME"), environ.get("SERVER_PORT")),
-            client=_host(environ.get("REMOTE_ADDR"), environ.get("REMOTE_PORT")),
+            client=client,
+            peer=None if "PROXY_PROTOCOL" in environ else client,
         )
 
 
