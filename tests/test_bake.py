@@ -51,7 +51,8 @@ FILES: list[tuple[Answers, str]] = [
             src/order_service/observability/environment.py src/order_service/observability/errors.py
             src/order_service/observability/http_server.py src/order_service/observability/instrument.py
             src/order_service/observability/libraries.py src/order_service/observability/logs.py
-            src/order_service/observability/propagation.py src/order_service/observability/redaction.py
+            src/order_service/observability/process.py src/order_service/observability/propagation.py
+            src/order_service/observability/redaction.py
             src/order_service/observability/scripts.py src/order_service/observability/signals.py
             src/order_service/observability/span_exporter.py
             src/order_service/observability/span_processor.py src/order_service/observability/speedups.py

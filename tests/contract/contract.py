@@ -42,6 +42,17 @@ def server(method: str, path: str, status: int, *children: Shape, route: str = "
     )
 
 
+def message(operation: str) -> dict[str, Value]:
+    return {
+        "messaging.destination.name": "order.created",
+        "messaging.message.id": ANY,
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation,
+        "messaging.system": "in_memory",
+        "order.id": ANY,
+    }
+
+
 def internal(
     function: str,
     attributes: Attributes,
@@ -74,7 +85,7 @@ def created(total: float, item_count: int, *call: Shape) -> Shape:
             {"order.id": ANY, "order.item_count": item_count, "order.total": total},
             *accepted(total),
             paid(total, *call),
-            Shape("PRODUCER", "send order.created", {"order.id": ANY}),
+            Shape("PRODUCER", "send order.created", message("send")),
             events=(Event("order.created", {"order.id": ANY}),),
             database=True,
         ),
@@ -188,7 +199,9 @@ TRACES = {
     ),
 }
 
-CONSUMER = Shape("CONSUMER", "process order.created", {"order.id": ANY}, links=("PRODUCER send order.created",))
+CONSUMER = Shape(
+    "CONSUMER", "process order.created", message("process"), links=("PRODUCER send order.created",)
+)
 
 
 def record(body: str, attributes: Attributes, severity: str = "INFO") -> Log:
@@ -231,7 +244,8 @@ DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 CALLED = frozenset({"http.request.method", "server.address", "server.port"})
 ANSWERED = frozenset({"http.response.status_code", "network.protocol.version"})
 
-GENERATION = frozenset({"cpython.gc.generation", "generation"})
+GENERATION = frozenset({"cpython.gc.generation"})
+MESSAGE = frozenset({"messaging.destination.name", "messaging.operation.name", "messaging.system"})
 
 METRICS = {
     "http.server.request.duration": Metric(
@@ -248,13 +262,23 @@ METRICS = {
     "cpython.gc.collected_objects": Metric("monotonic sum", "{object}", GENERATION),
     "cpython.gc.collections": Metric("monotonic sum", "{collection}", GENERATION),
     "cpython.gc.uncollectable_objects": Metric("monotonic sum", "{object}", GENERATION),
-    "process.context_switches": Metric("monotonic sum", "", frozenset({"type"})),
-    "process.cpu.time": Metric("monotonic sum", "s", frozenset({"type"})),
-    "process.cpu.utilization": Metric("gauge", "1"),
-    "process.disk.io": Metric("monotonic sum", "By", frozenset({"direction"})),
+    "messaging.client.consumed.messages": Metric("monotonic sum", "{message}", MESSAGE),
+    "messaging.client.operation.duration": Metric(
+        "histogram", "s", MESSAGE | {"messaging.operation.type"}, bounds=SECONDS
+    ),
+    "messaging.client.sent.messages": Metric("monotonic sum", "{message}", MESSAGE),
+    "messaging.process.duration": Metric("histogram", "s", MESSAGE, bounds=SECONDS),
+    "process.context_switches": Metric(
+        "monotonic sum", "{context_switch}", frozenset({"process.context_switch.type"})
+    ),
+    "process.cpu.time": Metric("monotonic sum", "s", frozenset({"cpu.mode"})),
+    "process.cpu.utilization": Metric("gauge", "1", frozenset({"cpu.mode"})),
+    "process.disk.io": Metric("monotonic sum", "By", frozenset({"disk.io.direction"})),
     "process.memory.usage": Metric("sum", "By"),
     "process.memory.virtual": Metric("sum", "By"),
-    "process.thread.count": Metric("sum", ""),
+    "process.thread.count": Metric("sum", "{thread}"),
+    "process.unix.file_descriptor.count": Metric("sum", "{file_descriptor}"),
+    "process.uptime": Metric("gauge", "s"),
     "worker.threads.busy": Metric("sum", "{thread}"),
     "worker.threads.limit": Metric("sum", "{thread}"),
     "worker.requests.waiting": Metric("sum", "{request}"),

@@ -26,8 +26,6 @@ DEFAULTS = {
     "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database",
     # Anchored: these are searched for anywhere in the URL, and "health" alone would also hide /api/items?q=health.
     "OTEL_PYTHON_EXCLUDED_URLS": r"^https?://[^/?]+/(health|ready)(\?.*)?$",
-    # Host metrics are up to the host's operator, and the other names are deprecated.
-    "OTEL_PYTHON_SYSTEM_METRICS_EXCLUDED_METRICS": "system.*,process.runtime.*,process.open_file_descriptor.count",
     # A queue for a few seconds of load, emptied often: encoding a large batch delays requests.
     "OTEL_BSP_MAX_QUEUE_SIZE": "8192",
     "OTEL_BSP_SCHEDULE_DELAY": "1000",

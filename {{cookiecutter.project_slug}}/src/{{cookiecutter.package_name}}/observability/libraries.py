@@ -1,4 +1,4 @@
-"""Instrument the libraries that the service uses: its HTTP client, its database, the process itself.
+"""Instrument the libraries that the service uses, such as its HTTP client and its database.
 
 A library is instrumented if its instrumentation is installed: to trace another one, add its package
 (https://opentelemetry.io/ecosystem/registry/?language=python) to the dependencies in pyproject.toml.
@@ -20,6 +20,7 @@ from opentelemetry.instrumentation.dependencies import DependencyConflictError
 
 from . import workarounds
 from .errors import error_type
+from .process import measure_process
 from .redaction import without_values
 
 logger = logging.getLogger(__name__)
@@ -31,13 +32,13 @@ def is_zero_code() -> bool:
 
 
 def instrument_libraries(*excluded: str) -> None:
-    """Instrument every library whose instrumentation is installed.
+    """Instrument every library whose instrumentation is installed, unless opentelemetry-instrument has done so.
 
     Args:
         excluded: Names of instrumentations that are applied elsewhere, or not at all.
 
     """
-    for entry_point in entry_points(group="opentelemetry_instrumentor"):
+    for entry_point in () if is_zero_code() else entry_points(group="opentelemetry_instrumentor"):
         if entry_point.name in {"logging", *excluded}:
             continue
         try:
@@ -54,6 +55,8 @@ def instrument_libraries(*excluded: str) -> None:
             logger.log(logging.ERROR if is_installed else logging.DEBUG, "%s", error)
         except Exception:
             logger.exception("%s could not be instrumented", entry_point.name)
+    if "opentelemetry.instrumentation.system_metrics" not in sys.modules:  # it measures the process, too
+        measure_process()
 
 
 class _HttpClient:

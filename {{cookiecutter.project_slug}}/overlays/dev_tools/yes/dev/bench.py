@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 
-import psutil  # type: ignore[import-untyped]  # comes with the instrumentation that measures the process
+import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.table import Table
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import sqlite3
 import threading
 from contextlib import closing
@@ -47,6 +48,17 @@ def events(span: ReadableSpan) -> dict[str, dict[str, Any]]:
     return {event.name: dict(event.attributes or {}) for event in span.events}
 
 
+def measured(emitted: Telemetry) -> dict[str, tuple[Any, ...]]:
+    """Return the operation and the error of the message that each metric has measured."""
+    emitted.spans()  # waits until it is processed
+    found: dict[str, tuple[Any, ...]] = {}
+    for name, metric in emitted.metrics().items():
+        if name.startswith("messaging."):
+            (point,) = metric.data.data_points
+            found[name] = tuple((point.attributes or {}).get(key) for key in ("messaging.operation.name", "error.type"))
+    return found
+
+
 def test_an_order_makes_this_trace(client: Client, emitted: Telemetry) -> None:
     order = client.request("POST", "/api/orders", json={"items": [ITEM]}).json()
     assert tree(emitted.spans()) == ORDER.splitlines()
@@ -86,6 +98,36 @@ def test_the_message_has_a_trace_of_its_own_and_a_link(client: Client, emitted: 
     assert consumer.parent is None
     (link,) = consumer.links
     assert (link.context.trace_id, link.context.span_id) == ids(producer)
+    for operation, span in (("send", producer), ("process", consumer)):
+        assert attributes(span, "messaging.") == {
+            "messaging.system": "in_memory",
+            "messaging.destination.name": "order.created",
+            "messaging.operation.name": operation,
+            "messaging.operation.type": operation,
+            "messaging.message.id": attributes(producer)["messaging.message.id"],
+        }
+    assert measured(emitted) == {
+        "messaging.client.sent.messages": ("send", None),
+        "messaging.client.operation.duration": ("send", None),
+        "messaging.client.consumed.messages": ("process", None),
+        "messaging.process.duration": ("process", None),
+    }
+
+
+def test_a_message_that_is_dropped_is_an_error(
+    client: Client, emitted: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "_queue", queue.Queue(1))
+    messages._queue.put(None)
+    assert client.request("POST", "/api/orders", json={"items": [ITEM]}).status_code == 201
+    monkeypatch.undo()
+    producer = emitted.span("send order.created")
+    assert (is_error(producer), attributes(producer)["error.type"]) == (True, "queue.Full")
+    assert measured(emitted) == {
+        "messaging.client.sent.messages": ("send", "queue.Full"),
+        "messaging.client.operation.duration": ("send", "queue.Full"),
+    }
+    assert emitted.log("message dropped: the queue is full")
 
 
 def test_a_message_that_fails_stops_nothing(
@@ -93,7 +135,11 @@ def test_a_message_that_fails_stops_nothing(
 ) -> None:
     monkeypatch.setattr(messages.logger, "info", lambda *args, **kwargs: 1 / 0)
     client.request("POST", "/api/orders", json={"items": [ITEM]})
-    assert is_error(emitted.span("process order.created"))
+    consumer = emitted.span("process order.created")
+    assert (is_error(consumer), attributes(consumer)["error.type"]) == (True, "ZeroDivisionError")
+    failed = measured(emitted)
+    for name in ("messaging.client.consumed.messages", "messaging.process.duration"):
+        assert failed[name] == ("process", "ZeroDivisionError")
     monkeypatch.undo()
     client.request("POST", "/api/orders", json={"items": [ITEM]})
     assert emitted.log("order confirmed to the customer")

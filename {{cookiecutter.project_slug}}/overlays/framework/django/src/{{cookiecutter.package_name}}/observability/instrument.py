@@ -31,8 +31,6 @@ def instrument() -> None:
 
     Call it when DJANGO_SETTINGS_MODULE is set, after configure().
     """
-    if is_zero_code():
-        return
     from django.conf import settings
 
     # Importing psycopg takes a good part of the start, so only a service on PostgreSQL does.

@@ -28,11 +28,11 @@ def instrument(app: FastAPI) -> None:
 
     Call it after configure(); middleware and routes may be added later.
     """
-    if is_zero_code():
-        return
     with environment.applied():
-        server = HTTPServer("fastapi")
         instrument_libraries("fastapi")
+        if is_zero_code():
+            return
+        server = HTTPServer("fastapi")
     build, routes = app.build_middleware_stack, RouteTable(app)
     app.build_middleware_stack = lambda: ASGIMiddleware(build(), server, routes.find)  # type: ignore[method-assign]
 

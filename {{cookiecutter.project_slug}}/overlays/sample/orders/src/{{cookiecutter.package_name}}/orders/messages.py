@@ -1,7 +1,7 @@
 """Work that outlives the request: a queue whose messages carry the trace context in their headers.
 
 The queue is in memory: what it holds is lost with the process. When you replace it with a broker or a table, keep
-inject() and extract(): no instrumentation does that for a transport of your own.
+_operation(), inject() and extract(): no instrumentation does that for a transport of your own.
 """
 
 from __future__ import annotations
@@ -10,26 +10,53 @@ import logging
 import queue
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 # % if cookiecutter.framework == "django"
 from django.db import close_old_connections, connections
 # % endif
-from opentelemetry import trace
+from opentelemetry import metrics, trace
 from opentelemetry.context import Context, attach
 from opentelemetry.propagate import extract, inject
 from opentelemetry.trace import Link, SpanKind
 
+from ..observability.errors import error_type
+
 logger = logging.getLogger(__name__)
 tracer = trace.get_tracer(__name__)
+meter = metrics.get_meter(__name__)
+
+BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
+
+sent_messages = meter.create_counter(
+    "messaging.client.sent.messages", unit="{message}", description="Messages that were sent, or failed to be."
+)
+send_duration = meter.create_histogram(
+    "messaging.client.operation.duration",
+    unit="s",
+    description="Time to send a message.",
+    explicit_bucket_boundaries_advisory=BUCKETS,
+)
+consumed_messages = meter.create_counter(
+    "messaging.client.consumed.messages", unit="{message}", description="Messages that were handed to the service."
+)
+process_duration = meter.create_histogram(
+    "messaging.process.duration",
+    unit="s",
+    description="Time to process a message.",
+    explicit_bucket_boundaries_advisory=BUCKETS,
+)
 
 
 @dataclass(frozen=True)
 class Message:
     """An event about an order, with the sender's trace context."""
 
+    id: UUID
     type: str
     order_id: UUID
     headers: dict[str, str]
@@ -45,15 +72,14 @@ def publish(message_type: str, order_id: UUID) -> None:
 
     A background thread may process it before the response is sent, so publish only after committing.
     """
-    attributes = {"order.id": str(order_id)}
-    with tracer.start_as_current_span(f"send {message_type}", kind=SpanKind.PRODUCER, attributes=attributes):
-        message = Message(message_type, order_id, headers={})
-        inject(message.headers)
-        try:
+    message = Message(uuid4(), message_type, order_id, headers={})
+    try:
+        with _operation("send", message, kind=SpanKind.PRODUCER):
+            inject(message.headers)
             _queue.put_nowait(message)
-        except queue.Full:
-            logger.error("message dropped: the queue is full", extra=attributes)
-        _ensure_worker()
+    except queue.Full:
+        logger.error("message dropped: the queue is full", extra={"order.id": str(order_id)})
+    _ensure_worker()
 
 
 def drain(timeout: float = 5.0) -> None:
@@ -98,11 +124,43 @@ def _process(message: Message) -> None:
     The request may be over by now and has its own duration and outcome; the link leads back to it.
     """
     producer = trace.get_current_span(extract(message.headers)).get_span_context()
-    with tracer.start_as_current_span(
-        f"process {message.type}",
-        context=Context(),
-        kind=SpanKind.CONSUMER,
-        links=[Link(producer)],
-        attributes={"order.id": str(message.order_id)},
-    ):
+    with _operation("process", message, kind=SpanKind.CONSUMER, context=Context(), links=[Link(producer)]):
         logger.info("order confirmed to the customer", extra={"order.id": str(message.order_id)})
+
+
+@contextmanager
+def _operation(name: str, message: Message, **options: Any) -> Iterator[None]:
+    """Trace and measure an operation on a message: https://opentelemetry.io/docs/specs/semconv/messaging/.
+
+    Args:
+        name: "send" or "process".
+        message: The message.
+        options: Arguments of start_as_current_span().
+
+    """
+    measured = {
+        "messaging.system": "in_memory",
+        "messaging.operation.name": name,
+        "messaging.destination.name": message.type,
+    }
+    attributes = {
+        "messaging.operation.type": name,
+        "messaging.message.id": str(message.id),
+        "order.id": str(message.order_id),
+    }
+    with tracer.start_as_current_span(f"{name} {message.type}", attributes=measured | attributes, **options) as span:
+        start = time.perf_counter()
+        try:
+            yield
+        except Exception as error:
+            measured["error.type"] = error_type(error)
+            span.set_attribute("error.type", measured["error.type"])
+            raise
+        finally:
+            seconds = time.perf_counter() - start
+            if name == "send":
+                sent_messages.add(1, measured)
+                send_duration.record(seconds, measured | {"messaging.operation.type": name})
+            else:
+                consumed_messages.add(1, measured)
+                process_duration.record(seconds, measured)
