@@ -58,3 +58,6 @@ def fail_with_values_that_cannot_be_encoded(name: str) -> None:
         span.add_event(file, {file: file})
         logger.error("no %s", file, extra={"file": file, "level": file})
         raise FileNotFoundError(2, "No such file", file)
+
+
+FAILURES: dict[str, object] = {}

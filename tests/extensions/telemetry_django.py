@@ -1,0 +1,22 @@
+"""Routes of an owner: a call to another service, and exceptions that are handled or not."""
+
+from __future__ import annotations
+
+import requests
+from django.http import HttpRequest, JsonResponse
+from django.urls import path
+
+from . import owner
+
+
+def call(request: HttpRequest) -> JsonResponse:
+    requests.get(request.GET["url"], timeout=10)
+    return JsonResponse({})
+
+
+def fail(request: HttpRequest, what: str) -> JsonResponse:
+    owner.FAILURES[what]()
+    return JsonResponse({})
+
+
+urlpatterns = [path("x/call", call), path("x/fail/<what>", fail)]
