@@ -22,8 +22,10 @@ from opentelemetry.context import Context, attach
 from opentelemetry.propagate import extract, inject
 from opentelemetry.trace import Link, SpanKind
 
+from ..observability import SCHEMA_URL, SERVICE_VERSION
+
 logger = logging.getLogger(__name__)
-tracer = trace.get_tracer(__name__)
+tracer = trace.get_tracer(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
 
 
 @dataclass(frozen=True)
