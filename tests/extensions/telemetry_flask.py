@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import requests
 from flask import Blueprint, request
 
@@ -18,5 +20,9 @@ def call() -> dict[str, str]:
 
 @blueprint.get("/fail/<what>")
 def fail(what: str) -> dict[str, str]:
-    owner.FAILURES[what]()
+    if what == "client":
+        with suppress(requests.RequestException):
+            requests.get("http://127.0.0.1:1/", timeout=10)
+    else:
+        owner.FAILURES[what]()
     return {}

@@ -19,6 +19,7 @@ with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # run from a
 FRAMEWORK = "{{cookiecutter.framework}}"
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 """The version of the semantic conventions that the names of attributes and metrics follow."""
+EXCEPTION_SIGNAL = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"
 
 DEFAULTS = {
     "OTEL_TRACES_EXPORTER": "otlp",
