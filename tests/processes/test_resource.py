@@ -42,6 +42,8 @@ def test_detectors_add_to_the_resource(kind: Kind, serve: Callable[[Kind, Mappin
         assert found["process.runtime.name"] == "cpython"
         assert os.path.basename(str(found["process.executable.path"])) == found["process.executable.name"]
         assert item.schema_url == SCHEMA_URL
-    assert receiver.spans and receiver.points and receiver.logs
+    assert receiver.spans
+    assert receiver.points
+    assert receiver.logs
     assert "Failed to merge resources" not in printed
     assert '"ERROR"' not in printed
