@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs_service
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics_service
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_service
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as metrics
 from opentelemetry.proto.trace.v1 import trace_pb2 as trace
@@ -33,6 +33,7 @@ Attributes: TypeAlias = Mapping[str, Value]
 class Scope:
     name: str
     version: str
+    schema_url: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Span:
     description: str
     resource: Attributes
     scope: Scope
+    schema_url: str = ""
+    """That of the resource."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ class Point:
     time: int
     resource: Attributes
     scope: Scope
+    schema_url: str = ""
+    """That of the resource."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,8 @@ class LogRecord:
     event_name: str
     resource: Attributes
     scope: Scope
+    schema_url: str = ""
+    """That of the resource."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +291,8 @@ def _spans(request: trace_service.ExportTraceServiceRequest) -> Iterator[Span]:
                     status=trace.Status.StatusCode.Name(span.status.code).removeprefix("STATUS_CODE_"),
                     description=span.status.message,
                     resource=resource,
-                    scope=_scope(part.scope),
+                    scope=Scope(part.scope.name, part.scope.version, part.schema_url),
+                    schema_url=group.schema_url,
                 )
 
 
@@ -315,7 +323,8 @@ def _points(request: metrics_service.ExportMetricsServiceRequest) -> Iterator[Po
                         start=point.start_time_unix_nano,
                         time=point.time_unix_nano,
                         resource=resource,
-                        scope=_scope(part.scope),
+                        scope=Scope(part.scope.name, part.scope.version, part.schema_url),
+                        schema_url=group.schema_url,
                     )
 
 
@@ -333,16 +342,13 @@ def _logs(request: logs_service.ExportLogsServiceRequest) -> Iterator[LogRecord]
                     span_id=record.span_id.hex(),
                     event_name=record.event_name,
                     resource=resource,
-                    scope=_scope(part.scope),
+                    scope=Scope(part.scope.name, part.scope.version, part.schema_url),
+                    schema_url=group.schema_url,
                 )
 
 
 def _number(point: metrics.NumberDataPoint | metrics.Exemplar) -> float:
     return point.as_int if point.WhichOneof("value") == "as_int" else point.as_double
-
-
-def _scope(scope: InstrumentationScope) -> Scope:
-    return Scope(scope.name, scope.version)
 
 
 def _attributes(pairs: Iterable[KeyValue]) -> Attributes:

@@ -49,13 +49,13 @@ FILES: list[tuple[Answers, str]] = [
             src/order_service/middleware.py src/order_service/observability/__init__.py
             src/order_service/observability/checks.py
             src/order_service/observability/environment.py src/order_service/observability/errors.py
+            src/order_service/observability/exception_signal.py
             src/order_service/observability/http_server.py src/order_service/observability/instrument.py
             src/order_service/observability/libraries.py src/order_service/observability/logs.py
             src/order_service/observability/process.py src/order_service/observability/propagation.py
             src/order_service/observability/redaction.py
             src/order_service/observability/scripts.py src/order_service/observability/signals.py
-            src/order_service/observability/span_exporter.py
-            src/order_service/observability/span_processor.py src/order_service/observability/speedups.py
+            src/order_service/observability/span_exporter.py src/order_service/observability/speedups.py
             src/order_service/observability/telemetry.py src/order_service/observability/threads.py
             src/order_service/observability/thread_pool.py src/order_service/observability/workarounds.py
             src/order_service/problems.py src/order_service/settings.py tests/__init__.py tests/conftest.py

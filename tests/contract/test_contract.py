@@ -160,12 +160,8 @@ def test_no_deprecated_name(observation: Observation) -> None:
 
 
 def test_every_name_is_stable_or_documented(observation: Observation) -> None:
-    known = contract.STABLE | documented(observation.project) | set(contract.UNAVOIDABLE)
+    known = contract.STABLE | documented(observation.project)
     assert emitted_names(observation) - known == set()
-
-
-def test_no_name_is_unavoidable_without_need(observation: Observation) -> None:
-    assert set(contract.UNAVOIDABLE) <= emitted_names(observation)
 
 
 def test_the_secret_of_a_query_is_nowhere(observation: Observation) -> None:
@@ -193,6 +189,17 @@ def test_resource(observation: Observation) -> None:
             "telemetry.sdk.name": "opentelemetry",
         }
     assert len(instances) == 2
+
+
+def test_what_the_service_emits_itself_has_a_version_and_a_schema(observation: Observation) -> None:
+    received: list[Span | Point] = [*observation.spans, *observation.points]
+    scopes = {item.scope for item in received if item.scope.name.startswith("order_service")}
+    assert {scope.name for scope in scopes} >= {
+        "order_service.observability.http_server",
+        "order_service.orders.service",
+    }
+    assert {(scope.version, scope.schema_url) for scope in scopes} == {("0.1.0", contract.SCHEMA_URL)}
+    assert {item.schema_url for item in (*received, *observation.logs)} == {contract.SCHEMA_URL}
 
 
 def test_log_records_belong_to_spans(observation: Observation) -> None:

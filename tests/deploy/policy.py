@@ -25,6 +25,7 @@ IDENTITY = {
     "k8s.pod.uid": POD["metadata.uid"],
     "k8s.namespace.name": POD["metadata.namespace"],
     "k8s.node.name": POD["spec.nodeName"],
+    "k8s.deployment.name": "order-service",
     "k8s.container.name": "server",
 }
 """What its telemetry says of it."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Event, Thread, Timer
 
 from opentelemetry import metrics, trace
@@ -58,3 +59,63 @@ def fail_with_values_that_cannot_be_encoded(name: str) -> None:
         span.add_event(file, {file: file})
         logger.error("no %s", file, extra={"file": file, "level": file})
         raise FileNotFoundError(2, "No such file", file)
+
+
+@traced
+def fail() -> None:
+    raise ValueError("from https://user:secret@shop.example/")
+
+
+def fail_in_a_span() -> None:
+    with tracer.start_as_current_span("outer"), tracer.start_as_current_span("inner"):
+        fail_without_a_span()
+
+
+def fail_without_a_span() -> None:
+    raise LookupError("no such row")
+
+
+@traced
+def fail_for_another_reason() -> None:
+    try:
+        fail()
+    except ValueError as error:
+        raise RuntimeError("no price") from error
+
+
+def handle(function: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that handles what the function raises."""
+
+    def handled() -> None:
+        with suppress(Exception):
+            function()
+
+    return handled
+
+
+def fail_and_log() -> None:
+    try:
+        fail()
+    except ValueError:
+        logger.exception("it failed")
+
+
+def record() -> None:
+    with tracer.start_as_current_span("records") as span:
+        try:
+            fail_without_a_span()
+        except LookupError as error:
+            span.record_exception(error, {"row": 7})
+
+
+FAILURES = {
+    "view": fail_without_a_span,
+    "traced": fail,
+    "API": fail_in_a_span,
+    "another": fail_for_another_reason,
+    "handled": handle(fail),
+    "handled-API": handle(fail_in_a_span),
+    "handled-another": handle(fail_for_another_reason),
+    "logged": fail_and_log,
+    "recorded": record,
+}

@@ -33,6 +33,20 @@ FAULTS = {
         apply()
         provider.get_tracer("test").start_span("span").end()
     """,
+    "add_schema_url": """
+        from opentelemetry import trace
+        from opentelemetry.distro import OpenTelemetryConfigurator
+        apply()
+        OpenTelemetryConfigurator().configure()
+        assert trace.get_tracer_provider().resource.schema_url
+    """,
+    "choose_exception_signal": """
+        from opentelemetry.sdk.trace import TracerProvider
+        apply()
+        span = TracerProvider().get_tracer("test").start_span("span")
+        span.record_exception(ValueError())
+        assert "exception.escaped" not in span.events[0].attributes
+    """,
     "keep_batches_with_bad_values": """
         from opentelemetry.exporter.otlp.proto.http import trace_exporter
         from opentelemetry.sdk.trace import TracerProvider

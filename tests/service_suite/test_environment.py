@@ -67,6 +67,7 @@ def test_defaults_fill_what_is_not_set() -> None:
         ("OTEL_BLRP_MAX_QUEUE_SIZE", "-1", None),
         ("OTEL_METRIC_EXPORT_INTERVAL", "0", None),
         ("OTEL_METRICS_EXEMPLAR_FILTER", "bogus", None),
+        ("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", "log", None),
         ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "abc", None),
         ("OTEL_SPAN_LINK_COUNT_LIMIT", "9" * 30, None),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "9" * 30, "8192"),
@@ -97,6 +98,7 @@ def test_a_wrong_value_is_named_and_replaced(variable: str, value: str, used: st
         ("OTEL_SDK_DISABLED", "True"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "GZIP"),
         ("OTEL_SPAN_EVENT_COUNT_LIMIT", "0"),
+        ("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", "logs/dup"),
     ],
 )
 def test_a_right_value_stays(variable: str, value: str) -> None:

@@ -50,6 +50,20 @@ def test_a_traceparent_is_followed(value: str | list[str]) -> None:
         f"00-{'0' * 32}-{SPAN}-01",
         f"00-{TRACE}-{'0' * 16}-01",
         f"{PARENT}-and-more",
+        f"{PARENT}-",
+        f"{PARENT}.",
+        f"{LATER[:55]}.more",
+        LATER[:54],
+        f"0{PARENT}",
+        PARENT[1:],
+        f".0{PARENT[2:]}",
+        f"00-{TRACE[:-1]}-{SPAN}-01",
+        f"00-{TRACE}0-{SPAN}-01",
+        f"00-{TRACE}-{SPAN[:-1]}-01",
+        f"00-{TRACE}-{SPAN}0-01",
+        f"00-{TRACE}-{SPAN}-1",
+        f"00-{TRACE}-{SPAN}-0g",
+        f"00-{TRACE[:-1]}G-{SPAN}-01",
         "nonsense",
     ],
 )
@@ -57,24 +71,78 @@ def test_no_other_is(value: str | list[str]) -> None:
     assert extracted({"traceparent": value, "tracestate": "a=1"}) == ("", "", {})
 
 
+KEY = "abcdefghijklmnopqrstuvwxyz0123456789_-*/@"
+VALUE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in ",=")
+FULL = ",".join(f"k{number}={'v' * 256}" for number in range(32))
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
         ("a=1,b@c=2", "a=1,b@c=2"),
+        ("b=1,a=2,0=3", "b=1,a=2,0=3"),
+        ("a@=1", "a@=1"),
+        ("a@@b=1,a@b@c=2", "a@@b=1,a@b@c=2"),
+        (f"{KEY}={VALUE}", f"{KEY}={VALUE}"),
+        (f"{'k' * 256}=1", f"{'k' * 256}=1"),
+        (f"a@{'v' * 254}=1", f"a@{'v' * 254}=1"),
+        (f"a={'v' * 256}", f"a={'v' * 256}"),
+        (FULL, FULL),
+        (FULL.split(","), FULL),
         (["a=1", "b=2"], "a=1,b=2"),
-        (["a=1", "a=2"], ""),
-        ("a=1,a=2", ""),
-        ("A=1", ""),
-        ("a@=1", ""),
-        (f"{'k' * 257}=1", ""),
-        (f"a@{'v' * 15}=1", ""),
-        (f"a={'v' * 257}", ""),
-        (",".join(f"k{number}=1" for number in range(33)), ""),
-        ([f"k{number}={'v' * 256}" for number in range(32)], ""),
+        (["a=1,b=2", "c=3"], "a=1,b=2,c=3"),
+        (["a=1", "a=2"], "a=1"),
+        ("a=1,b=2,a=3", "a=1,b=2"),
+        (f"{FULL},k0=again", FULL),
+        ("a=1 \t , \t b=2,\tc=3 ", "a=1,b=2,c=3"),
+        ("a=  1", "a=  1"),
+        ("a=1,,b=2, ,", "a=1,b=2"),
+        (["a=1", "", "b=2"], "a=1,b=2"),
+        (f"a=1{',' * 100}", "a=1"),
+        ("", ""),
+        ([], ""),
+        (" , ,", ""),
     ],
 )
-def test_a_wrong_tracestate_is_left_out(value: str | list[str], expected: str) -> None:
+def test_a_tracestate_is_followed(value: str | list[str], expected: str) -> None:
     assert extracted({"traceparent": PARENT, "tracestate": value}) == (TRACE, expected, {})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "A=1",
+        "@a=1",
+        "_a=1",
+        "a.b=1",
+        "a =1",
+        "é=1",
+        f"{'k' * 257}=1",
+        "a=",
+        "a= ",
+        "a=b=c",
+        "a=é",
+        "a=1\t2",
+        f"a={'v' * 257}",
+        "a",
+        "=1",
+        f"{FULL},one=more",
+    ],
+)
+def test_a_tracestate_with_a_fault_is_left_out(value: str) -> None:
+    for header in (value, f"b=2,{value}", ["b=2", value]):
+        assert extracted({"traceparent": PARENT, "tracestate": header}) == (TRACE, "", {})
+
+
+def test_a_tracestate_can_be_changed() -> None:
+    state = propagation.parse_trace_state("a@=1,b=2")
+    assert state.add("c@@", "3").to_header() == "c@@=3,a@=1,b=2"
+    assert state.add("b", "3") == state
+    assert state.update("b", "3").to_header() == "b=3,a@=1"
+    assert state.update("B", "3") == state
+    assert state.delete("a@").to_header() == "b=2"
+    full = propagation.parse_trace_state(FULL).update("a", "1").to_header()
+    assert full == ",".join(["a=1", *FULL.split(",")[:-1]])
 
 
 def test_baggage_may_come_in_parts() -> None:
@@ -83,8 +151,8 @@ def test_baggage_may_come_in_parts() -> None:
 
 def test_what_it_writes_it_reads() -> None:
     carrier: dict[str, str] = {}
-    STRICT.inject(carrier, STRICT.extract({"traceparent": PARENT, "tracestate": "a=1", "baggage": "b=2"}))
-    assert carrier == {"traceparent": PARENT, "tracestate": "a=1", "baggage": "b=2"}
+    STRICT.inject(carrier, STRICT.extract({"traceparent": PARENT, "tracestate": "c@=3,a=1", "baggage": "b=2"}))
+    assert carrier == {"traceparent": PARENT, "tracestate": "c@=3,a=1", "baggage": "b=2"}
     assert STRICT.fields == set(carrier)
 
 

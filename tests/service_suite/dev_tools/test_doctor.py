@@ -192,6 +192,12 @@ FAULTS: list[tuple[dict[str, str], str, str, str]] = [
         "OTEL_TRACES_EXPORTER",
         "otlp",
     ),
+    (
+        {"OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN": "logs", "OTEL_LOGS_EXPORTER": "none"},
+        "warning",
+        "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN",
+        "export logs",
+    ),
     ({"http_proxy": "http://proxy:3128"}, "error", "http_proxy", "=localhost"),
     (
         {
@@ -307,6 +313,7 @@ def test_each_fault_is_the_only_finding(
             "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
             "OTEL_TRACES_SAMPLER_ARG": "0.1",
             "OTEL_SEMCONV_STABILITY_OPT_IN": "http/dup, database",
+            "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN": "logs",
             "HTTPS_PROXY": "http://proxy:3128",
             # What Kubernetes and its operator put there.
             "OTEL_COLLECTOR_SERVICE_HOST": "10.0.0.1",

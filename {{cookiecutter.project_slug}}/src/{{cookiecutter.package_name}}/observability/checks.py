@@ -134,6 +134,7 @@ _RULES = (
     _Rule(_COMPONENTS, "the name of an installed entry point", _is_component),
     _Rule(_EXPRESSIONS, "regular expressions with commas between them", _are_expressions),
     _words(_SWITCHES, "true", "false"),
+    _words("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", "logs", "logs/dup"),
     _words("OTEL_METRICS_EXEMPLAR_FILTER", "trace_based", "always_on", "always_off"),
     _words("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "cumulative", "delta", "lowmemory"),
     _words(

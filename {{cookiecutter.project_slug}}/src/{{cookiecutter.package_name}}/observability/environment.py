@@ -13,7 +13,13 @@ from . import checks
 from .checks import OTLP, PORTS, SIGNALS, Fault
 
 SERVICE_NAME = "{{cookiecutter.project_slug}}"
+SERVICE_VERSION = ""
+with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # run from a checkout that is not installed
+    SERVICE_VERSION = importlib.metadata.version(SERVICE_NAME)
 FRAMEWORK = "{{cookiecutter.framework}}"
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+"""The version of the semantic conventions that the names of attributes and metrics follow."""
+EXCEPTION_SIGNAL = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"
 
 DEFAULTS = {
     "OTEL_TRACES_EXPORTER": "otlp",
@@ -137,11 +143,10 @@ def _resource_attributes() -> str:
     attributes = {
         "service.name": SERVICE_NAME,
         "service.namespace": "{{cookiecutter.service_namespace}}",
+        "service.version": SERVICE_VERSION,
         "deployment.environment.name": "development",
     }
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # run from a checkout that is not installed
-        attributes["service.version"] = importlib.metadata.version(SERVICE_NAME)
-    return ",".join(f"{key}={quote(value)}" for key, value in attributes.items())
+    return ",".join(f"{key}={quote(value)}" for key, value in attributes.items() if value)
 
 
 def _load_api() -> None:

@@ -1,14 +1,19 @@
-"""Exceptions: each is recorded once per trace, on the innermost span that it passes, and logged once."""
+"""Exceptions: each is recorded once per trace, for the innermost span that it passes, and logged once."""
 
 from __future__ import annotations
 
 import functools
 import logging
+import os
+import traceback
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 from opentelemetry import trace
+
+from .environment import EXCEPTION_SIGNAL
+from .redaction import as_text
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +39,8 @@ def report_failure(error: BaseException, carrier: MutableMapping[str, Any]) -> N
         logger.warning("request failed again", exc_info=error)
     else:
         record_exception(error)
-        logger.error("request failed", exc_info=error)
+        event = {"otel.event.name": "http.server.request.exception"} if "logs" in exception_signals() else None
+        logger.error("request failed", exc_info=error, extra=event)
     failures.append(error)
     with suppress(AttributeError):
         error._is_reported = True  # type: ignore[attr-defined]
@@ -55,22 +61,43 @@ def record_once(span: trace.Span, error: BaseException) -> None:
     if not span.is_recording():
         return
     trace_id = span.get_span_context().trace_id
-    same = [error, error.__cause__] if _is_copy(error, error.__cause__) else [error]
-    if not any(getattr(found, "_recorded_in_trace", None) == trace_id for found in same):
+    if not is_marked("recorded", error, trace_id):
         span.record_exception(error)
-        mark_recorded(error, trace_id)
+        mark("recorded", error, trace_id)
 
 
-def _is_copy(error: BaseException, cause: BaseException | None) -> bool:
-    """Return whether the exception is its cause in another class of the same name, as a framework wraps a driver's."""
+def exception_signals() -> tuple[str, ...]:
+    """Return how exceptions are recorded: as "events" of spans, as "logs", or both."""
+    asked = os.environ.get(EXCEPTION_SIGNAL, "").strip().lower()
+    return {"logs": ("logs",), "logs/dup": ("events", "logs")}.get(asked, ("events",))
+
+
+def exception_attributes(error: BaseException) -> dict[str, str]:
+    """Return the attributes of an exception, for span events and log records."""
+    return {
+        "exception.type": error_type(error),
+        "exception.message": as_text(error),
+        "exception.stacktrace": "".join(traceback.format_exception(error)),
+    }
+
+
+def same(error: BaseException) -> list[BaseException]:
+    """Return the exception and, if a framework has wrapped a driver's in a class of the same name, that cause."""
+    cause = error.__cause__
     names = {kind.__name__ for kind in type(cause).__mro__}
-    return cause is not None and error.args == cause.args and type(error).__name__ in names
+    return [error, cause] if cause and error.args == cause.args and type(error).__name__ in names else [error]
 
 
-def mark_recorded(error: BaseException, trace_id: int) -> None:
-    """Remember that this trace has the exception."""
-    with suppress(AttributeError):  # an exception class with __slots__
-        error._recorded_in_trace = trace_id  # type: ignore[attr-defined]
+def mark(what: str, error: BaseException, trace_id: int) -> None:
+    """Remember that this trace has the exception "recorded" or "logged"."""
+    for found in same(error):
+        with suppress(AttributeError):  # an exception class with __slots__
+            setattr(found, f"_{what}_in_trace", trace_id)
+
+
+def is_marked(what: str, error: BaseException, trace_id: int) -> bool:
+    """Return whether this trace has the exception "recorded" or "logged"."""
+    return any(getattr(found, f"_{what}_in_trace", None) == trace_id for found in same(error))
 
 
 def error_type(error: BaseException) -> str:

@@ -20,6 +20,7 @@ from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
+from .environment import SCHEMA_URL, SERVICE_VERSION
 from .errors import error_type, never_raises, report_failure
 from .redaction import without_values
 
@@ -61,8 +62,8 @@ class HTTPServer:
                     header_regexes=http.get_custom_headers(f"{name}_SERVER_{direction}"),
                     normalize_function=normalize,
                 )
-        self._tracer = trace.get_tracer(__name__)
-        meter = metrics.get_meter(__name__)
+        self._tracer = trace.get_tracer(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
+        meter = metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
         self._active = ActiveRequests(meter)
         self._duration = meter.create_histogram(
             "http.server.request.duration",

@@ -15,7 +15,7 @@ from opentelemetry import trace
 
 from . import environment, workarounds
 from .checks import SIGNALS
-from .errors import is_unreported
+from .errors import exception_attributes, is_unreported, mark
 from .instrument import QUIET_LOGGERS, SERVER_LOGGERS
 from .redaction import as_text, redact, redact_request, redact_value
 
@@ -83,14 +83,12 @@ def _guard(handler: logging.Handler) -> None:
 
 
 def _redacted(record: logging.LogRecord) -> logging.LogRecord:
-    """Return a copy for OTLP, its exception converted to the attributes that the handler would add."""
+    """Return a copy for OTLP, its exception converted to attributes."""
     fields = extra_fields(record, _OTLP)
     if record.exc_info and record.exc_info[1]:
         error = record.exc_info[1]
-        fields["exception.type"] = type(error).__name__
-        if error.args:
-            fields["exception.message"] = as_text(error.args[0])
-        fields["exception.stacktrace"] = "".join(traceback.format_exception(error))
+        fields |= exception_attributes(error)
+        mark("logged", error, trace.get_current_span().get_span_context().trace_id)
     redacted = logging.LogRecord.__new__(logging.LogRecord)
     redacted.__dict__ = {key: value for key, value in vars(record).items() if key in _OWN} | redact_value(fields)
     vars(redacted).update(msg=redact(message(record)), args=(), exc_info=None)

@@ -38,9 +38,9 @@ def run(name: str, log_level: str = "INFO", log_format: str = "json", *, speedup
     configure(log_level, log_format, speedups=speedups)
     with environment.applied():
         instrument_libraries(environment.FRAMEWORK)
-    start_span = trace.get_tracer(__name__).start_as_current_span
+    tracer = trace.get_tracer(__name__, environment.SERVICE_VERSION, schema_url=environment.SCHEMA_URL)
     try:
-        with start_span(name, record_exception=False, set_status_on_exception=False) as span:
+        with tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False) as span:
             # https://opentelemetry.io/docs/specs/semconv/cli/cli-spans/
             span.set_attribute("process.executable.name", os.path.basename(sys.executable))
             span.set_attribute("process.pid", os.getpid())

@@ -44,6 +44,7 @@ def configure(
     faults = environment.prepare()
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         propagation.install(response_header)
+        workarounds.choose_exception_signal()
         with environment.applied():
             logs.attach_otlp_handler()
         logger.info("OpenTelemetry was configured before the service started; that configuration is used")
@@ -67,21 +68,19 @@ def configure(
 def _configure_providers(with_speedups: bool) -> None:
     # Imported here because these read OTEL_* variables when they are imported, and some reject wrong values then.
     from opentelemetry.distro import OpenTelemetryConfigurator
-    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
     from .span_exporter import RedactingSpanExporter
-    from .span_processor import RecordedExceptions
 
     def process(exporter: SpanExporter) -> BatchSpanProcessor:
         return BatchSpanProcessor(RedactingSpanExporter(exporter))
 
     workarounds.contain_span_processors()
+    workarounds.add_schema_url()
     # A configuration file names its own processors and accepts none from here.
     options = {} if environment.config_file() else {"export_span_processor": process}
     OpenTelemetryConfigurator().configure(**options)  # type: ignore[no-untyped-call]
-    if isinstance(provider := trace.get_tracer_provider(), TracerProvider):
-        provider.add_span_processor(RecordedExceptions())
+    workarounds.choose_exception_signal()
     workarounds.keep_batches_with_bad_values()
     if with_speedups:
         from . import speedups

@@ -23,6 +23,7 @@ from typing import Any
 
 from opentelemetry import context, metrics, trace
 
+from .environment import SCHEMA_URL
 from .errors import never_raises
 from .redaction import as_text, encodable, fits
 
@@ -78,6 +79,43 @@ def contain_span_processors() -> None:
     _expect(Processors.on_end, "self", "span")
     for name in ("on_start", "_on_ending", "on_end"):
         setattr(Processors, name, never_raises(getattr(Processors, name)))
+
+
+@entry
+def add_schema_url() -> None:
+    """Give the resource the schema URL of its attributes: the SDK's configurator has no option for it (1.45.1).
+
+    One that a detector sets stays.
+    """
+    from opentelemetry.sdk.resources import Resource
+
+    create: Any = Resource.create
+    _expect(create, "attributes", "schema_url")
+
+    @functools.wraps(create)
+    def create_with_schema_url(attributes: Any = None, schema_url: str | None = None) -> Resource:
+        resource = create(attributes, schema_url)
+        return resource if resource.schema_url else Resource(resource.attributes, SCHEMA_URL)
+
+    Resource.create = staticmethod(create_with_schema_url)  # type: ignore[method-assign]
+
+
+@entry
+def choose_exception_signal() -> None:
+    """Let OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN decide how spans record exceptions, without `exception.escaped`.
+
+    opentelemetry-sdk 1.45.1 does not read the variable (https://github.com/open-telemetry/opentelemetry-python/pull/5323)
+    and adds the deprecated attribute (https://github.com/open-telemetry/opentelemetry-python/issues/4384).
+    """
+    from opentelemetry.sdk.trace import Span, TracerProvider
+
+    from .exception_signal import ExceptionLogs, record_exception
+
+    _expect(Span.record_exception, "self", "exception", "attributes", "timestamp", "escaped")
+    replaced: Any = Span
+    replaced.record_exception = never_raises(record_exception)
+    if isinstance(provider := trace.get_tracer_provider(), TracerProvider):
+        provider.add_span_processor(ExceptionLogs())
 
 
 @entry

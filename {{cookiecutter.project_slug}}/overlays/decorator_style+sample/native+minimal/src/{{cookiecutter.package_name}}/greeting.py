@@ -6,9 +6,12 @@ import logging
 
 from opentelemetry import metrics, trace
 
+from .observability import SCHEMA_URL, SERVICE_VERSION
+
 logger = logging.getLogger(__name__)
-tracer = trace.get_tracer(__name__)
-greetings = metrics.get_meter(__name__).create_counter("greetings", unit="{greeting}", description="Greetings sent.")
+tracer = trace.get_tracer(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
+meter = metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
+greetings = meter.create_counter("greetings", unit="{greeting}", description="Greetings sent.")
 
 
 @tracer.start_as_current_span("greet")

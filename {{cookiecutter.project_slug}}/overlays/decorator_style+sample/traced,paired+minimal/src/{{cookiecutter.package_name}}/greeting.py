@@ -6,10 +6,11 @@ import logging
 
 from opentelemetry import metrics, trace
 
-from .observability import traced
+from .observability import SCHEMA_URL, SERVICE_VERSION, traced
 
 logger = logging.getLogger(__name__)
-greetings = metrics.get_meter(__name__).create_counter("greetings", unit="{greeting}", description="Greetings sent.")
+meter = metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
+greetings = meter.create_counter("greetings", unit="{greeting}", description="Greetings sent.")
 
 
 @traced

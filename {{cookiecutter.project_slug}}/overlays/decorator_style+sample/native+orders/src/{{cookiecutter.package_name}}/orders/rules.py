@@ -8,9 +8,10 @@ from enum import StrEnum
 
 from opentelemetry import trace
 
+from ..observability import SCHEMA_URL, SERVICE_VERSION
 from .schemas import CENT, MAX_ITEMS, Item
 
-tracer = trace.get_tracer(__name__)
+tracer = trace.get_tracer(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
 
 
 class Refusal(StrEnum):

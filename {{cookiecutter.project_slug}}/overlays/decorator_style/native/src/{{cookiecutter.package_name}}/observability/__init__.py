@@ -1,6 +1,6 @@
 """The public API of this package: OpenTelemetry for the service, independent of its domain."""
 
-from .environment import SERVICE_NAME
+from .environment import SCHEMA_URL, SERVICE_NAME, SERVICE_VERSION
 from .errors import report_failure
 from .instrument import instrument
 from .logs import configure_logging, trace_fields
@@ -9,7 +9,9 @@ from .signals import handle_signals, own_process
 from .telemetry import closing, configure, shutdown
 
 __all__ = [
+    "SCHEMA_URL",
     "SERVICE_NAME",
+    "SERVICE_VERSION",
     "closing",
     "configure",
     "configure_logging",

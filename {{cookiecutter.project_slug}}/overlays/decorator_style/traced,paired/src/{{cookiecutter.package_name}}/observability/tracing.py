@@ -12,6 +12,7 @@ from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TraceFlags, Tracer
 from opentelemetry.util.types import AttributeValue
 
+from .environment import SCHEMA_URL, SERVICE_VERSION
 from .errors import error_type, record_once
 
 P = ParamSpec("P")
@@ -167,7 +168,7 @@ class _Spans:
         if self._tracer is None:
             if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
                 return _UNRECORDED
-            self._tracer = trace.get_tracer(self._module)
+            self._tracer = trace.get_tracer(self._module, SERVICE_VERSION, schema_url=SCHEMA_URL)
         current = context.get_current()
         if _is_unrecorded(trace.get_current_span(current)):
             return _UNRECORDED

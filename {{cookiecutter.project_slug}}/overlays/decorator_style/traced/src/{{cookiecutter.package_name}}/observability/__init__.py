@@ -1,6 +1,6 @@
 """The public API of this package: OpenTelemetry for the service, independent of its domain."""
 
-from .environment import SERVICE_NAME
+from .environment import SCHEMA_URL, SERVICE_NAME, SERVICE_VERSION
 from .errors import report_failure
 from .instrument import instrument
 from .logs import configure_logging, trace_fields
@@ -10,7 +10,9 @@ from .telemetry import closing, configure, shutdown
 from .tracing import traced
 
 __all__ = [
+    "SCHEMA_URL",
     "SERVICE_NAME",
+    "SERVICE_VERSION",
     "closing",
     "configure",
     "configure_logging",

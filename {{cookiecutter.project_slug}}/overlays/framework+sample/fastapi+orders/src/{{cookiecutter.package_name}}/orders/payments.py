@@ -15,12 +15,14 @@ from pydantic import ValidationError
 from ..observability import async_traced, traced
 # % elif cookiecutter.decorator_style == "traced"
 from ..observability import traced
+# % elif cookiecutter.decorator_style == "native"
+from ..observability import SCHEMA_URL, SERVICE_VERSION
 # % endif
 from .schemas import Payment, PaymentRequest
 from .settings import OrderSettings
 
 # % if cookiecutter.decorator_style == "native"
-tracer = trace.get_tracer(__name__)
+tracer = trace.get_tracer(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
 # % endif
 _settings: OrderSettings | None = None
 _client: httpx.AsyncClient

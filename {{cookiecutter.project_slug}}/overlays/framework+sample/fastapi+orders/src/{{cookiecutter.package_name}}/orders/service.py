@@ -10,9 +10,11 @@ from uuid import uuid4
 from opentelemetry import metrics, trace
 
 # % if cookiecutter.decorator_style == "paired"
-from ..observability import async_traced
+from ..observability import SCHEMA_URL, SERVICE_VERSION, async_traced
 # % elif cookiecutter.decorator_style == "traced"
-from ..observability import traced
+from ..observability import SCHEMA_URL, SERVICE_VERSION, traced
+# % elif cookiecutter.decorator_style == "native"
+from ..observability import SCHEMA_URL, SERVICE_VERSION
 # % endif
 from . import messages, repository
 from .payments import PaymentUnavailable, process_payment
@@ -21,9 +23,9 @@ from .schemas import Item, Order
 
 logger = logging.getLogger(__name__)
 # % if cookiecutter.decorator_style == "native"
-tracer = trace.get_tracer(__name__)
+tracer = trace.get_tracer(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
 # % endif
-meter = metrics.get_meter(__name__)
+meter = metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
 orders_created = meter.create_counter("orders.created", unit="{order}", description="Orders that were paid.")
 orders_value = meter.create_histogram(
     "orders.value",

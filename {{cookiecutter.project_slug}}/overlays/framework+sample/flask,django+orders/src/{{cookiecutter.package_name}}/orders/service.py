@@ -10,7 +10,9 @@ from uuid import uuid4
 from opentelemetry import metrics, trace
 
 # % if cookiecutter.decorator_style != "native"
-from ..observability import traced
+from ..observability import SCHEMA_URL, SERVICE_VERSION, traced
+# % elif cookiecutter.decorator_style == "native"
+from ..observability import SCHEMA_URL, SERVICE_VERSION
 # % endif
 from . import messages, repository
 from .payments import PaymentUnavailable, process_payment
@@ -19,9 +21,9 @@ from .schemas import Item, Order
 
 logger = logging.getLogger(__name__)
 # % if cookiecutter.decorator_style == "native"
-tracer = trace.get_tracer(__name__)
+tracer = trace.get_tracer(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
 # % endif
-meter = metrics.get_meter(__name__)
+meter = metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
 orders_created = meter.create_counter("orders.created", unit="{order}", description="Orders that were paid.")
 orders_value = meter.create_histogram(
     "orders.value",

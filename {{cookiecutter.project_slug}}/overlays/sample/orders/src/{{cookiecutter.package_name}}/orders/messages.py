@@ -24,11 +24,12 @@ from opentelemetry.context import Context, attach
 from opentelemetry.propagate import extract, inject
 from opentelemetry.trace import Link, SpanKind
 
+from ..observability import SCHEMA_URL, SERVICE_VERSION
 from ..observability.errors import error_type
 
 logger = logging.getLogger(__name__)
-tracer = trace.get_tracer(__name__)
-meter = metrics.get_meter(__name__)
+tracer = trace.get_tracer(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
+meter = metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
 
 BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 

@@ -43,8 +43,8 @@ def installed() -> dict[str, Distribution]:
 
 @cache
 def known_variables() -> frozenset[str]:
-    """Return the OTEL_* names that appear in the sources of the installed OpenTelemetry packages."""
-    names = set(environment.DEFAULTS)
+    """Return the OTEL_* names in the sources of the installed OpenTelemetry packages, and those read here alone."""
+    names = {*environment.DEFAULTS, environment.EXCEPTION_SIGNAL}
     for name, distribution in installed().items():
         for file in distribution.files or [] if name.startswith("opentelemetry-") else []:
             if file.suffix == ".py":

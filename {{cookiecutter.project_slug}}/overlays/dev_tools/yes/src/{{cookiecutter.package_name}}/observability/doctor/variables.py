@@ -152,6 +152,9 @@ def check_switches(setup: Setup) -> Iterator[Finding]:
         yield warning("OTEL_SDK_DISABLED", "nothing is recorded", "remove it")
     elif all(setup.used[f"OTEL_{signal}_EXPORTER"].strip() == "none" for signal in SIGNALS):
         yield warning("OTEL_TRACES_EXPORTER", "no signal has an exporter", "use otlp for at least one signal")
+    if setup.is_given(environment.EXCEPTION_SIGNAL) and setup.used["OTEL_LOGS_EXPORTER"].strip() == "none":
+        message = "exceptions are recorded as log records, and OTEL_LOGS_EXPORTER=none drops these"
+        yield warning(environment.EXCEPTION_SIGNAL, message, "remove it, or export logs")
     if "none" in (name.strip().lower() for name in setup.used.get("OTEL_PROPAGATORS", "").split(",")):
         message = "traces are not continued from and into other services"
         yield warning("OTEL_PROPAGATORS", message, "remove it, or set it to tracecontext,baggage")
