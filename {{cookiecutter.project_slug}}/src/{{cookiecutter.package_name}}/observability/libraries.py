@@ -19,6 +19,9 @@ from opentelemetry import metrics, trace
 from opentelemetry.instrumentation.dependencies import DependencyConflictError
 
 from . import workarounds
+# % if cookiecutter.sample == "orders"
+from .database_events import instrument_databases
+# % endif
 from .redaction import without_values
 
 logger = logging.getLogger(__name__)
@@ -30,12 +33,17 @@ def is_zero_code() -> bool:
 
 
 def instrument_libraries(*excluded: str) -> None:
-    """Instrument every library whose instrumentation is installed.
+    """Instrument every library whose instrumentation is installed, unless opentelemetry-instrument has done so.
 
     Args:
         excluded: Names of instrumentations that are applied elsewhere, or not at all.
 
     """
+    # % if cookiecutter.sample == "orders"
+    instrument_databases()
+    # % endif
+    if is_zero_code():
+        return
     for entry_point in entry_points(group="opentelemetry_instrumentor"):
         if entry_point.name in {"logging", *excluded}:
             continue
@@ -45,8 +53,6 @@ def instrument_libraries(*excluded: str) -> None:
                 if entry_point.name == "threading":
                     workarounds.start_pool_threads_without_context()
                 instrumentor.instrument(raise_exception_on_conflict=True, **OPTIONS.get(entry_point.name, {}))
-                if entry_point.name == "sqlalchemy":
-                    workarounds.trace_every_engine()
         except DependencyConflictError as error:
             # A package may instrument several libraries of which only one is installed.
             is_installed = error.conflict.found or error.conflict.found_any
@@ -113,11 +119,7 @@ class _HttpClient:
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    **{
-        name: dict.fromkeys(("tracer_provider", "meter_provider"), _HttpClient())
-        for name in ("httpx", "httpx2", "requests")
-    },
-    # Its only metric has a deprecated name, and its sum falls below zero.
-    "sqlalchemy": {"meter_provider": metrics.NoOpMeterProvider()},
+    name: dict.fromkeys(("tracer_provider", "meter_provider"), _HttpClient())
+    for name in ("httpx", "httpx2", "requests")
 }
 """Arguments of `instrument()`, by the name of the instrumentation."""

@@ -12,7 +12,7 @@ from opentelemetry import trace
 
 from . import environment
 from .errors import error_type, record_once
-from .libraries import instrument_libraries, is_zero_code
+from .libraries import instrument_libraries
 from .signals import handle_signals
 from .telemetry import configure, flush_at_exit
 
@@ -36,9 +36,8 @@ def run(name: str, log_level: str = "INFO", log_format: str = "json", *, speedup
     """
     handle_signals()
     configure(log_level, log_format, speedups=speedups)
-    if not is_zero_code():
-        with environment.applied():
-            instrument_libraries(environment.FRAMEWORK)
+    with environment.applied():
+        instrument_libraries(environment.FRAMEWORK)
     start_span = trace.get_tracer(__name__).start_as_current_span
     try:
         with start_span(name, record_exception=False, set_status_on_exception=False) as span:

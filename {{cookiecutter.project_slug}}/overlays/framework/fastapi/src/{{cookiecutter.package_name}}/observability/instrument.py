@@ -24,15 +24,15 @@ QUIET_LOGGERS = {"httpx": logging.WARNING, "httpcore": logging.WARNING}
 
 
 def instrument(app: FastAPI) -> None:
-    """Instrument `app`, HTTP clients and databases, unless opentelemetry-instrument has done so.
+    """Instrument `app` and the libraries that it uses, unless opentelemetry-instrument has done so.
 
     Call it after configure(); middleware and routes may be added later.
     """
-    if is_zero_code():
-        return
     with environment.applied():
-        server = HTTPServer("fastapi")
         instrument_libraries("fastapi")
+        if is_zero_code():
+            return
+        server = HTTPServer("fastapi")
     build, routes = app.build_middleware_stack, RouteTable(app)
     app.build_middleware_stack = lambda: ASGIMiddleware(build(), server, routes.find)  # type: ignore[method-assign]
 

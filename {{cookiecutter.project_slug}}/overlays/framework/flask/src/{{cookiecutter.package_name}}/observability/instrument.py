@@ -20,15 +20,15 @@ QUIET_LOGGERS: dict[str, int] = {}
 
 
 def instrument(app: Flask) -> None:
-    """Instrument `app`, HTTP clients and databases, unless opentelemetry-instrument has done so.
+    """Instrument `app` and the libraries that it uses, unless opentelemetry-instrument has done so.
 
     Call it after configure(); blueprints and functions that run before or after requests may be added later.
     """
-    if is_zero_code():
-        return
     with environment.applied():
-        server = HTTPServer("flask")
         instrument_libraries("flask")
+        if is_zero_code():
+            return
+        server = HTTPServer("flask")
     app.wsgi_app = WSGIMiddleware(app.wsgi_app, server, _find_route)  # type: ignore[method-assign]
 
 
