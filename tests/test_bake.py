@@ -87,7 +87,10 @@ FILES: list[tuple[Answers, str]] = [
     (
         {"sample": "orders"},
         """
-            src/order_service/database.py src/order_service/orders/__init__.py src/order_service/orders/messages.py
+            src/order_service/database.py src/order_service/observability/database_events.py
+            src/order_service/observability/databases.py src/order_service/observability/pools.py
+            src/order_service/observability/sql.py
+            src/order_service/orders/__init__.py src/order_service/orders/messages.py
             src/order_service/orders/models.py src/order_service/orders/payments.py
             src/order_service/orders/repository.py src/order_service/orders/rules.py
             src/order_service/orders/schemas.py src/order_service/orders/service.py
@@ -96,6 +99,7 @@ FILES: list[tuple[Answers, str]] = [
             tests/test_database.py
         """,
     ),
+    ({"sample": "orders", "framework": "fastapi flask"}, "src/order_service/observability/measured_pool.py"),
     ({"sample": "orders", "framework": "flask django"}, "src/order_service/postgresql.py"),
     ({"sample": "minimal"}, "src/order_service/greeting.py src/order_service/hello.py tests/test_hello.py"),
     (

@@ -231,11 +231,11 @@ def test_a_package_that_was_never_released_with_the_others(flask: Doctor, tmp_pa
 
 
 def test_an_instrumentation_that_disables_itself(flask: Doctor, tmp_path: Path) -> None:
-    finding = flask.finding(installed_beside(tmp_path, "sqlalchemy", "2.1.9"), "--offline")
+    finding = flask.finding(installed_beside(tmp_path, "requests", "3.0.0"), "--offline")
     assert finding["check"] == "conflicts"
-    assert finding["variable"] == "opentelemetry-instrumentation-sqlalchemy"
-    assert "sqlalchemy 2.1.9" in finding["message"]
-    assert "<2.1.0" in finding["fix"]
+    assert finding["variable"] == "opentelemetry-instrumentation-requests"
+    assert "requests 3.0.0" in finding["message"]
+    assert "~= 2.0" in finding["fix"]
 
 
 def test_another_vendor(flask: Doctor, tmp_path: Path) -> None:

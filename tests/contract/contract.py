@@ -39,7 +39,6 @@ def server(method: str, path: str, status: int, *children: Shape, route: str = "
         },
         status="ERROR" if status >= 500 else "UNSET",
         children=children,
-        database=path.startswith("/api/orders") and method == "GET" and status in (200, 404),
     )
 
 
@@ -60,12 +59,24 @@ def internal(
     *children: Shape,
     events: tuple[Event, ...] = (),
     error: str = "",
-    database: bool = False,
 ) -> Shape:
     module, _, name = function.rpartition(".")
     about = {"code.function.name": f"{PACKAGE}.{module}.{name}", **({"error.type": error} if error else {})}
+    return Shape("INTERNAL", name, about | dict(attributes), "ERROR" if error else "UNSET", events, (), children)
+
+
+def statement(operation: str) -> Shape:
     return Shape(
-        "INTERNAL", name, about | dict(attributes), "ERROR" if error else "UNSET", events, (), children, database
+        "CLIENT",
+        f"{operation} orders",
+        {
+            "db.collection.name": "orders",
+            "db.namespace": ANY,
+            "db.operation.name": operation,
+            "db.query.summary": f"{operation} orders",
+            "db.query.text": ANY,
+            "db.system.name": "sqlite",
+        },
     )
 
 
@@ -86,17 +97,18 @@ def created(total: float, item_count: int, *call: Shape) -> Shape:
             {"order.id": ANY, "order.item_count": item_count, "order.total": total},
             *accepted(total),
             paid(total, *call),
+            statement("UPDATE"),
             Shape("PRODUCER", "send order.created", message("send")),
             events=(Event("order.created", {"order.id": ANY}),),
-            database=True,
         ),
     )
 
 
-def accepted(total: float) -> tuple[Shape, Shape]:
+def accepted(total: float) -> tuple[Shape, Shape, Shape]:
     return (
         internal("orders.rules.validate_order", {"validation.passed": True}),
         internal("orders.rules.calculate_total", {"order.total": total}),
+        statement("INSERT"),
     )
 
 
@@ -150,15 +162,22 @@ TRACES = {
                 {"payment.amount": 1200.0, "payment.success": False},
                 events=(Event("payment.declined", {"payment.decline.reason": "limit"}),),
             ),
+            statement("UPDATE"),
             events=(Event("order.declined", {"order.id": ANY}),),
-            database=True,
         ),
     ),
     "order that is too large": orders(413),
-    "known order": server("GET", f"/api/orders/{ANY}", 200, route="/api/orders/{order_id}"),
-    "unknown order": server("GET", f"/api/orders/{ANY}", 404, route="/api/orders/{order_id}"),
+    "known order": server("GET", f"/api/orders/{ANY}", 200, statement("SELECT"), route="/api/orders/{order_id}"),
+    "unknown order": server("GET", f"/api/orders/{ANY}", 404, statement("SELECT"), route="/api/orders/{order_id}"),
     "order by a wrong id": server("GET", "/api/orders/not-a-uuid", 422, route="/api/orders/{order_id}"),
-    "list": server("GET", "/api/orders", 200, route="/api/orders", url_query="limit=REDACTED&token=REDACTED"),
+    "list": server(
+        "GET",
+        "/api/orders",
+        200,
+        statement("SELECT"),
+        route="/api/orders",
+        url_query="limit=REDACTED&token=REDACTED",
+    ),
     "list with a wrong limit": server("GET", "/api/orders", 422, route="/api/orders", url_query="limit=REDACTED"),
     "unknown path": server("GET", "/nope/123", 404),
     "wrong method": server("DELETE", "/api/orders", 405, route="/api/orders"),
@@ -195,7 +214,6 @@ TRACES = {
                 error=UNAVAILABLE,
             ),
             error=UNAVAILABLE,
-            database=True,
         ),
     ),
 }
@@ -240,10 +258,15 @@ CONSUMER_LOG = Log(
 )
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-DEFAULT_BOUNDS = (0, 5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10000)
 DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+OF_DATABASES = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
 CALLED = frozenset({"http.request.method", "server.address", "server.port"})
 ANSWERED = frozenset({"http.response.status_code", "network.protocol.version"})
+
+STATEMENT = frozenset(
+    {"db.collection.name", "db.namespace", "db.operation.name", "db.query.summary", "db.system.name"}
+)
+POOL = frozenset({"db.client.connection.pool.name"})
 
 GENERATION = frozenset({"cpython.gc.generation"})
 MESSAGE = frozenset({"messaging.destination.name", "messaging.operation.name", "messaging.system"})
@@ -258,6 +281,12 @@ METRICS = {
     ),
     "http.server.active_requests": Metric("sum", "{request}", frozenset({"http.request.method", "url.scheme"})),
     "http.client.request.duration": Metric("histogram", "s", CALLED, ANSWERED | {"error.type"}, SECONDS),
+    "db.client.operation.duration": Metric("histogram", "s", STATEMENT, bounds=OF_DATABASES),
+    "db.client.connection.count": Metric("sum", "{connection}", POOL | {"db.client.connection.state"}),
+    "db.client.connection.max": Metric("sum", "{connection}", POOL),
+    "db.client.connection.pending_requests": Metric("sum", "{request}", POOL),
+    "db.client.connection.timeouts": Metric("monotonic sum", "{timeout}", POOL),
+    "db.client.connection.wait_time": Metric("histogram", "s", POOL, bounds=OF_DATABASES),
     "orders.created": Metric("monotonic sum", "{order}"),
     "orders.value": Metric("histogram", "{currency}", bounds=(5, 10, 25, 50, 100, 250, 500, 1000)),
     "cpython.gc.collected_objects": Metric("monotonic sum", "{object}", GENERATION),
@@ -308,14 +337,9 @@ FORCED = [
         "only ASGI servers have an event loop",
     ),
     *(
-        Forced(
-            "django",
-            name,
-            "",
-            Metric("histogram", unit, frozenset({"db.operation.name", "db.system.name"}), frozenset(), DEFAULT_BOUNDS),
-            "the instrumentation of a driver, which is what the ORM has, measures each statement",
-        )
-        for name, unit in (("db.client.operation.duration", "s"), ("db.client.response.returned_rows", "{row}"))
+        Forced("django", name, "", None, "Django has no pool unless an owner configures psycopg's")
+        for name in METRICS
+        if name.startswith("db.client.connection.")
     ),
 ]
 

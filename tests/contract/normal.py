@@ -16,6 +16,9 @@ ANY = "*"
 
 VARYING = {
     "client.port",
+    "db.client.connection.pool.name",
+    "db.namespace",
+    "db.query.text",
     "exception.message",
     "exception.stacktrace",
     "network.peer.port",
@@ -34,7 +37,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Shape:
-    """A span and what is under it. `database` says that there are database spans right under it, however many."""
+    """A span and what is under it."""
 
     kind: str
     name: str
@@ -43,7 +46,6 @@ class Shape:
     events: tuple[Event, ...] = ()
     links: tuple[str, ...] = ()
     children: tuple[Shape, ...] = ()
-    database: bool = False
 
     def lines(self, indent: str = "") -> Iterator[str]:
         yield f"{indent}{self.kind} {self.name} {self.status}"
@@ -52,8 +54,6 @@ class Shape:
             yield f"{indent}    event {event.name}"
             yield from (f"{indent}        {key} = {value!r}" for key, value in sorted(event.attributes.items()))
         yield from (f"{indent}    link to {name}" for name in self.links)
-        if self.database:
-            yield f"{indent}  (database)"
         for child in self.children:
             yield from child.lines(indent + "  ")
 
@@ -99,8 +99,7 @@ def shape(node: Node, names: Mapping[str, str]) -> Shape:
         status=span.status,
         events=tuple(Event(event.name, masked(event.attributes)) for event in span.events),
         links=tuple(names.get(link.span_id, "a span that did not arrive") for link in span.links),
-        children=tuple(shape(child, names) for child in node.children if not is_database(child.span)),
-        database=any(is_database(child.span) for child in node.children),
+        children=tuple(shape(child, names) for child in node.children),
     )
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from tests.contract import contract
 from tests.contract.conftest import FRAMEWORKS
-from tests.contract.contract import FORCED, METRICS
+from tests.contract.contract import FORCED
 from tests.contract.normal import Shape, log, shape
 from tests.contract.scenario import items, traceparent
-from tests.contract.test_contract import assert_same, expected_trace
+from tests.contract.test_contract import assert_same, expected_metrics, expected_trace
 from tests.otlp import LogRecord, Receiver, trees
 from tests.processes.conftest import EXTRAS
 from tests.processes.servers import Kind, Server, total
@@ -160,13 +160,11 @@ def test_each_metric_is_counted_once(run: Run) -> None:
     for point in points:
         scopes[point.name].add(point.scope.name)
     assert {name: len(names) for name, names in scopes.items()} == dict.fromkeys(scopes, 1)
-    more = {entry.of for entry in FORCED if entry.framework == run.framework and not entry.attribute}
+    expected = set(expected_metrics([entry for entry in FORCED if entry.framework == run.framework]))
     # What observability.instrument() switches off, because it is wrong.
     if run.framework == "fastapi":
-        more |= {"http.server.request.body.size", "http.server.response.body.size"}
-    if run.framework != "django":
-        more.add("db.client.connections.usage")
-    assert set(scopes) == set(METRICS) | more
+        expected |= {"http.server.request.body.size", "http.server.response.body.size"}
+    assert set(scopes) == expected
 
 
 def test_the_resource(run: Run) -> None:

@@ -19,6 +19,9 @@ from opentelemetry import metrics, trace
 from opentelemetry.instrumentation.dependencies import DependencyConflictError
 
 from . import workarounds
+# % if cookiecutter.sample == "orders"
+from .database_events import instrument_databases
+# % endif
 from .errors import error_type
 from .process import measure_process
 from .redaction import without_values
@@ -38,6 +41,9 @@ def instrument_libraries(*excluded: str) -> None:
         excluded: Names of instrumentations that are applied elsewhere, or not at all.
 
     """
+    # % if cookiecutter.sample == "orders"
+    instrument_databases()
+    # % endif
     for entry_point in () if is_zero_code() else entry_points(group="opentelemetry_instrumentor"):
         if entry_point.name in {"logging", *excluded}:
             continue
@@ -47,8 +53,6 @@ def instrument_libraries(*excluded: str) -> None:
                 if entry_point.name == "threading":
                     workarounds.start_pool_threads_without_context()
                 instrumentor.instrument(raise_exception_on_conflict=True, **OPTIONS.get(entry_point.name, {}))
-                if entry_point.name == "sqlalchemy":
-                    workarounds.trace_every_engine()
         except DependencyConflictError as error:
             # A package may instrument several libraries of which only one is installed.
             is_installed = error.conflict.found or error.conflict.found_any
@@ -118,11 +122,7 @@ class _HttpClient:
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    **{
-        name: dict.fromkeys(("tracer_provider", "meter_provider"), _HttpClient())
-        for name in ("httpx", "httpx2", "requests")
-    },
-    # Its only metric has a deprecated name, and its sum falls below zero.
-    "sqlalchemy": {"meter_provider": metrics.NoOpMeterProvider()},
+    name: dict.fromkeys(("tracer_provider", "meter_provider"), _HttpClient())
+    for name in ("httpx", "httpx2", "requests")
 }
 """Arguments of `instrument()`, by the name of the instrumentation."""

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import copy
 import functools
-import importlib
 import inspect
 import logging
 # % if cookiecutter.framework != "fastapi"
 import subprocess
 # % endif
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import Any
 
-from opentelemetry import context, metrics, trace
+from opentelemetry import context, trace
 
 from .environment import SCHEMA_URL
 from .errors import never_raises
@@ -154,37 +152,6 @@ def start_pool_threads_without_context() -> None:
             context.detach(token)
 
     ThreadPoolExecutor.submit = submit_without_context  # type: ignore[method-assign]
-
-
-@entry
-def trace_every_engine() -> str | None:
-    """Trace each SQLAlchemy engine from its first connection on, however and whenever it is created.
-
-    opentelemetry-instrumentation-sqlalchemy 0.66b1 replaces `create_engine`, and so misses engines that exist already
-    and modules that have imported the function by name
-    (https://github.com/open-telemetry/opentelemetry-python-contrib/issues/3696).
-    """
-    try:
-        sqlalchemy = importlib.import_module("sqlalchemy")
-        contrib = importlib.import_module("opentelemetry.instrumentation.sqlalchemy")
-    except ModuleNotFoundError as error:
-        return f"not needed: {error.name} is not installed"
-    create_tracer = functools.partial(contrib.EngineTracer, trace.get_tracer(contrib.__name__, contrib.__version__))
-    inspect.signature(create_tracer).bind("engine", "connections_usage")
-    lock = threading.Lock()
-
-    @never_raises
-    def trace_engine(connection: Any) -> None:
-        engine = connection.engine
-        while hasattr(engine, "_proxied"):  # an engine with options of its own, which has the original's listeners, too
-            engine = engine._proxied
-        with lock:
-            owners = [getattr(listener, "__self__", None) for listener in engine.dispatch.before_cursor_execute]
-            if not any(isinstance(owner, contrib.EngineTracer) for owner in owners):
-                create_tracer(engine, metrics.NoOpMeter("").create_up_down_counter(""))
-
-    sqlalchemy.event.listen(sqlalchemy.Engine, "engine_connect", trace_engine)
-    return None
 
 
 # % if cookiecutter.framework != "fastapi"

@@ -16,6 +16,8 @@ from sqlalchemy import Engine, MetaData, event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Session
 
+from .observability.measured_pool import measured_pool
+
 logger = logging.getLogger(__name__)
 
 DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
@@ -62,6 +64,7 @@ class Base(DeclarativeBase):
 def create_engine(settings: DatabaseSettings) -> Engine:
     """Return a new connection pool. It connects when it is first used."""
     url = make_url(settings.database_url.get_secret_value())
+    url = url.set(drivername=DRIVERS[url.drivername])
     is_sqlite = url.get_backend_name() == "sqlite"
     connect_args: dict[str, Any] = {"timeout": 30}  # seconds that a writer waits for another
     if not is_sqlite:
@@ -73,9 +76,10 @@ def create_engine(settings: DatabaseSettings) -> Engine:
             **url.query,
         }
     engine = sqlalchemy.create_engine(
-        url.set(drivername=DRIVERS[url.get_backend_name()]),
+        url,
         connect_args=connect_args,
         hide_parameters=True,  # otherwise the values of a failed statement would be logged
+        poolclass=measured_pool(url),
         pool_pre_ping=not is_sqlite,
         pool_timeout=settings.database_connect_timeout,
     )

@@ -25,22 +25,19 @@ POST /api/orders SERVER
   create_order INTERNAL
     validate_order INTERNAL
     calculate_total INTERNAL
-    (database) CLIENT
+    INSERT orders CLIENT
     process_payment INTERNAL
-    (database) CLIENT
+    UPDATE orders CLIENT
     send order.created PRODUCER
 process order.created CONSUMER"""
 
 
 def tree(spans: list[ReadableSpan], parent: int | None = None, depth: int = 0) -> list[str]:
-    """Return the spans as lines, indented below their parents; adjacent spans of the database are one line."""
+    """Return the spans as lines, indented below their parents."""
     lines: list[str] = []
     for span in spans:
         if (span.parent.span_id if span.parent else None) == parent:
-            name = "(database)" if "db.system.name" in (span.attributes or {}) else span.name
-            line = f"{'  ' * depth}{name} {span.kind.name}"
-            if name != "(database)" or lines[-1:] != [line]:
-                lines += [line, *tree(spans, ids(span)[1], depth + 1)]
+            lines += [f"{'  ' * depth}{span.name} {span.kind.name}", *tree(spans, ids(span)[1], depth + 1)]
     return lines
 
 

@@ -27,16 +27,12 @@ QUIET_LOGGERS = {"django.request": logging.CRITICAL}
 
 
 def instrument() -> None:
-    """Instrument HTTP clients and databases, unless opentelemetry-instrument has done so.
+    """Instrument the libraries that the service uses, unless opentelemetry-instrument has done so.
 
     Call it when DJANGO_SETTINGS_MODULE is set, after configure().
     """
-    from django.conf import settings
-
-    # Importing psycopg takes a good part of the start, so only a service on PostgreSQL does.
-    uses_postgresql = any("postgresql" in str(database.get("ENGINE")) for database in settings.DATABASES.values())
     with environment.applied():
-        instrument_libraries("django", *([] if uses_postgresql else ["psycopg"]))
+        instrument_libraries("django")
 
 
 def instrument_wsgi(application: WSGIApplication) -> WSGIApplication:

@@ -24,7 +24,7 @@ QUIET_LOGGERS = {"httpx": logging.WARNING, "httpcore": logging.WARNING}
 
 
 def instrument(app: FastAPI) -> None:
-    """Instrument `app`, HTTP clients and databases, unless opentelemetry-instrument has done so.
+    """Instrument `app` and the libraries that it uses, unless opentelemetry-instrument has done so.
 
     Call it after configure(); middleware and routes may be added later.
     """

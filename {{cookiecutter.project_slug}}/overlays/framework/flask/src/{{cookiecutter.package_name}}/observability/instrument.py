@@ -20,7 +20,7 @@ QUIET_LOGGERS: dict[str, int] = {}
 
 
 def instrument(app: Flask) -> None:
-    """Instrument `app`, HTTP clients and databases, unless opentelemetry-instrument has done so.
+    """Instrument `app` and the libraries that it uses, unless opentelemetry-instrument has done so.
 
     Call it after configure(); blueprints and functions that run before or after requests may be added later.
     """
