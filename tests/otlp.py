@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Condition, Thread
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs_service
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics_service
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_service
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
-from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1 import logs_pb2 as logs
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as metrics
 from opentelemetry.proto.trace.v1 import trace_pb2 as trace
 
@@ -33,6 +33,13 @@ Attributes: TypeAlias = Mapping[str, Value]
 class Scope:
     name: str
     version: str
+    schema_url: str = ""
+
+
+class Resource(dict[str, Value]):
+    """The attributes of a resource."""
+
+    schema_url = ""
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,9 @@ class LogRecord:
     scope: Scope
 
 
+Item: TypeAlias = Span | Point | LogRecord
+
+
 @dataclass(frozen=True)
 class Delivery:
     """One export request as it came in; header names are lower case."""
@@ -155,6 +165,9 @@ class Receiver:
     What arrived is kept in `spans`, `points`, `logs` and `deliveries`, in the order of arrival; metrics are cumulative
     in most services, so a later point replaces an earlier one of the same name and attributes.
     """
+
+    everything: ClassVar[list[Item] | None] = None
+    """What all receivers got since this was a list; see `conventions` in registry.py."""
 
     def __init__(self) -> None:
         self._arrival = Condition()
@@ -207,7 +220,10 @@ class Receiver:
         """Every delivery of either protocol passes here, on a thread of its server; returns the answer."""
         with self._arrival:
             self.deliveries.append(Delivery(protocol, signal.name, headers))
-            getattr(self, signal.kept_in).extend(signal.decode(request))
+            decoded = [*signal.decode(request)]
+            getattr(self, signal.kept_in).extend(decoded)
+            if Receiver.everything is not None:
+                Receiver.everything.extend(decoded)
             self._arrival.notify_all()
         return signal.response()
 
@@ -218,7 +234,7 @@ class Signal(NamedTuple):
     service: str
     request: type[Message]
     response: type[Message]
-    decode: Callable[[Any], Iterator[object]]
+    decode: Callable[[Any], Iterator[Item]]
 
 
 def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
@@ -266,7 +282,7 @@ def _service(receiver: Receiver, signal: Signal) -> grpc.GenericRpcHandler:
 
 def _spans(request: trace_service.ExportTraceServiceRequest) -> Iterator[Span]:
     for group in request.resource_spans:
-        resource = _attributes(group.resource.attributes)
+        resource = _resource(group)
         for part in group.scope_spans:
             for span in part.spans:
                 yield Span(
@@ -284,13 +300,13 @@ def _spans(request: trace_service.ExportTraceServiceRequest) -> Iterator[Span]:
                     status=trace.Status.StatusCode.Name(span.status.code).removeprefix("STATUS_CODE_"),
                     description=span.status.message,
                     resource=resource,
-                    scope=_scope(part.scope),
+                    scope=_scope(part),
                 )
 
 
 def _points(request: metrics_service.ExportMetricsServiceRequest) -> Iterator[Point]:
     for group in request.resource_metrics:
-        resource = _attributes(group.resource.attributes)
+        resource = _resource(group)
         for part in group.scope_metrics:
             for metric in part.metrics:
                 kind = metric.WhichOneof("data")
@@ -315,25 +331,25 @@ def _points(request: metrics_service.ExportMetricsServiceRequest) -> Iterator[Po
                         start=point.start_time_unix_nano,
                         time=point.time_unix_nano,
                         resource=resource,
-                        scope=_scope(part.scope),
+                        scope=_scope(part),
                     )
 
 
 def _logs(request: logs_service.ExportLogsServiceRequest) -> Iterator[LogRecord]:
     for group in request.resource_logs:
-        resource = _attributes(group.resource.attributes)
+        resource = _resource(group)
         for part in group.scope_logs:
             for record in part.log_records:
                 yield LogRecord(
                     time=record.time_unix_nano,
-                    severity=SeverityNumber.Name(record.severity_number).removeprefix("SEVERITY_NUMBER_"),
+                    severity=logs.SeverityNumber.Name(record.severity_number).removeprefix("SEVERITY_NUMBER_"),
                     body=_value(record.body),
                     attributes=_attributes(record.attributes),
                     trace_id=record.trace_id.hex(),
                     span_id=record.span_id.hex(),
                     event_name=record.event_name,
                     resource=resource,
-                    scope=_scope(part.scope),
+                    scope=_scope(part),
                 )
 
 
@@ -341,8 +357,14 @@ def _number(point: metrics.NumberDataPoint | metrics.Exemplar) -> float:
     return point.as_int if point.WhichOneof("value") == "as_int" else point.as_double
 
 
-def _scope(scope: InstrumentationScope) -> Scope:
-    return Scope(scope.name, scope.version)
+def _resource(group: trace.ResourceSpans | metrics.ResourceMetrics | logs.ResourceLogs) -> Resource:
+    resource = Resource(_attributes(group.resource.attributes))
+    resource.schema_url = group.schema_url
+    return resource
+
+
+def _scope(part: trace.ScopeSpans | metrics.ScopeMetrics | logs.ScopeLogs) -> Scope:
+    return Scope(part.scope.name, part.scope.version, part.schema_url)
 
 
 def _attributes(pairs: Iterable[KeyValue]) -> Attributes:
