@@ -20,7 +20,7 @@ from cookiecutter.utils import create_env_with_context  # type: ignore[import-un
 
 from tests import registry
 from tests.environments import sync
-from tests.otlp import Item, Receiver
+from tests.otlp import Receiver
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -122,22 +122,13 @@ def installed(bake: Callable[..., Path]) -> Callable[..., tuple[Path, Path]]:
 
 @pytest.fixture(autouse=True)
 def conventions(request: pytest.FixtureRequest, bake: Callable[..., Path]) -> Iterator[None]:
-    """Check what a test of contract/ or processes/ receives against the registry of semantic conventions.
-
-    What fixtures of a module or the session receive is for their tests to check. `foreign_telemetry` exempts a test.
-    """
-    is_checked = request.path.parent.name in ("contract", "processes")
-    if not registry.ENFORCED or not is_checked or request.node.get_closest_marker("foreign_telemetry"):
-        yield
-        return
-    received: list[Item] = []
-    Receiver.everything = received
+    """Check what was received during a test of contract/ or processes/, and in its fixtures, against the registry."""
     yield
-    Receiver.everything = None
-    if received:
+    received, Receiver.everything = Receiver.everything, []
+    is_checked = request.path.parent.name in ("contract", "processes")
+    if registry.ENFORCED and is_checked and received and not request.node.get_closest_marker("foreign_telemetry"):
         choices = product(("fastapi", "flask", "django"), ("orders", "minimal"))
-        projects = [bake(framework=framework, sample=sample) for framework, sample in choices]
-        registry.check(received, *projects)
+        registry.check(received, *(bake(framework=framework, sample=sample) for framework, sample in choices))
 
 
 @pytest.fixture(scope="session")

@@ -166,8 +166,8 @@ class Receiver:
     in most services, so a later point replaces an earlier one of the same name and attributes.
     """
 
-    everything: ClassVar[list[Item] | None] = None
-    """What all receivers got since this was a list; see `conventions` in registry.py."""
+    everything: ClassVar[list[Item]] = []
+    """What all receivers got during a test; the fixture `conventions` empties it."""
 
     def __init__(self) -> None:
         self._arrival = Condition()
@@ -222,8 +222,7 @@ class Receiver:
             self.deliveries.append(Delivery(protocol, signal.name, headers))
             decoded = [*signal.decode(request)]
             getattr(self, signal.kept_in).extend(decoded)
-            if Receiver.everything is not None:
-                Receiver.everything.extend(decoded)
+            Receiver.everything.extend(decoded)
             self._arrival.notify_all()
         return signal.response()
 

@@ -23,7 +23,7 @@ import yaml
 FILE = Path(__file__).resolve().parents[1] / "tests" / "registry.json"
 NAMESPACES = re.compile(
     r"(client|code|container|cpu|cpython|db|deployment|disk|error|event|exception|host|http|k8s|log|message|messaging|net"
-    r"|network|os|otel|peer|pool|process|rpc|server|service|state|system|telemetry|thread|url|user_agent)(\.|$)"
+    r"|network|oci|os|otel|peer|pool|process|rpc|server|service|state|system|telemetry|thread|url|user_agent)(\.|$)"
 )
 """Of attributes, with those of old names: telemetry that has one shall be found to have a deprecated name."""
 GROUPS = {

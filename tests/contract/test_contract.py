@@ -178,7 +178,7 @@ def test_a_planted_mistake_is_found(
     observation: Observation, of: str, change: Mapping[str, Value], problem: str
 ) -> None:
     items = received(observation)
-    known = registry.declared(observation.project)
+    known = registry.declared_by(observation.project)
     before = set(registry.violations(items, known))
     place, item = next((i, item) for i, item in enumerate(items) if not isinstance(item, LogRecord) and item.name == of)
     attributes = {name: value for name, value in {**item.attributes, **change}.items() if value is not None}
@@ -188,7 +188,7 @@ def test_a_planted_mistake_is_found(
 
 
 def test_every_exception_to_the_conventions_is_needed(observation: Observation) -> None:
-    found = registry.violations(received(observation), registry.declared(observation.project))
+    found = registry.violations(received(observation), registry.declared_by(observation.project))
     assert [entry for entry in registry.EXCEPTIONS if not any(map(entry.covers, found))] == []
 
 
