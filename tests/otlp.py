@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs_servi
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics_service
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_service
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.logs.v1 import logs_pb2 as logs
+from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as metrics
 from opentelemetry.proto.trace.v1 import trace_pb2 as trace
 
@@ -34,12 +34,6 @@ class Scope:
     name: str
     version: str
     schema_url: str = ""
-
-
-class Resource(dict[str, Value]):
-    """The attributes of a resource."""
-
-    schema_url = ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +69,8 @@ class Span:
     description: str
     resource: Attributes
     scope: Scope
+    schema_url: str = ""
+    """That of the resource."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +100,8 @@ class Point:
     time: int
     resource: Attributes
     scope: Scope
+    schema_url: str = ""
+    """That of the resource."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +117,8 @@ class LogRecord:
     event_name: str
     resource: Attributes
     scope: Scope
+    schema_url: str = ""
+    """That of the resource."""
 
 
 Item: TypeAlias = Span | Point | LogRecord
@@ -281,7 +281,7 @@ def _service(receiver: Receiver, signal: Signal) -> grpc.GenericRpcHandler:
 
 def _spans(request: trace_service.ExportTraceServiceRequest) -> Iterator[Span]:
     for group in request.resource_spans:
-        resource = _resource(group)
+        resource = _attributes(group.resource.attributes)
         for part in group.scope_spans:
             for span in part.spans:
                 yield Span(
@@ -299,13 +299,14 @@ def _spans(request: trace_service.ExportTraceServiceRequest) -> Iterator[Span]:
                     status=trace.Status.StatusCode.Name(span.status.code).removeprefix("STATUS_CODE_"),
                     description=span.status.message,
                     resource=resource,
-                    scope=_scope(part),
+                    scope=Scope(part.scope.name, part.scope.version, part.schema_url),
+                    schema_url=group.schema_url,
                 )
 
 
 def _points(request: metrics_service.ExportMetricsServiceRequest) -> Iterator[Point]:
     for group in request.resource_metrics:
-        resource = _resource(group)
+        resource = _attributes(group.resource.attributes)
         for part in group.scope_metrics:
             for metric in part.metrics:
                 kind = metric.WhichOneof("data")
@@ -330,40 +331,32 @@ def _points(request: metrics_service.ExportMetricsServiceRequest) -> Iterator[Po
                         start=point.start_time_unix_nano,
                         time=point.time_unix_nano,
                         resource=resource,
-                        scope=_scope(part),
+                        scope=Scope(part.scope.name, part.scope.version, part.schema_url),
+                        schema_url=group.schema_url,
                     )
 
 
 def _logs(request: logs_service.ExportLogsServiceRequest) -> Iterator[LogRecord]:
     for group in request.resource_logs:
-        resource = _resource(group)
+        resource = _attributes(group.resource.attributes)
         for part in group.scope_logs:
             for record in part.log_records:
                 yield LogRecord(
                     time=record.time_unix_nano,
-                    severity=logs.SeverityNumber.Name(record.severity_number).removeprefix("SEVERITY_NUMBER_"),
+                    severity=SeverityNumber.Name(record.severity_number).removeprefix("SEVERITY_NUMBER_"),
                     body=_value(record.body),
                     attributes=_attributes(record.attributes),
                     trace_id=record.trace_id.hex(),
                     span_id=record.span_id.hex(),
                     event_name=record.event_name,
                     resource=resource,
-                    scope=_scope(part),
+                    scope=Scope(part.scope.name, part.scope.version, part.schema_url),
+                    schema_url=group.schema_url,
                 )
 
 
 def _number(point: metrics.NumberDataPoint | metrics.Exemplar) -> float:
     return point.as_int if point.WhichOneof("value") == "as_int" else point.as_double
-
-
-def _resource(group: trace.ResourceSpans | metrics.ResourceMetrics | logs.ResourceLogs) -> Resource:
-    resource = Resource(_attributes(group.resource.attributes))
-    resource.schema_url = group.schema_url
-    return resource
-
-
-def _scope(part: trace.ScopeSpans | metrics.ScopeMetrics | logs.ScopeLogs) -> Scope:
-    return Scope(part.scope.name, part.scope.version, part.schema_url)
 
 
 def _attributes(pairs: Iterable[KeyValue]) -> Attributes:

@@ -231,7 +231,7 @@ def violations(received: Iterable[Item], declared: Declared) -> list[Violation]:
                 found.update(_point(item, declared))
             case LogRecord():
                 found.update(_log(item, declared))
-        urls = {"resource": getattr(item.resource, "schema_url", ""), f"scope {item.scope.name}": item.scope.schema_url}
+        urls = {"resource": item.schema_url, f"scope {item.scope.name}": item.scope.schema_url}
         for where, url in urls.items():
             if url and url not in REGISTRY["schemas"]:
                 found.add(Violation(where, "schema URL", "unregistered", url))

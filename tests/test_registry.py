@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests import registry
-from tests.otlp import Attributes, Event, Item, LogRecord, Point, Resource, Scope, Span, Value
+from tests.otlp import Attributes, Event, Item, LogRecord, Point, Scope, Span, Value
 from tests.registry import ATTRIBUTES, ENTITIES, EVENTS, METRICS, SPANS, Exempt, Violation
 
 DOCUMENTS = """
@@ -258,6 +258,7 @@ def test_a_wrong_attribute_is_found(
         ("open", {"monotonic": True}, "orders.open", "instrument"),
         ("duration", {"bounds": (1.0, 2.0)}, "http.server.request.duration", "bounds"),
         ("request", {"scope": LATER}, "schema URL", "unregistered"),
+        ("time", {"schema_url": LATER.schema_url}, "schema URL", "unregistered"),
         ("request", {"resource": {**RESOURCE, "service.version": 1}}, "service.version", "type"),
         ("log", {"resource": {**RESOURCE, "deployment.environment": "test"}}, "deployment.environment", "deprecated"),
         ("log", {"resource": {"service.name": "shop"}}, "telemetry.sdk.name", "required"),
@@ -267,13 +268,6 @@ def test_a_wrong_item_is_found(
     where: str, change: Mapping[str, Any], name: str, problem: str, declared: registry.Declared
 ) -> None:
     assert (name, problem) in found(CORRECT | {where: replace(CORRECT[where], **change)}, declared)
-
-
-def test_a_wrong_schema_of_a_resource_is_found(declared: registry.Declared) -> None:
-    resource = Resource(RESOURCE)
-    resource.schema_url = "https://opentelemetry.io/schemas/latest"
-    log = replace(CORRECT["log"], resource=resource)
-    assert found({"log": log}, declared) == {("schema URL", "unregistered")}
 
 
 def test_an_exception_covers_its_violation_alone(monkeypatch: pytest.MonkeyPatch) -> None:
