@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -17,7 +18,9 @@ from cookiecutter.main import cookiecutter  # type: ignore[import-untyped]
 from cookiecutter.prompt import prompt_for_config  # type: ignore[import-untyped]
 from cookiecutter.utils import create_env_with_context  # type: ignore[import-untyped]
 
+from tests import registry
 from tests.environments import sync
+from tests.otlp import Receiver
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -115,6 +118,17 @@ def installed(bake: Callable[..., Path]) -> Callable[..., tuple[Path, Path]]:
         return project, sync(project, *extras)
 
     return installed
+
+
+@pytest.fixture(autouse=True)
+def conventions(request: pytest.FixtureRequest, bake: Callable[..., Path]) -> Iterator[None]:
+    """Check what was received during a test of contract/ or processes/, and in its fixtures, against the registry."""
+    yield
+    received, Receiver.everything = Receiver.everything, []
+    is_checked = request.path.parent.name in ("contract", "processes")
+    if registry.ENFORCED and is_checked and received and not request.node.get_closest_marker("foreign_telemetry"):
+        choices = product(("fastapi", "flask", "django"), ("orders", "minimal"))
+        registry.check(received, *(bake(framework=framework, sample=sample) for framework, sample in choices))
 
 
 @pytest.fixture(scope="session")

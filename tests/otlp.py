@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Condition, Thread
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -121,6 +121,9 @@ class LogRecord:
     """That of the resource."""
 
 
+Item: TypeAlias = Span | Point | LogRecord
+
+
 @dataclass(frozen=True)
 class Delivery:
     """One export request as it came in; header names are lower case."""
@@ -162,6 +165,9 @@ class Receiver:
     What arrived is kept in `spans`, `points`, `logs` and `deliveries`, in the order of arrival; metrics are cumulative
     in most services, so a later point replaces an earlier one of the same name and attributes.
     """
+
+    everything: ClassVar[list[Item]] = []
+    """What all receivers got during a test; the fixture `conventions` empties it."""
 
     def __init__(self) -> None:
         self._arrival = Condition()
@@ -214,7 +220,9 @@ class Receiver:
         """Every delivery of either protocol passes here, on a thread of its server; returns the answer."""
         with self._arrival:
             self.deliveries.append(Delivery(protocol, signal.name, headers))
-            getattr(self, signal.kept_in).extend(signal.decode(request))
+            decoded = [*signal.decode(request)]
+            getattr(self, signal.kept_in).extend(decoded)
+            Receiver.everything.extend(decoded)
             self._arrival.notify_all()
         return signal.response()
 
@@ -225,7 +233,7 @@ class Signal(NamedTuple):
     service: str
     request: type[Message]
     response: type[Message]
-    decode: Callable[[Any], Iterator[object]]
+    decode: Callable[[Any], Iterator[Item]]
 
 
 def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:

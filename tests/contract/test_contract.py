@@ -8,16 +8,16 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import unified_diff
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import registry
 from tests.contract import contract
 from tests.contract.contract import FORCED, METRICS, TRACES, Forced
 from tests.contract.normal import Event, Log, Metric, Shape, log, metric, shape
 from tests.contract.scenario import REMOTE_SPAN, REMOTE_TRACE, SECRET, Exchange, Observation, Run
-from tests.otlp import Attributes, LogRecord, Node, Point, Span, trees
+from tests.otlp import Item, LogRecord, Node, Point, Value, trees
 
 pytestmark = pytest.mark.slow
 
@@ -151,15 +151,43 @@ def test_span_names_are_bounded(observation: Observation) -> None:
         assert not re.search(r"nope|not-a-uuid", repr(point.attributes)), point
 
 
-def test_no_deprecated_name(observation: Observation) -> None:
-    for name in emitted_names(observation):
-        assert name not in contract.DEPRECATED
-        assert not name.startswith(contract.DEPRECATED_PREFIXES)
+def test_semantic_conventions(observation: Observation) -> None:
+    registry.check(received(observation), observation.project)
 
 
-def test_every_name_is_stable_or_documented(observation: Observation) -> None:
-    known = contract.STABLE | documented(observation.project)
-    assert emitted_names(observation) - known == set()
+@pytest.mark.parametrize(
+    ("of", "change", "problem"),
+    [
+        ("GET /api/orders", {"order.size": 1}, "unregistered"),
+        ("GET /api/orders", {"http.method": "GET"}, "deprecated"),
+        ("GET /api/orders", {"url.domain": "localhost"}, "undocumented"),
+        ("GET /api/orders", {"url.path": None}, "required"),
+        ("GET /api/orders", {"http.route": None}, "conditionally_required"),
+        ("GET /api/orders", {"client.address": None}, "recommended"),
+        ("GET /api/orders", {"server.port": "80"}, "type"),
+        ("GET /api/orders", {"http.request.method": "BREW"}, "value"),
+        ("GET /api/orders", {"error.type": "500"}, "contradiction"),
+        ("validate_order", {"validation.passed": "yes"}, "type"),
+        (DURATION, {"url.scheme": None}, "required"),
+        (DURATION, {"url.path": "/"}, "not an attribute of this metric"),
+    ],
+)
+def test_a_planted_mistake_is_found(
+    observation: Observation, of: str, change: Mapping[str, Value], problem: str
+) -> None:
+    items = received(observation)
+    known = registry.declared_by(observation.project)
+    before = set(registry.violations(items, known))
+    place, item = next((i, item) for i, item in enumerate(items) if not isinstance(item, LogRecord) and item.name == of)
+    attributes = {name: value for name, value in {**item.attributes, **change}.items() if value is not None}
+    items[place] = replace(item, attributes=attributes)
+    found = set(registry.violations(items, known)) - before
+    assert [(violation.name, violation.problem) for violation in found] == [(*change, problem)]
+
+
+def test_every_exception_to_the_conventions_is_needed(observation: Observation) -> None:
+    found = registry.violations(received(observation), registry.declared_by(observation.project))
+    assert [entry for entry in registry.EXCEPTIONS if not any(map(entry.covers, found))] == []
 
 
 def test_the_secret_of_a_query_is_nowhere(observation: Observation) -> None:
@@ -172,8 +200,8 @@ def test_the_secret_of_a_query_is_nowhere(observation: Observation) -> None:
 def test_resource(observation: Observation) -> None:
     instances = set()
     for run in observation.runs:
-        received: list[Span | Point | LogRecord] = [*run.received.spans, *run.received.points, *run.received.logs]
-        resources = {json.dumps(dict(item.resource), sort_keys=True) for item in received}
+        items: list[Item] = [*run.received.spans, *run.received.points, *run.received.logs]
+        resources = {json.dumps(dict(item.resource), sort_keys=True) for item in items}
         assert len(resources) == 1
         resource = json.loads(resources.pop())
         instances.add(resource.pop("service.instance.id"))
@@ -307,22 +335,5 @@ def span_ids(observation: Observation) -> set[tuple[str, str]]:
     return {(span.trace_id, span.span_id) for span in observation.spans}
 
 
-def emitted_names(observation: Observation) -> set[str]:
-    """Of all attributes, wherever they stand, and of all metrics."""
-    holders: list[Attributes] = []
-    for span in observation.spans:
-        holders += [span.attributes, span.resource]
-        holders += [event.attributes for event in span.events]
-        holders += [link.attributes for link in span.links]
-    for point in observation.points:
-        holders += [point.attributes, point.resource]
-    for record in observation.logs:
-        holders += [record.attributes, record.resource]
-    return {name for attributes in holders for name in attributes} | {point.name for point in observation.points}
-
-
-def documented(project: Path) -> set[str]:
-    """The names in the tables of the project's documents: one row can have several, and the attributes of a metric."""
-    text = "\n".join(path.read_text(encoding="utf-8") for path in (project / "docs").glob("*.md"))
-    rows = re.findall(r"^\|.*", text, re.MULTILINE)
-    return {name for row in rows for name in re.findall(r"`([a-z][a-z0-9_.]*)`", row)}
+def received(observation: Observation) -> list[Item]:
+    return [*observation.spans, *observation.points, *observation.logs]

@@ -15,6 +15,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from tests.otlp import GRPC, HTTP, Receiver, trees
 
+pytestmark = pytest.mark.foreign_telemetry("made by hand")
+
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 VALUES = {
     "text": AnyValue(string_value="a"),

@@ -24,7 +24,7 @@ def loaded(messages):
 
     messages.publish = publish_and_start
 """
-SET = {"OTEL_RESOURCE_ATTRIBUTES": "team=shop", "OTEL_BSP_SCHEDULE_DELAY": "100"}
+SET = {"OTEL_RESOURCE_ATTRIBUTES": "service.namespace=shop", "OTEL_BSP_SCHEDULE_DELAY": "100"}
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,6 @@ def test_no_default_is_inherited(
     assert {name: value for name, value in inherited.items() if name.startswith("OTEL_")} == given
     # The service itself has its defaults.
     (span,) = (span for span in receiver.spans if span.kind == "SERVER")
-    assert span.resource["team"] == "shop"
+    assert span.resource["service.namespace"] == "shop"
     assert span.resource["service.name"] == "order-service"
     assert span.attributes["http.request.method"] == "POST"

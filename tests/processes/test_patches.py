@@ -19,7 +19,7 @@ from tests.otlp import Receiver
 from tests.processes.conftest import EXTRAS
 from tests.processes.servers import DJANGO, FLASK, ORDER, UVICORN, Server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.foreign_telemetry("without corrections, or with libraries that changed")]
 
 FAULTS = {
     "contain_span_processors": """

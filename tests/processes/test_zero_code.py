@@ -20,7 +20,10 @@ from tests.otlp import LogRecord, Receiver, trees
 from tests.processes.conftest import EXTRAS
 from tests.processes.servers import Kind, Server, total
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.foreign_telemetry("contrib's own instrumentations of the frameworks, without our hooks"),
+]
 
 USER_AGENT = {"User-Agent": "contract"}
 
