@@ -26,7 +26,7 @@ from tests.contract.contract import METRICS
 from tests.contract.scenario import items
 from tests.deploy.dashboard import BUILT_IN, Dashboard
 from tests.deploy.prometheus import Labels, Query, metric, rules, world
-from tests.otlp import HTTP, Point, Scope
+from tests.otlp import HTTP, Point, Receiver, Scope
 from tests.service import Service
 from tests.trouble import TroubledReceiver, hang, ok, reject
 
@@ -180,8 +180,18 @@ def emitted(project: Path, python: Path, folder: Path, **environ: str) -> list[P
     return receiver.points
 
 
-def lose(receiver: TroubledReceiver, service: Service, send: Callable[[Service], None]) -> None:
-    """Sends requests while the receiver is in trouble, until the service has reported every kind of loss."""
+def lose(
+    receiver: TroubledReceiver,
+    service: Service,
+    send: Callable[[Service], None],
+    metrics: Receiver | None = None,
+    losses: set[tuple[str, str]] = LOSSES,
+) -> None:
+    """Sends requests while the receiver is in trouble, until the service has reported every kind of loss.
+
+    It reports them to `metrics`, or to the same receiver.
+    """
+    metrics = metrics or receiver
     deadline = time.monotonic() + 90
     for trouble in cycle((hang, reject)):
         receiver.turn(trouble())
@@ -190,13 +200,13 @@ def lose(receiver: TroubledReceiver, service: Service, send: Callable[[Service],
         while time.monotonic() < over:
             send(service)
         receiver.turn(ok())
-        _wait_for_metrics(receiver)
-        if not (missing := LOSSES - {(point.name, key) for point in receiver.points for key in point.attributes}):
+        _wait_for_metrics(metrics)
+        if not (missing := losses - {(point.name, key) for point in metrics.points for key in point.attributes}):
             return
         assert time.monotonic() < deadline, f"not reported within 90 s: {missing}"
 
 
-def _wait_for_metrics(receiver: TroubledReceiver) -> None:
+def _wait_for_metrics(receiver: Receiver) -> None:
     before = len(receiver.deliveries)
     receiver.wait_for(lambda receiver: any(sent.signal == "metrics" for sent in receiver.deliveries[before:]))
 
