@@ -12,7 +12,7 @@ from math import isnan
 from pathlib import Path
 from time import monotonic, sleep
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
@@ -20,7 +20,7 @@ from urllib.request import Request, urlopen
 from google.protobuf.message import Message
 
 from tests.deploy.prometheus import Labels, world
-from tests.otlp import Receiver, Signal
+from tests.otlp import Point, Receiver, Signal
 from tests.service import free_port
 
 PROGRAMS = ("victoria-metrics", "vmalert")
@@ -44,7 +44,7 @@ class Missing(Exception):  # noqa: N818 - not every machine has the programs
 
 
 class NoRoot(Missing):
-    """There is no root folder of a newer Debian either, which .ci/run makes on the days when unstable can be installed."""
+    """Nor is there a root of Debian's unstable, which .ci/run makes on the days when unstable can be installed."""
 
 
 class Series(NamedTuple):
@@ -53,7 +53,7 @@ class Series(NamedTuple):
 
 
 def find(program: str) -> str:
-    """The path of a program: in a root of PYTHON_ROOTS, since only Debian's newest release has it with OTLP, or on PATH."""
+    """The path of a program: in a root of PYTHON_ROOTS, since it takes OTLP in Debian's unstable only, or on PATH."""
     roots = [Path(folder) for folder in (os.environ.get("PYTHON_ROOTS"),) if folder]
     found = sorted(path for root in roots for path in root.absolute().glob(f"*/usr/bin/{program}"))
     if path := next(map(str, found), None) or shutil.which(program):
@@ -90,7 +90,7 @@ class Store(Receiver):
                 f"-relabelConfig={relabeling}",
                 # As in Prometheus: samples count at once, for five minutes, and once for each point in time.
                 "-search.latencyOffset=0s",
-                "-search.maxLookback=5m",
+                "-search.minStalenessInterval=5m",
                 "-dedup.minScrapeInterval=1ms",
                 "-search.disableCache",
                 "-memory.allowedBytes=128MB",
@@ -163,10 +163,10 @@ class Store(Receiver):
             self.settle()
 
     def _accept(self, protocol: str, signal: Signal, headers: Mapping[str, str], request: Message) -> Message:
-        """Also stores the metric `target_info`, which Prometheus makes of every resource, and VictoriaMetrics does not."""
+        """Also stores `target_info`, a metric that Prometheus makes of every resource, and VictoriaMetrics does not."""
         if signal.name == "metrics":
             self._send("/opentelemetry/v1/metrics", request.SerializeToString())
-            points = list(signal.decode(request))
+            points = cast("Iterable[Point]", signal.decode(request))
             lines = [
                 f"target_info{{{','.join(f'{key}={json.dumps(value)}' for key, value in labels.items())}}} 1"
                 for labels in world(points).get("target_info", [])

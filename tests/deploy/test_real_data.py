@@ -34,9 +34,10 @@ pytestmark = pytest.mark.slow
 
 KINDS = {"fastapi": (UVICORN,), "flask": (FLASK,), "django": (DJANGO, DJANGO_ASGI)}
 THREADS = {UVICORN.name: 40, FLASK.name: 8, DJANGO.name: 8}
-"""That can serve requests, by default."""
-CONNECTIONS = 15
-"""What SQLAlchemy's pool has by default: five that stay, ten more."""
+"""How many serve requests, by default."""
+CONNECTIONS = {UVICORN.name: 15, FLASK.name: 15}
+"""How many SQLAlchemy's pool has, by default."""
+EVENT_LOOPS = (UVICORN.name, DJANGO_ASGI.name)
 OF_METRICS = {("otel.sdk.exporter.metric_data_point.exported", "error.type")}
 """The loss that no store hears of while it lasts."""
 AFTERWARDS = 20 * 60
@@ -65,9 +66,7 @@ class Filled:
                 yield f"{where}: {expression}: no {missing}"
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in FRAMEWORKS]
-)
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in FRAMEWORKS])
 def filled(
     request: pytest.FixtureRequest,
     bake: Callable[..., Path],
@@ -96,7 +95,7 @@ def filled(
 def live(kind: Kind, store: Store, extended: Extended) -> None:
     """A service in good days and, after a restart, in bad ones, at the end of which it is killed."""
     with TroubledReceiver() as receiver:
-        environ = receiver.environ(HTTP) | ENVIRON
+        environ = receiver.environ(HTTP) | ENVIRON | {"OTEL_METRIC_EXPORT_INTERVAL": "500"}
         environ["OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"] = f"{store.endpoint()}/v1/metrics"
         environ["DATABASE_CONNECT_TIMEOUT"] = "3"
         service = extended(kind, "saturation", environ)
@@ -109,8 +108,8 @@ def live(kind: Kind, store: Store, extended: Extended) -> None:
                 wait_for_exports(store, 2)
         service.environ["PAYMENT_URL"] = f"http://127.0.0.1:{free_port()}"
         with service:
-            for _ in range(2):  # rate() does not see a counter's first value
-                lose(receiver, service, send_in_vain, store, LOSSES - OF_METRICS)
+            # Twice, since rate() does not see a counter's first value.
+            lose(receiver, service, send_in_vain, store, LOSSES - OF_METRICS, times=2)
             saturate(kind, service, store)
             os.killpg(service.process.pid, signal.SIGKILL)
 
@@ -121,21 +120,28 @@ def send_in_vain(service: Service) -> None:
 
 
 def saturate(kind: Kind, service: Service, store: Store) -> None:
-    """Uses up what the process has, and returns while it is used up."""
+    """Uses up threads, connections and the event loop, as far as the service has them, and leaves it so."""
 
-    def get(path: str) -> None:
+    def send(method: str, path: str, body: object = None) -> None:
         with suppress(OSError, HTTPException):  # killed while it serves
-            service.request("GET", path)
+            service.request(method, path, body)
 
     clients = ThreadPoolExecutor(64)
-    list(clients.map(get, ["/wait/0.3"] * 12))
-    if kind in (UVICORN, DJANGO_ASGI):
-        for _ in range(5):
-            get("/block/0.5")
+    list(clients.map(send, ["GET"] * 12, ["/wait/0.3"] * 12))
+    if kind.name in CONNECTIONS:
+        list(clients.map(send, ["POST"] * CONNECTIONS[kind.name], ["/leak"] * CONNECTIONS[kind.name]))
+        for _ in range(2):  # rate() does not see a counter's first value
+            send("POST", "/api/orders", items("1"))  # waits for a connection in vain
+            wait_for_exports(store, 1)
+        clients.submit(send, "POST", "/api/orders", items("1"))
     if kind.name in THREADS:
         for _ in range(THREADS[kind.name] + 4):
-            clients.submit(get, "/wait/60")
-    wait_for_exports(store, 15)
+            clients.submit(send, "GET", "/wait/60")
+    wait_for_exports(store, 4)
+    if kind.name in EVENT_LOOPS:
+        for _ in range(6):
+            send("GET", "/block/0.5")
+        wait_for_exports(store, 1)
     clients.shutdown(wait=False)
 
 

@@ -9,7 +9,7 @@ from django.urls import path
 
 
 async def block(request: HttpRequest, seconds: str) -> HttpResponse:
-    time.sleep(float(seconds))  # noqa: ASYNC251 - the fault
+    time.sleep(float(seconds))
     return HttpResponse()
 
 

@@ -21,7 +21,7 @@ async def leak() -> None:
 
 @router.get("/block/{seconds}")
 async def block(seconds: float) -> None:
-    time.sleep(seconds)  # noqa: ASYNC251 - the fault
+    time.sleep(seconds)
 
 
 @router.get("/wait/{seconds}")

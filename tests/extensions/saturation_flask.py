@@ -20,7 +20,7 @@ def leak() -> str:
     return ""
 
 
-@blueprint.get("/wait/<float:seconds>")
-def wait(seconds: float) -> str:
-    time.sleep(seconds)
+@blueprint.get("/wait/<seconds>")
+def wait(seconds: str) -> str:
+    time.sleep(float(seconds))
     return ""
