@@ -173,3 +173,12 @@ def test_every_alert_fires(filled: Filled) -> None:
 def test_every_panel_shows_something(filled: Filled) -> None:
     for dashboard in dashboards(filled.project):
         assert not (found := list(filled.empty(dashboard))), "\n".join(found)
+
+
+def test_a_panel_that_shows_nothing_is_found(filled: Filled, tmp_path: Path) -> None:
+    for dashboard in dashboards(filled.project):
+        path = tmp_path / "other.json"
+        path.write_text(dashboard.text.replace("_seconds", "_milliseconds"), encoding="utf-8")
+        wrong = Dashboard(path)
+        expected = [f"{target.where}: {target.expression}: nothing" for target in wrong.targets()]
+        assert list(filled.empty(wrong)) == [text for text in expected if "_milliseconds" in text]
