@@ -39,15 +39,19 @@ def unavailable(reason: object) -> NoReturn:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests have measured, also when they passed, and which Pythons none of them ran on."""
+    """Print what tests have measured, also when they passed, and what of Debian's newer releases did not run."""
     reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "when")]
     lines = [str(value) for report in reports if report.when == "call" for _, value in report.user_properties]
     if lines:
         terminalreporter.section("measured")
         terminalreporter.write_line("\n".join(sorted(lines)))
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "tests/pythons/" in report.nodeid]
+    skipped = [
+        report
+        for report in terminalreporter.stats.get("skipped", [])
+        if report.nodeid.startswith(("tests/pythons/", "tests/deploy/test_real_data.py"))
+    ]
     if skipped:
-        terminalreporter.section("PYTHONS THAT DID NOT RUN", red=True, bold=True)
+        terminalreporter.section("PYTHONS AND PROGRAMS THAT DID NOT RUN", red=True, bold=True)
         reasons = {report.longrepr[2].removeprefix("Skipped: ") for report in skipped}
         terminalreporter.write_line("\n".join(sorted(reasons)), red=True)
 

@@ -1,0 +1,184 @@
+"""Every query of the dashboards and every rule, on a real metrics store that real services have filled."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from time import time
+
+import pytest
+
+from tests.conftest import unavailable
+from tests.contract.conftest import FRAMEWORKS
+from tests.contract.scenario import items
+from tests.deploy.dashboard import Dashboard
+from tests.deploy.metrics_store import Missing, NoRoot, Store
+from tests.deploy.prometheus import Labels, world
+from tests.deploy.test_alerts import ENVIRON, LOSSES, dashboards, groups, lose, rules_files
+from tests.extensions.conftest import Extended, extended
+from tests.otlp import HTTP
+from tests.processes.servers import DJANGO, DJANGO_ASGI, FLASK, UVICORN, Kind
+from tests.service import Service, free_port
+from tests.trouble import TroubledReceiver
+
+__all__ = ["extended"]
+
+pytestmark = pytest.mark.slow
+
+KINDS = {"fastapi": (UVICORN,), "flask": (FLASK,), "django": (DJANGO, DJANGO_ASGI)}
+THREADS = {UVICORN.name: 40, FLASK.name: 8, DJANGO.name: 8}
+"""How many serve requests, by default."""
+CONNECTIONS = {UVICORN.name: 15, FLASK.name: 15}
+"""How many SQLAlchemy's pool has, by default."""
+EVENT_LOOPS = (UVICORN.name, DJANGO_ASGI.name)
+OF_METRICS = {("otel.sdk.exporter.metric_data_point.exported", "error.type")}
+"""The loss that no store hears of while it lasts."""
+AFTERWARDS = 20 * 60
+"""Seconds after the last metrics in which every alert fires, the one that says that there are none included."""
+
+
+@dataclass
+class Filled:
+    """A store, and the time in which a project's services sent metrics and its rules were evaluated."""
+
+    project: Path
+    store: Store
+    series: dict[str, list[Labels]]
+    """What the services sent."""
+    start: float
+    end: float
+
+    def empty(self, dashboard: Dashboard) -> Iterator[str]:
+        """The queries that show nothing, or never anything but zero, or have no label that their legend has."""
+        for where, expression, legend in dashboard.targets():
+            found = self.store.query(dashboard.filled(expression), self.start, self.end)
+            labels = {name for series in found for name in series.labels}
+            if not any(any(series.values) for series in found):
+                yield f"{where}: {expression}: {'only zero' if found else 'nothing'}"
+            elif missing := set(re.findall(r"\{\{(\w+)\}\}", legend)) - labels:
+                yield f"{where}: {expression}: no {missing}"
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in FRAMEWORKS])
+def filled(
+    request: pytest.FixtureRequest,
+    bake: Callable[..., Path],
+    extended: Extended,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Filled]:
+    """After good days, bad ones and the worst, with the results of the rules."""
+    try:
+        store = Store(tmp_path_factory.mktemp("store"))
+    except NoRoot as reason:
+        pytest.skip(str(reason))  # nothing of Debian's unstable runs on this day; the summary says so
+    except Missing as reason:
+        unavailable(reason)
+    start = time()
+    with store:
+        for kind in KINDS[request.param]:
+            live(kind, store, extended)
+        end = time()
+        store.settle()
+        series = store.series()
+        project = bake(framework=request.param)
+        store.play(rules_files(project), start, end + AFTERWARDS)
+        yield Filled(project, store, series, start, end + AFTERWARDS)
+
+
+def live(kind: Kind, store: Store, extended: Extended) -> None:
+    """A service in good days and, after a restart, in bad ones, at the end of which it is killed."""
+    with TroubledReceiver() as receiver:
+        environ = receiver.environ(HTTP) | ENVIRON | {"OTEL_METRIC_EXPORT_INTERVAL": "500"}
+        environ["OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"] = f"{store.endpoint()}/v1/metrics"
+        environ["DATABASE_CONNECT_TIMEOUT"] = "3"
+        service = extended(kind, "saturation", environ)
+        service.environ["PAYMENT_URL"] = f"{service.url}/api/payments"
+        with service:
+            for _ in range(2):
+                assert service.request("POST", "/api/orders", items("19.99", "0.50")).status == 201
+                assert service.request("POST", "/api/orders", items("600")).status == 402
+                assert service.request("GET", "/nowhere").status == 404
+                wait_for_exports(store, 2)
+        service.environ["PAYMENT_URL"] = f"http://127.0.0.1:{free_port()}"
+        with service:
+            # Twice, since rate() does not see a counter's first value.
+            lose(receiver, service, send_in_vain, store, LOSSES - OF_METRICS, times=2)
+            saturate(kind, service, store)
+            os.killpg(service.process.pid, signal.SIGKILL)
+
+
+def send_in_vain(service: Service) -> None:
+    """There is no payment service."""
+    assert service.request("POST", "/api/orders", items("1")).status == 502
+
+
+def saturate(kind: Kind, service: Service, store: Store) -> None:
+    """Uses up threads, connections and the event loop, as far as the service has them, and leaves it so."""
+
+    def send(method: str, path: str, body: object = None) -> None:
+        with suppress(OSError, HTTPException):  # killed while it serves
+            service.request(method, path, body)
+
+    clients = ThreadPoolExecutor(64)
+    list(clients.map(send, ["GET"] * 12, ["/wait/0.3"] * 12))
+    if kind.name in CONNECTIONS:
+        list(clients.map(send, ["POST"] * CONNECTIONS[kind.name], ["/leak"] * CONNECTIONS[kind.name]))
+        for _ in range(2):  # rate() does not see a counter's first value
+            send("POST", "/api/orders", items("1"))  # waits for a connection in vain
+            wait_for_exports(store, 1)
+        clients.submit(send, "POST", "/api/orders", items("1"))
+    if kind.name in THREADS:
+        for _ in range(THREADS[kind.name] + 4):
+            clients.submit(send, "GET", "/wait/60")
+    wait_for_exports(store, 4)
+    if kind.name in EVENT_LOOPS:
+        for _ in range(6):
+            send("GET", "/block/0.5")
+        wait_for_exports(store, 1)
+    clients.shutdown(wait=False)
+
+
+def wait_for_exports(store: Store, count: int) -> None:
+    """Until metrics have arrived as many times."""
+    before = len(store.deliveries)
+    store.wait_for(lambda store: len(store.deliveries) - before >= count, 60)
+
+
+def test_the_store_names_metrics_as_prometheus_and_the_collector_do(filled: Filled) -> None:
+    expected = world(filled.store.points)
+    assert filled.series.keys() == expected.keys()
+    for name, series in expected.items():
+        assert distinct(filled.series[name]) == distinct(series), name
+
+
+def distinct(series: list[Labels]) -> set[frozenset[tuple[str, str]]]:
+    """Without the values that are empty: to Prometheus these labels do not exist."""
+    return {frozenset((name, value) for name, value in labels.items() if value) for labels in series}
+
+
+def test_every_alert_fires(filled: Filled) -> None:
+    rules = [rule for path in rules_files(filled.project) for group in groups(path) for rule in group["rules"]]
+    expected = {(rule["alert"], rule["labels"].get("window", "")) for rule in rules if "alert" in rule}
+    firing = filled.store.query('ALERTS{alertstate="firing", job!=""}', filled.start, filled.end)
+    assert {(series.labels["alertname"], series.labels.get("window", "")) for series in firing} == expected
+
+
+def test_every_panel_shows_something(filled: Filled) -> None:
+    for dashboard in dashboards(filled.project):
+        assert not (found := list(filled.empty(dashboard))), "\n".join(found)
+
+
+def test_a_panel_that_shows_nothing_is_found(filled: Filled, tmp_path: Path) -> None:
+    for dashboard in dashboards(filled.project):
+        path = tmp_path / "other.json"
+        path.write_text(dashboard.text.replace("_seconds", "_milliseconds"), encoding="utf-8")
+        wrong = Dashboard(path)
+        expected = [f"{target.where}: {target.expression}: nothing" for target in wrong.targets()]
+        assert list(filled.empty(wrong)) == [text for text in expected if "_milliseconds" in text]
