@@ -17,6 +17,7 @@ import psutil  # type: ignore[import-untyped]
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
+from .environment import SCHEMA_URL, SERVICE_VERSION
 from .errors import never_raises
 
 UNAVAILABLE = (psutil.Error, AttributeError, NotImplementedError, OSError)
@@ -53,7 +54,7 @@ def measure_process() -> None:
     def collector(key: str) -> dict[int, int]:
         return {generation: stats[key] for generation, stats in enumerate(gc.get_stats())}
 
-    meter = metrics.get_meter(__name__)
+    meter = metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
     counter, gauge = meter.create_observable_counter, meter.create_observable_gauge
     up_down = meter.create_observable_up_down_counter
     counter("process.cpu.time", _observe(cpu_time, "cpu.mode"), "s", "CPU time.")

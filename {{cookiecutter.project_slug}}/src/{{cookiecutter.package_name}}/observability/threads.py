@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from opentelemetry import metrics
 
+from .environment import SCHEMA_URL, SERVICE_VERSION
+
 METRICS = (
     ("worker.threads.busy", "{thread}", "Number of threads that serve requests."),
     ("worker.threads.limit", "{thread}", "Number of threads that can serve requests."),
@@ -15,7 +17,7 @@ METRICS = (
 
 def observe_threads(read: Callable[[], tuple[float, float, float]]) -> None:
     """Create METRICS; `read` returns their values in this order."""
-    meter = metrics.get_meter(__name__)
+    meter = metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
     for index, (name, unit, description) in enumerate(METRICS):
 
         def observe(options: metrics.CallbackOptions, index: int = index) -> list[metrics.Observation]:

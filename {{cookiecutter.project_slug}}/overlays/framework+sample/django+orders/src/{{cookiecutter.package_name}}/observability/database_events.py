@@ -9,6 +9,7 @@ from typing import Any
 from opentelemetry import metrics
 
 from .databases import DRIVERS, Database, DatabaseClient, is_replaced_by
+from .environment import SCHEMA_URL, SERVICE_VERSION
 from .errors import never_raises
 from .pools import POOL_NAME, Pool, observe_pools
 
@@ -65,7 +66,7 @@ class _Tracer:
 
 def _create_pool_metrics() -> None:
     observe_pools(_states)
-    metrics.get_meter(__name__).create_observable_counter(
+    metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL).create_observable_counter(
         "db.client.connection.timeouts",
         [_observe_timeouts],
         unit="{timeout}",

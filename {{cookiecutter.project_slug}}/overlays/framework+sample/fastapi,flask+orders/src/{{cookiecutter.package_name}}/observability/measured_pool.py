@@ -16,6 +16,7 @@ from sqlalchemy.pool import Pool, PoolProxiedConnection, QueuePool
 
 from . import pools
 from .databases import BUCKETS, Database
+from .environment import SCHEMA_URL, SERVICE_VERSION
 
 _open: WeakSet[_MeasuredPool] = WeakSet()
 
@@ -67,7 +68,7 @@ class _MeasuredPool(QueuePool):
 @cache
 def _instruments() -> tuple[metrics.Histogram, metrics.Counter]:
     pools.observe_pools(_states)
-    meter = metrics.get_meter(__name__)
+    meter = metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
     wait_time = meter.create_histogram(
         "db.client.connection.wait_time",
         unit="s",

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 from opentelemetry import metrics
 
+from .environment import SCHEMA_URL, SERVICE_VERSION
+
 INTERVAL = 0.1
 """Seconds between two measurements: what blocks the event loop for longer is always seen."""
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -16,7 +18,7 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 @contextmanager
 def measured_event_loop() -> Iterator[None]:
     """Measure, as long as the block lasts, how late the event loop calls a timer."""
-    delay = metrics.get_meter(__name__).create_histogram(
+    delay = metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL).create_histogram(
         "worker.event_loop.delay",
         unit="s",
         description="How late the event loop calls a timer.",

@@ -15,7 +15,8 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from .errors import error_type, mark_recorded, never_raises, record_once
+from .environment import SCHEMA_URL, SERVICE_VERSION
+from .errors import error_type, mark, never_raises, record_once
 from .sql import MAX_TEXT, describe
 
 BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
@@ -63,8 +64,8 @@ class DatabaseClient:
     """Starts the telemetry of statements."""
 
     def __init__(self) -> None:
-        self._tracer = trace.get_tracer(__name__)
-        self._duration = metrics.get_meter(__name__).create_histogram(
+        self._tracer = trace.get_tracer(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
+        self._duration = metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL).create_histogram(
             "db.client.operation.duration",
             unit="s",
             description="Duration of database client operations.",
@@ -138,7 +139,7 @@ class Call:
             record_once(self._span, causes[-1])
             for same in (*causes, raised):
                 if same is not None:
-                    mark_recorded(same, self._span.get_span_context().trace_id)
+                    mark("recorded", same, self._span.get_span_context().trace_id)
         self.end()
 
     def _set(self, name: str, value: AttributeValue) -> None:

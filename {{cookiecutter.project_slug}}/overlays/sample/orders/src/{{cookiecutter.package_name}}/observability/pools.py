@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from opentelemetry import metrics
 
+from .environment import SCHEMA_URL, SERVICE_VERSION
+
 POOL_NAME = "db.client.connection.pool.name"
 
 
@@ -25,7 +27,7 @@ class Pool(NamedTuple):
 
 def observe_pools(find: Callable[[], Iterable[Pool]]) -> None:
     """Create the metrics that read the states of the pools when they are exported."""
-    create = metrics.get_meter(__name__).create_observable_up_down_counter
+    create = metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL).create_observable_up_down_counter
     prefix = "db.client.connection"
     create(f"{prefix}.count", [_reader(find, "idle", "used")], "{connection}", "Number of connections.")
     create(f"{prefix}.max", [_reader(find, "max")], "{connection}", "Maximum number of open connections.")
