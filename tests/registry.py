@@ -81,7 +81,7 @@ class Exempt(NamedTuple):
         return all(map(re.fullmatch, self[:3], violation[:3]))
 
 
-EXCEPTIONS = [
+EXCEPTIONS: list[Exempt] = [
     Exempt(
         "event exception",
         r"exception\.escaped",

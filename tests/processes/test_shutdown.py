@@ -116,6 +116,7 @@ def test_development_server(kind: Kind, serve: Serve) -> None:
     assert len({point.resource["service.instance.id"] for point in receiver.points}) == 1
 
 
+@pytest.mark.foreign_telemetry("contrib's own instrumentations of the frameworks, without our hooks")
 @each(*ZERO_CODE)
 def test_zero_code(kind: Kind, serve: Serve) -> None:
     assert_complete(serve_orders(kind, serve), ORDERS)
