@@ -10,7 +10,7 @@ from opentelemetry import metrics
 
 from .environment import SCHEMA_URL, SERVICE_VERSION
 
-INTERVAL = 0.1
+INTERVAL = 0.25
 """Seconds between two measurements: what blocks the event loop for longer is always seen."""
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
