@@ -218,9 +218,7 @@ TRACES = {
     ),
 }
 
-CONSUMER = Shape(
-    "CONSUMER", "process order.created", message("process"), links=("PRODUCER send order.created",)
-)
+CONSUMER = Shape("CONSUMER", "process order.created", message("process"), links=("PRODUCER send order.created",))
 
 
 def record(body: str, attributes: Attributes, severity: str = "INFO") -> Log:
@@ -298,9 +296,7 @@ METRICS = {
     ),
     "messaging.client.sent.messages": Metric("monotonic sum", "{message}", MESSAGE),
     "messaging.process.duration": Metric("histogram", "s", MESSAGE, bounds=SECONDS),
-    "process.context_switches": Metric(
-        "monotonic sum", "{context_switch}", frozenset({"process.context_switch.type"})
-    ),
+    "process.context_switches": Metric("monotonic sum", "{context_switch}", frozenset({"process.context_switch.type"})),
     "process.cpu.time": Metric("monotonic sum", "s", frozenset({"cpu.mode"})),
     "process.cpu.utilization": Metric("gauge", "1", frozenset({"cpu.mode"})),
     "process.disk.io": Metric("monotonic sum", "By", frozenset({"disk.io.direction"})),
