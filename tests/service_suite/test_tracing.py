@@ -340,7 +340,7 @@ def test_calls_are_sampled_as_the_sampler_says(
     sampler: sampling.Sampler, caller: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracer = TracerProvider(sampler=sampler, shutdown_on_exit=False).get_tracer("test")
-    monkeypatch.setattr(trace, "get_tracer", lambda name: tracer)
+    monkeypatch.setattr(trace, "get_tracer", lambda *scope, **options: tracer)
 
     @traced
     def call() -> bool:
