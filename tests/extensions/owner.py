@@ -58,3 +58,16 @@ def fail_with_values_that_cannot_be_encoded(name: str) -> None:
         span.add_event(file, {file: file})
         logger.error("no %s", file, extra={"file": file, "level": file})
         raise FileNotFoundError(2, "No such file", file)
+
+
+FAILURES = {
+    "taken": "INSERT INTO things VALUES (1)",
+    "slow": "SELECT pg_sleep(30)",
+    "gone": "SELECT pg_terminate_backend(pg_backend_pid())",
+}
+"""Statements that a unique key, the time limit and the end of the connection let fail."""
+
+
+def export() -> None:
+    """Export the metrics now."""
+    metrics.get_meter_provider().force_flush()  # type: ignore[attr-defined]
