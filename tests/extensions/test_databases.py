@@ -55,7 +55,8 @@ def outcome(request: pytest.FixtureRequest, extended: Extended, postgres: Postgr
         paths = ["/x/fail/taken", "/x/fail/slow", "/x/fail/gone", "/x/batch", "/x/exhausted"]
         with server:
             for path in paths:
-                assert server.request("GET", path).status == (500 if "fail" in path else 200), path
+                answer = server.request("GET", path)
+                assert answer.status == (500 if "fail" in path else 200), server.printed()
     roots = {
         str(root.span.attributes["url.path"]): root for root in trees(receiver.spans) if root.span.kind == "SERVER"
     }
@@ -105,7 +106,7 @@ def outcome(request: pytest.FixtureRequest, extended: Extended, postgres: Postgr
 def test_a_statement_fails(outcome: Outcome, how: str, code: str, attributes: Attributes) -> None:
     root, span = outcome.requests[f"/x/fail/{how}"], outcome.statement(f"/x/fail/{how}").span
     failure = FORCED.get((outcome.kind.framework, how), {"error.type": code, "db.response.status_code": code})
-    assert span.attributes == outcome.server | dict(attributes) | dict(failure)
+    assert span.attributes == {**outcome.server, **attributes, **failure}
     assert (span.kind, span.name, span.status) == ("CLIENT", attributes["db.query.summary"], "ERROR")
     assert [(found.kind, event.name) for found in root.walk() for event in found.events] == [("CLIENT", "exception")]
     measured = span.attributes.keys() - {"db.query.text"}
@@ -116,7 +117,8 @@ def test_a_statement_fails(outcome: Outcome, how: str, code: str, attributes: At
 def test_a_batch_is_one_span_and_a_savepoint_none(outcome: Outcome) -> None:
     span = outcome.statement("/x/batch").span
     placeholder = {"fastapi": "$1", "flask": "%(id)s", "django": "%s"}[outcome.kind.framework]
-    assert span.attributes == outcome.server | {
+    assert span.attributes == {
+        **outcome.server,
         "db.collection.name": "things",
         "db.operation.batch.size": 2,
         "db.operation.name": "BATCH INSERT",
@@ -127,12 +129,13 @@ def test_a_batch_is_one_span_and_a_savepoint_none(outcome: Outcome) -> None:
 
 
 def test_an_exhausted_pool_shows_in_its_metrics(outcome: Outcome) -> None:
-    name = f"127.0.0.1:{outcome.server['server.port']}/{outcome.server['db.namespace']}"
+    name = f"127.0.0.1:{outcome.server['server.port']!s}/{outcome.server['db.namespace']!s}"
     most: dict[str, float] = {}
     for point in outcome.points:
         if point.name.startswith("db.client.connection."):
             assert point.attributes["db.client.connection.pool.name"] == name
-            key = f"{point.name.rpartition('.')[2]} {point.attributes.get('db.client.connection.state', '')}".strip()
+            state = str(point.attributes.get("db.client.connection.state", ""))
+            key = f"{point.name.rpartition('.')[2]} {state}".strip()
             most[key] = max(most.get(key, 0), point.value or point.count or 0)
     limit = MAX[outcome.kind.framework]
     waits = most.pop("wait_time", 0)
