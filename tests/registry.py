@@ -21,9 +21,6 @@ from typing import Any, NamedTuple
 
 from tests.otlp import Attributes, Item, LogRecord, Point, Span, Value
 
-ENFORCED = False
-"""Whether every violation is a failure. Until then, names are: those of process metrics excepted."""
-
 REGISTRY: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 ATTRIBUTES, SPANS, METRICS, EVENTS, ENTITIES = (
     REGISTRY[section] for section in ("attributes", "spans", "metrics", "events", "entities")
@@ -81,15 +78,7 @@ class Exempt(NamedTuple):
         return all(map(re.fullmatch, self[:3], violation[:3]))
 
 
-EXCEPTIONS: list[Exempt] = [
-    Exempt(
-        "event exception",
-        r"exception\.escaped",
-        "deprecated",
-        "the SDK adds it to every exception event",
-        "https://github.com/open-telemetry/opentelemetry-python/issues/4384",
-    ),
-]
+EXCEPTIONS: list[Exempt] = []
 SDK_METRICS = [
     Exempt(
         r"metric otel\.sdk\..*",
@@ -249,13 +238,7 @@ def check(received: Iterable[Item], *projects: Path) -> None:
 def failures(found: Iterable[Violation]) -> list[Violation]:
     """Return the violations that no exception covers."""
     exceptions = [*EXCEPTIONS, *SDK_METRICS]
-    left = [violation for violation in found if not any(entry.covers(violation) for entry in exceptions)]
-    names = ("unregistered", "deprecated", "undocumented")
-    return [
-        violation
-        for violation in left
-        if ENFORCED or (violation.problem in names and not re.match(r"metric (cpython|process)\.", violation.where))
-    ]
+    return [violation for violation in found if not any(entry.covers(violation) for entry in exceptions)]
 
 
 def _span(span: Span, parent: Span | None, declared: Declared) -> Iterator[Violation]:

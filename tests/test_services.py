@@ -57,6 +57,8 @@ def add_suite(project: Path, answers: dict[str, str]) -> None:
     leave_out = ["conftest.py", "__pycache__"]
     if answers["decorator_style"] == "native":
         leave_out.append("test_tracing.py")
+    if answers["sample"] == "minimal":
+        leave_out.append("test_sql.py")
     if answers.get("dev_tools") == "no":
         leave_out.append("dev_tools")
     shutil.copytree(SUITE, project / "tests" / "service_suite", ignore=shutil.ignore_patterns(*leave_out))

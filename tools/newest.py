@@ -44,7 +44,6 @@ class Cap:
 
 CAPS = {
     "django": Cap("<6", "5.2 is the line with long-term support"),
-    "sqlalchemy": Cap("<2.1", "its instrumentation switches itself off from 2.1 on"),
 }
 
 

@@ -261,9 +261,7 @@ OF_DATABASES = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
 CALLED = frozenset({"http.request.method", "server.address", "server.port"})
 ANSWERED = frozenset({"http.response.status_code", "network.protocol.version"})
 
-STATEMENT = frozenset(
-    {"db.collection.name", "db.namespace", "db.operation.name", "db.query.summary", "db.system.name"}
-)
+STATEMENT = frozenset({"db.collection.name", "db.namespace", "db.operation.name", "db.query.summary", "db.system.name"})
 POOL = frozenset({"db.client.connection.pool.name"})
 
 GENERATION = frozenset({"cpython.gc.generation"})

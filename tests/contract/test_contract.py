@@ -17,7 +17,7 @@ from tests.contract import contract
 from tests.contract.contract import FORCED, METRICS, TRACES, Forced
 from tests.contract.normal import Event, Log, Metric, Shape, log, metric, shape
 from tests.contract.scenario import REMOTE_SPAN, REMOTE_TRACE, SECRET, Exchange, Observation, Run
-from tests.otlp import Item, LogRecord, Node, Point, Value, trees
+from tests.otlp import Item, LogRecord, Node, Point, Span, Value, trees
 
 pytestmark = pytest.mark.slow
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from contextlib import closing, suppress
-from sqlite3 import connect
 
+from django.db import connection, connections
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from requests import RequestException, Session, get
@@ -12,15 +12,16 @@ from requests import RequestException, Session, get
 from . import owner
 
 session = Session()
-early = connect(":memory:", check_same_thread=False)
 
 
 def queries(request: HttpRequest) -> JsonResponse:
-    early.cursor().execute("SELECT 1")
-    early.cursor().execute("SELECT 2")
-    with closing(connect(":memory:")) as late:
-        late.cursor().execute("SELECT 3")
-    early.cursor().execute("SELECT 4")
+    with connection.execute_wrapper(lambda execute, *arguments: execute(*arguments)):
+        connection.cursor().execute("SELECT 1 AS n1")
+    connection.cursor().execute("SELECT 2 AS n2")
+    with closing(connections.create_connection("default")) as late:
+        late.cursor().execute("SELECT 3 AS n3")
+    connection.close()
+    connection.cursor().execute("SELECT 4 AS n4")
     return JsonResponse({})
 
 

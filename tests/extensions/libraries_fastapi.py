@@ -20,7 +20,7 @@ client = AsyncClient(timeout=0.5, trust_env=False)
 
 async def query(engine: AsyncEngine, number: int) -> None:
     async with engine.connect() as connection:
-        await connection.execute(text(f"SELECT {number}"))
+        await connection.execute(text(f"SELECT {number} AS n{number}"))
 
 
 @router.get("/queries")

@@ -18,7 +18,7 @@ session = Session()
 
 def query(engine: Engine, number: int) -> None:
     with engine.connect() as connection:
-        connection.execute(text(f"SELECT {number}"))
+        connection.execute(text(f"SELECT {number} AS n{number}"))
 
 
 @blueprint.get("/queries")

@@ -119,3 +119,16 @@ FAILURES = {
     "logged": fail_and_log,
     "recorded": record,
 }
+
+
+STATEMENTS = {
+    "taken": "INSERT INTO things VALUES (1)",
+    "slow": "SELECT pg_sleep(30)",
+    "gone": "SELECT pg_terminate_backend(pg_backend_pid())",
+}
+"""Statements that a unique key, the time limit and the end of the connection let fail."""
+
+
+def export() -> None:
+    """Export the metrics now."""
+    metrics.get_meter_provider().force_flush()  # type: ignore[attr-defined]

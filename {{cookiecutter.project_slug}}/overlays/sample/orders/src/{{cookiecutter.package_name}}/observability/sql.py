@@ -73,7 +73,7 @@ def describe(text: str, is_parameterized: bool) -> Statement:
         attributes["db.collection.name"] = next(iter(targets))
     if summary:
         attributes["db.query.summary"] = summary
-    is_transaction = not operations.keys() - TRANSACTIONS and bool(operations)
+    is_transaction = bool(operations) and {operation.upper() for operation in operations} <= TRANSACTIONS
     return Statement(text if is_parameterized else TOKEN.sub(_mask, text), attributes, is_transaction)
 
 
