@@ -140,5 +140,7 @@ def test_an_exhausted_pool_shows_in_its_metrics(outcome: Outcome) -> None:
     limit = MAX[outcome.kind.framework]
     waits = most.pop("wait_time", 0)
     assert most.pop("count idle") >= 1
-    assert most == {"count used": limit, "max": limit, "pending_requests": 0, "timeouts": 1}
+    # psycopg's pool counts a request that has timed out until a connection is returned.
+    pending = int(outcome.kind is DJANGO)
+    assert most == {"count used": limit, "max": limit, "pending_requests": pending, "timeouts": 1}
     assert (waits >= limit) == (outcome.kind is not DJANGO)
