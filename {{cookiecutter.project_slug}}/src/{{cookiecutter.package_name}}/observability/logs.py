@@ -39,6 +39,7 @@ def configure_logging(level: str, format: str) -> None:
     for name in SERVER_LOGGERS:
         logging.getLogger(name).addFilter(is_unreported)
         logging.getLogger(name).addFilter(_redact_request)
+    logging.getLogger("opentelemetry.attributes").addFilter(_is_not_truncation)
     for name, quiet in QUIET_LOGGERS.items():
         logging.getLogger(name).setLevel(quiet)
 
@@ -48,6 +49,7 @@ def attach_otlp_handler() -> None:
     from opentelemetry.instrumentation.logging import LoggingInstrumentor
     from opentelemetry.instrumentation.logging.handler import LoggingHandler
     from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+    from opentelemetry.sdk._logs import LoggingHandler as SDKLoggingHandler
 
     instrumentor = LoggingInstrumentor()
     if not instrumentor.is_instrumented_by_opentelemetry:
@@ -56,13 +58,18 @@ def attach_otlp_handler() -> None:
     for handler in logging.getLogger().handlers:
         if isinstance(handler, _Console):
             logging.getLogger(workarounds.BATCH_LOGGER).addFilter(handler.trouble.count)
-        if isinstance(handler, LoggingHandler):
+        if isinstance(handler, LoggingHandler | SDKLoggingHandler):
             # Otherwise records about an export would be exported themselves, endlessly.
             handler.addFilter(lambda record: not record.name.startswith("opentelemetry."))
             handler.addFilter(lambda record: is_instrumentation_enabled())
             _guard(handler)
             # At exit logging would flush again, in a new thread that Python 3.12.1 cannot start then.
             handler.flush = lambda: None  # type: ignore[method-assign]
+
+
+def _is_not_truncation(record: logging.LogRecord) -> bool:
+    """Drop the SDK's line for each value that a limit shortens: its own values would be shortened, too, endlessly."""
+    return "truncating" not in str(record.msg)
 
 
 def _guard(handler: logging.Handler) -> None:

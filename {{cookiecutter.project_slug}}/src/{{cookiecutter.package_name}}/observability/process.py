@@ -33,16 +33,13 @@ def measure_process() -> None:
     cpus = getattr(os, "process_cpu_count", os.cpu_count)() or 1
     last = {"uptime": 0.0, "user": 0.0, "system": 0.0}
 
-    def uptime() -> float:
-        return time.monotonic() - start
-
     def cpu_time() -> dict[str, float]:
         times = process.cpu_times()
         return {"user": times.user, "system": times.system}
 
     def cpu_utilization() -> dict[str, float]:
         nonlocal last
-        before, last = last, {"uptime": uptime(), **cpu_time()}
+        before, last = last, {"uptime": time.monotonic() - start, **cpu_time()}
         available = (last["uptime"] - before["uptime"]) * cpus
         # The system counts in ticks, so in a very short time the process may seem to have used more.
         return {mode: min(1.0, (last[mode] - before[mode]) / available) for mode in ("user", "system")}
@@ -62,19 +59,19 @@ def measure_process() -> None:
     up_down("process.memory.usage", _observe(lambda: process.memory_info().rss), "By", "Physical memory in use.")
     up_down("process.memory.virtual", _observe(lambda: process.memory_info().vms), "By", "Virtual memory.")
     up_down("process.thread.count", _observe(lambda: process.num_threads()), "{thread}", "Threads.")
-    descriptors = _observe(lambda: process.num_fds())
-    up_down("process.unix.file_descriptor.count", descriptors, "{file_descriptor}", "Open file descriptors.")
+    files = _observe(lambda: process.num_fds())
+    up_down("process.unix.file_descriptor.count", files, "{file_descriptor}", "Open file descriptors.")
     switches = _observe(lambda: process.num_ctx_switches()._asdict(), "process.context_switch.type")
     counter("process.context_switches", switches, "{context_switch}", "Context switches.")
     counter("process.disk.io", _observe(disk_io, "disk.io.direction"), "By", "Bytes read and written.")
-    gauge("process.uptime", _observe(uptime), "s", "Time since the process started.")
-    for name, key, unit, description in (
-        ("collections", "collections", "{collection}", "Runs of the garbage collector."),
-        ("collected_objects", "collected", "{object}", "Objects that the garbage collector freed."),
-        ("uncollectable_objects", "uncollectable", "{object}", "Objects that it could not free."),
-    ):
-        callbacks = _observe(partial(collector, key), "cpython.gc.generation")
-        counter(f"cpython.gc.{name}", callbacks, unit, description)
+    gauge("process.uptime", _observe(lambda: time.monotonic() - start), "s", "Time since the process started.")
+    collections, collected, uncollectable = (
+        _observe(partial(collector, key), "cpython.gc.generation")
+        for key in ("collections", "collected", "uncollectable")
+    )
+    counter("cpython.gc.collections", collections, "{collection}", "Runs of the garbage collector.")
+    counter("cpython.gc.collected_objects", collected, "{object}", "Objects that the garbage collector freed.")
+    counter("cpython.gc.uncollectable_objects", uncollectable, "{object}", "Objects that it could not free.")
 
 
 def _observe(read: Callable[[], Any], attribute: str = "") -> list[Callable[[CallbackOptions], list[Observation]]]:

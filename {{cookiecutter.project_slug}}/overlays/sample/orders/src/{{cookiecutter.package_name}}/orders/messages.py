@@ -34,7 +34,7 @@ meter = metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
 BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 
 sent_messages = meter.create_counter(
-    "messaging.client.sent.messages", unit="{message}", description="Messages that were sent, or failed to be."
+    "messaging.client.sent.messages", unit="{message}", description="Messages that the service tried to send."
 )
 send_duration = meter.create_histogram(
     "messaging.client.operation.duration",
@@ -43,7 +43,7 @@ send_duration = meter.create_histogram(
     explicit_bucket_boundaries_advisory=BUCKETS,
 )
 consumed_messages = meter.create_counter(
-    "messaging.client.consumed.messages", unit="{message}", description="Messages that were handed to the service."
+    "messaging.client.consumed.messages", unit="{message}", description="Messages that were delivered to the service."
 )
 process_duration = meter.create_histogram(
     "messaging.process.duration",
