@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from http.client import HTTPMessage
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -159,7 +159,7 @@ def wanted(case: Case) -> object:
     return sent, (SPAN if case.is_continued else "", case.state, case.state) if is_recorded else None
 
 
-def seen(headers: HTTPMessage, server: Span | None, client: Span | None) -> object:
+def seen(headers: Message[str, str], server: Span | None, client: Span | None) -> object:
     (traceparent,) = headers.get_all("traceparent", [])
     match = re.fullmatch("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})", traceparent)
     assert match, traceparent
@@ -185,9 +185,9 @@ def get(port: int, path: str, headers: tuple[tuple[str, str], ...]) -> None:
 
 
 @contextmanager
-def next_service() -> Iterator[tuple[str, dict[str, HTTPMessage]]]:
+def next_service() -> Iterator[tuple[str, dict[str, Message[str, str]]]]:
     """The URL of a service that is called, and the headers that arrived there, by path."""
-    arrived: dict[str, HTTPMessage] = {}
+    arrived: dict[str, Message[str, str]] = {}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

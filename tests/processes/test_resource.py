@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from tests.otlp import HTTP, Receiver
+from tests.otlp import HTTP, LogRecord, Point, Receiver, Span
 from tests.processes.servers import DJANGO, FLASK, UVICORN, Kind, Server
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
@@ -32,7 +32,8 @@ def test_detectors_add_to_the_resource(kind: Kind, serve: Callable[[Kind, Mappin
             server.order()
             pids = {server.process.pid, *server.workers()}
         printed = server.printed()
-    for item in (*receiver.spans, *receiver.points, *receiver.logs):
+    received: list[Span | Point | LogRecord] = [*receiver.spans, *receiver.points, *receiver.logs]
+    for item in received:
         found = item.resource
         assert found["service.name"] == "order-service"
         assert found["service.instance.id"]
