@@ -291,13 +291,14 @@ def _check_settings(objects: Sequence[Object], project: Project) -> Iterator[str
             yield f"{container['name']}: {error}"
             continue
         if container["name"] == "server":
-            yield from _check_identity(started, config["data"].get("DEPLOYMENT_ENVIRONMENT", ""))
+            deployment = the(objects, "Deployment")["metadata"]["name"]
+            yield from _check_identity(started, config["data"].get("DEPLOYMENT_ENVIRONMENT", ""), deployment)
 
 
-def _check_identity(started: Mapping[str, str], name: str) -> Iterator[str]:
+def _check_identity(started: Mapping[str, str], name: str, deployment: str) -> Iterator[str]:
     pairs = [pair.partition("=") for pair in started.get("OTEL_RESOURCE_ATTRIBUTES", "").split(",")]
     attributes = {key: value for key, _, value in pairs}
-    expected = {**IDENTITY, "deployment.environment.name": name}
+    expected = {**IDENTITY, "k8s.deployment.name": deployment, "deployment.environment.name": name}
     if attributes != expected:
         wrong = sorted(key for key in attributes.keys() | expected if attributes.get(key) != expected.get(key))
         yield f"the resource is wrong in {', '.join(wrong)}"

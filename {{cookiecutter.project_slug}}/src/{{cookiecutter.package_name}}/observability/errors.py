@@ -85,7 +85,9 @@ def same(error: BaseException) -> list[BaseException]:
     """Return the exception and, if a framework has wrapped a driver's in a class of the same name, that cause."""
     cause = error.__cause__
     names = {kind.__name__ for kind in type(cause).__mro__}
-    return [error, cause] if cause and error.args == cause.args and type(error).__name__ in names else [error]
+    if cause is None or error.args != cause.args or type(error).__name__ not in names:
+        return [error]
+    return [error, cause]
 
 
 def mark(what: str, error: BaseException, trace_id: int) -> None:

@@ -66,7 +66,7 @@ class ExceptionLogs(SpanProcessor):
         passing = sys.exc_info()[1]
         for recorded in _recorded.pop(context.span_id, ()):
             # Server frameworks answer exceptions within the SERVER span, and report_failure() logs the others.
-            if passing and recorded.error in same(passing) and span.kind is not trace.SpanKind.SERVER:
+            if passing is not None and recorded.error in same(passing) and span.kind is not trace.SpanKind.SERVER:
                 _log_later(recorded)
             else:
                 _log(recorded, SeverityNumber.WARN)
