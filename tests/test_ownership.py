@@ -25,6 +25,7 @@ WORDS = """
 """
 # Other meanings of these words.
 PHRASES = (
+    '"GROUP", "ORDER"',
     "actions/checkout",
     "for the checkout",
     "from a checkout",

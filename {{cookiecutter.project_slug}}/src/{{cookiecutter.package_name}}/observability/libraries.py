@@ -19,9 +19,6 @@ from opentelemetry import metrics, trace
 from opentelemetry.instrumentation.dependencies import DependencyConflictError
 
 from . import workarounds
-# % if cookiecutter.sample == "orders"
-from .database_events import instrument_databases
-# % endif
 from .errors import error_type
 from .process import measure_process
 from .redaction import without_values
@@ -42,6 +39,8 @@ def instrument_libraries(*excluded: str) -> None:
 
     """
     # % if cookiecutter.sample == "orders"
+    from .database_events import instrument_databases
+
     instrument_databases()
     # % endif
     for entry_point in () if is_zero_code() else entry_points(group="opentelemetry_instrumentor"):

@@ -10,10 +10,9 @@ from uuid import uuid4
 from opentelemetry import metrics, trace
 
 # % if cookiecutter.decorator_style != "native"
-from ..observability import SCHEMA_URL, SERVICE_VERSION, traced
-# % elif cookiecutter.decorator_style == "native"
-from ..observability import SCHEMA_URL, SERVICE_VERSION
+from ..observability import traced
 # % endif
+from ..observability.environment import SCHEMA_URL, SERVICE_VERSION
 from . import messages, repository
 from .payments import PaymentUnavailable, process_payment
 from .rules import OrderRefused, calculate_total, validate_order

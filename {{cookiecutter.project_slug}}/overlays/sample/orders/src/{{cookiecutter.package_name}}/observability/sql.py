@@ -90,7 +90,7 @@ class _Scope:
 
 
 def _summarize(text: str) -> Iterator[tuple[bool, str]]:
-    """Yield the operations (True) and tables (False) in their order."""
+    """Yield the operations (True) and tables (False) as they follow one another."""
     scopes = [_Scope()]
     previous, expects_table, definition = ";", False, ""
     for found in TOKEN.finditer(text):
