@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from time import time
+from time import monotonic, time
 
 import pytest
 
@@ -104,10 +104,11 @@ def live(kind: Kind, store: Store, extended: Extended) -> None:
                 assert service.request("GET", "/nowhere").status == 404
                 wait_for_exports(store, 2)
         service.environ["PAYMENT_URL"] = f"http://127.0.0.1:{free_port()}"
+        start = monotonic()
         with service:
             # Twice, since rate() does not see a counter's first value.
             lose(receiver, service, send_in_vain, store, LOSSES - OF_METRICS, times=2)
-            saturate(kind, service, store)
+            saturate(kind, service, store, start)
             os.killpg(service.process.pid, signal.SIGKILL)
 
 
@@ -116,8 +117,11 @@ def send_in_vain(service: Service) -> None:
     assert service.request("POST", "/api/orders", items("1")).status == 502
 
 
-def saturate(kind: Kind, service: Service, store: Store) -> None:
-    """Uses up threads, connections and the event loop, as far as the service has them, and leaves it so."""
+def saturate(kind: Kind, service: Service, store: Store, start: float) -> None:
+    """Uses up threads, connections and the event loop, as far as the service has them, and leaves it so.
+
+    `start` is when the service started, by monotonic().
+    """
 
     def send(method: str, path: str, body: object = None) -> None:
         with suppress(OSError, HTTPException):  # killed while it serves
@@ -136,8 +140,10 @@ def saturate(kind: Kind, service: Service, store: Store) -> None:
             clients.submit(send, "GET", "/wait/60")
     wait_for_exports(store, 4)
     if kind.name in EVENT_LOOPS:
-        for _ in range(6):
-            send("GET", "/block/0.5")
+        blocked = 0
+        while blocked < (monotonic() - start) / 6:  # the rule looks at the share of the time
+            send("GET", "/block/1")
+            blocked += 1
         wait_for_exports(store, 1)
     clients.shutdown(wait=False)
 
