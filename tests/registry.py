@@ -2,7 +2,7 @@
 
 A service may emit what the registry has and what its own documents declare. For own names, the documents have the type,
 the instrument, the unit and the attributes of a metric. CONDITIONS decides about levels with a condition, and says what
-a service cannot know; EXCEPTIONS and SDK_METRICS have what is wrong and stays so.
+a service cannot know; EXCEPTIONS has what is wrong and stays so.
 
 The registry lets every enumeration have other values "if none of the listed ones applies". So a value that is not
 listed is reported, except for the attributes in CUSTOM_VALUES.
@@ -78,8 +78,14 @@ class Exempt(NamedTuple):
         return all(map(re.fullmatch, self[:3], violation[:3]))
 
 
-EXCEPTIONS: list[Exempt] = []
-SDK_METRICS = [
+EXCEPTIONS = [
+    Exempt(
+        r"SERVER (WebSocket|/.*)",
+        r"http\.(request\.method|response\.status_code)",
+        "(conditionally_)?required",
+        "no convention covers WebSockets, and their frames have neither",
+        "https://github.com/open-telemetry/semantic-conventions/issues/2841",
+    ),
     Exempt(
         r"metric otel\.sdk\..*",
         ".*",
@@ -102,7 +108,7 @@ SDK_METRICS = [
         "https://github.com/open-telemetry/semantic-conventions/issues/855",
     ),
 ]
-"""Exceptions for what OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED adds."""
+"""WebSockets, and what OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED adds."""
 
 
 @dataclass(frozen=True)
@@ -237,8 +243,7 @@ def check(received: Iterable[Item], *projects: Path) -> None:
 
 def failures(found: Iterable[Violation]) -> list[Violation]:
     """Return the violations that no exception covers."""
-    exceptions = [*EXCEPTIONS, *SDK_METRICS]
-    return [violation for violation in found if not any(entry.covers(violation) for entry in exceptions)]
+    return [violation for violation in found if not any(entry.covers(violation) for entry in EXCEPTIONS)]
 
 
 def _span(span: Span, parent: Span | None, declared: Declared) -> Iterator[Violation]:

@@ -25,7 +25,7 @@ from tests.extensions.conftest import Extended, extended
 from tests.otlp import HTTP
 from tests.processes.servers import DJANGO, DJANGO_ASGI, FLASK, UVICORN, Kind
 from tests.service import Service, free_port
-from tests.trouble import TroubledReceiver
+from tests.trouble import TroubledReceiver, hang, ok
 
 __all__ = ["extended"]
 
@@ -108,8 +108,20 @@ def live(kind: Kind, store: Store, extended: Extended) -> None:
         with service:
             # Twice, since rate() does not see a counter's first value.
             lose(receiver, service, send_in_vain, store, LOSSES - OF_METRICS, times=2)
+            fill_queues(receiver, service, store)
             saturate(kind, service, store, start)
             os.killpg(service.process.pid, signal.SIGKILL)
+
+
+def fill_queues(receiver: TroubledReceiver, service: Service, store: Store) -> None:
+    """Sends requests until an export of metrics has found something in both queues."""
+    wanted = {f"otel.sdk.processor.{signal}.queue.size" for signal in ("span", "log")}
+    deadline = monotonic() + 60
+    receiver.turn(hang())
+    while missing := wanted - {point.name for point in store.points if point.value}:
+        assert monotonic() < deadline, f"always zero for 60 s: {missing}"
+        send_in_vain(service)
+    receiver.turn(ok())
 
 
 def send_in_vain(service: Service) -> None:

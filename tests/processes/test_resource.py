@@ -17,6 +17,7 @@ SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 
 
 @pytest.mark.slow
+@pytest.mark.foreign_telemetry("the SDK's detectors add attributes, not all of them stable or as registered")
 @pytest.mark.skipif(sys.platform != "linux", reason="the values are those of Linux")
 @pytest.mark.parametrize(
     "kind",

@@ -108,6 +108,7 @@ def test_recycled_workers(kind: Kind, serve: Serve) -> None:
     assert len({span.resource["service.instance.id"] for span in receiver.spans}) > 1
 
 
+@pytest.mark.foreign_telemetry("Django's development server knows no peer's port, and logs attributes of its own")
 @each(*DEVELOPMENT)
 def test_development_server(kind: Kind, serve: Serve) -> None:
     receiver = serve_orders(kind, serve)
