@@ -18,8 +18,18 @@ ZERO_CODE = Kind("zero-code flask", "flask", "make run-zero-code")
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param(kind.with_workers(2), id=kind.name, marks=pytest.mark.xdist_group(kind.framework))
-        for kind in (UVICORN, FLASK, DJANGO, ZERO_CODE)
+        *(
+            pytest.param(kind.with_workers(2), id=kind.name, marks=pytest.mark.xdist_group(kind.framework))
+            for kind in (UVICORN, FLASK, DJANGO)
+        ),
+        pytest.param(
+            ZERO_CODE.with_workers(2),
+            id=ZERO_CODE.name,
+            marks=[
+                pytest.mark.xdist_group(ZERO_CODE.framework),
+                pytest.mark.foreign_telemetry("opentelemetry-instrument configures the resource"),
+            ],
+        ),
     ],
 )
 def test_each_worker_measures_itself(kind: Kind, serve: Callable[[Kind, Mapping[str, str]], Server]) -> None:
