@@ -16,7 +16,7 @@ from tests.contract.contract import FORCED
 from tests.contract.normal import Shape, log, shape
 from tests.contract.scenario import items, traceparent
 from tests.contract.test_contract import assert_same, expected_metrics, expected_trace
-from tests.otlp import LogRecord, Receiver, trees
+from tests.otlp import Attributes, LogRecord, Receiver, Value, trees
 from tests.processes.conftest import EXTRAS
 from tests.processes.servers import Kind, Server, total
 
@@ -31,18 +31,22 @@ USER_AGENT = {"User-Agent": "contract"}
 def forced_by_zero_code(span: Shape) -> Shape:
     """What only a hook or an option in the code can give.
 
-    The instrumentations take the Host header, port and all, for the server's address. That of ASGI makes a span of each
-    message, and no variable switches them off.
+    The instrumentations take the Host header, port and all, for the server's address, and leave out the peer. That of
+    ASGI makes a span of each message, and no variable switches them off.
     """
     children = tuple(forced_by_zero_code(child) for child in span.children)
     if span.kind != "SERVER":
         return replace(span, children=children)
-    attributes = {**span.attributes, "server.address": "127.0.0.1:*"}
+    attributes = {**without_peer(span.attributes), "server.address": "127.0.0.1:*"}
     return replace(span, attributes=attributes, children=children)
 
 
+def without_peer(attributes: Attributes) -> dict[str, Value]:
+    return {key: value for key, value in attributes.items() if not key.startswith("network.peer.")}
+
+
 def without_messages(span: Shape, framework: str) -> Shape:
-    """Without what only contrib emits: addresses of peers, and spans of ASGI messages.
+    """Without what only contrib emits: peers and user agents of calls, and spans of ASGI messages.
 
     A SERVER span has three of these when its request has a body.
     """
@@ -57,7 +61,9 @@ def without_messages(span: Shape, framework: str) -> Shape:
     else:
         assert messages == []
     # The address of the URL's host, whatever the peer is; the service leaves it out.
-    attributes = {key: value for key, value in span.attributes.items() if not key.startswith("network.peer.")}
+    attributes = without_peer(span.attributes)
+    if span.kind == "CLIENT":
+        attributes.pop("user_agent.original", None)
     return replace(span, attributes=attributes, children=tuple(child for child in children if child not in messages))
 
 
