@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def find(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Python]:
     """Return a function that finds the Python of a version, and skips the test if there is none.
 
-    In CI, too: Debian's unstable is broken on some days, and that is no fault of the template. The summary at the end,
+    In CI, too: Debian's unstable is broken on some days, which is not a fault of the template. The summary at the end,
     in tests/conftest.py, names each Python that did not run.
     """
 
