@@ -170,9 +170,9 @@ CONDITIONS: dict[str, Callable[[Subject], bool] | str] = {
     "db network.peer.address": "drivers connect to the server itself, whose address is server.address",
     "db server.address": lambda subject: subject["db.system.name"] != "sqlite",
     # Messages: a queue in the process, which handles one message at a time
-    "messaging server.address": "there is no server",
-    "messaging server.port": "there is no server",
-    "messaging network.peer.address": "there is no server",
+    "messaging server.address": "the queue is in the process itself",
+    "messaging server.port": "the queue is in the process itself",
+    "messaging network.peer.address": "the queue is in the process itself",
     "messaging.batch.message_count": "there are no batches",
     "messaging.client.id": "clients have no identity",
     "messaging.consumer.group.name": "there are no groups",

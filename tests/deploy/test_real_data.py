@@ -130,7 +130,7 @@ def fill_queues(receiver: TroubledReceiver, service: Service, store: Store) -> N
 
 
 def send_in_vain(service: Service) -> None:
-    """There is no payment service."""
+    """Place an order that cannot be paid: the payment service is down."""
     assert service.request("POST", "/api/orders", items("1")).status == 502
 
 

@@ -22,7 +22,7 @@ class Pool(NamedTuple):
     pending: int
     """Requests that wait for a connection."""
     max: int | None
-    """The most connections that may be open; None if there is no limit."""
+    """Maximum number of open connections; None if unlimited."""
 
 
 def observe_pools(find: Callable[[], Iterable[Pool]]) -> None:
