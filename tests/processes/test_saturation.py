@@ -114,6 +114,7 @@ def test_a_blocked_event_loop(kind: Kind, serve: Serve, tmp_path: Path) -> None:
         assert has_pool == (kind is UVICORN)  # under ASGI servers Django starts a thread for each request
 
 
+@pytest.mark.foreign_telemetry("Django's development server knows no peer's port, and logs attributes of its own")
 @pytest.mark.parametrize(
     "kind",
     [

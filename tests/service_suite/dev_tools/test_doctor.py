@@ -511,7 +511,8 @@ def test_a_receiver_that_is_silent_is_not_waited_for(
     monkeypatch.setattr(delivery, "DEADLINE", 0.3)
     began = time.monotonic()
     code, report = doctor({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}"})
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 10
+    silent.settimeout(30)
     connection, _ = silent.accept()
     connection.close()
     assert code == 1

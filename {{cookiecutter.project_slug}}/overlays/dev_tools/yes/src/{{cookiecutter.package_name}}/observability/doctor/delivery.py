@@ -233,8 +233,9 @@ def _read_status(code: Any, details: str) -> Answer:
     ):
         if code.name in ("UNAVAILABLE", "INTERNAL", "UNKNOWN") and any(word in text for word in words):
             return answer
+    if code.name == "DEADLINE_EXCEEDED":
+        return _LATE  # in the words of a check that ended before the call did
     problem, fix = {
-        "DEADLINE_EXCEEDED": _LATE,
         "UNAUTHENTICATED": _LOGIN,
         "PERMISSION_DENIED": _LOGIN,
         "UNIMPLEMENTED": ("the receiver does not accept this signal", "add a pipeline for the signal to the receiver"),
