@@ -20,7 +20,7 @@ Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) el
 
 
 class SettingsError(Exception):
-    """One or more variables have a value that the service cannot use; the message names each of them."""
+    """One or more variables are missing or not valid; the message names each of them."""
 
 
 class Settings(BaseSettings):

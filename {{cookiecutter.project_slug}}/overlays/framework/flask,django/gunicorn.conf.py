@@ -51,7 +51,7 @@ class ConsoleLogger(Logger):
 
 
 class Worker(ThreadWorker):
-    """Measures its threads, and leaves signals that the whole group gets to the master, which tells its workers."""
+    """Measures its threads, and leaves signals to the whole process group to the master, which tells its workers."""
 
     def init_signals(self) -> None:
         """Ignore the signals that only the master handles."""
@@ -96,9 +96,9 @@ def post_fork(server: Arbiter, worker: Any) -> None:
 
 
 def on_exit(server: Arbiter) -> None:
-    """Flush the master's own telemetry, which it has under opentelemetry-instrument, without waiting for long."""
+    """Flush the master's own telemetry, set up only by opentelemetry-instrument; do not wait long."""
     shutdown()
-    gc.freeze()  # spares the interpreter several full collections on its way out: 0.5 s of CPU per process
+    gc.freeze()  # saves the interpreter several full collections at exit: 0.5 s of CPU per process
 
 
 def worker_abort(worker: Any) -> None:

@@ -202,7 +202,7 @@ def _is_header(pair: str, is_grpc: bool) -> bool:
 
 
 def _check_endpoints(environ: Mapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
-    """Find what is a URL, but not one that telemetry can be sent to."""
+    """Find URLs that telemetry cannot be sent to."""
     faults: dict[str, Fault] = {}
     general = OTLP[0]
     for signal, own in zip(SIGNALS, OTLP[1:], strict=True):
@@ -233,7 +233,7 @@ def _check_endpoints(environ: Mapping[str, str], defaults: Mapping[str, str]) ->
 
 
 def _check_tls(environ: Mapping[str, str], defaults: Mapping[str, str]) -> list[Fault]:
-    """Find certificates and keys that cannot be used; they fail every export, or are ignored without a word."""
+    """Find certificates and keys that cannot be used; they fail every export, or are silently ignored."""
     faults: dict[str, Fault] = {}
     for own in OTLP:
         variables = {

@@ -44,7 +44,7 @@ _set_aside: dict[str, str] = {}
 
 
 def given() -> dict[str, str]:
-    """Return the OTEL_* variables as the operator has set them."""
+    """Return the OTEL_* variables as the operator set them."""
     return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")} | _set_aside
 
 
@@ -69,11 +69,11 @@ def prepare() -> list[Fault]:
 
 def resolve(environ: Mapping[str, str]) -> tuple[dict[str, str], list[Fault]]:
     """Return the OTEL_* values of `environ` corrected and with the defaults added, and the faults."""
-    # An empty value is the same as none (specification), and a secret read from a file often ends with a line break.
+    # An empty value counts as not set (specification); a secret read from a file often ends with a line break.
     given = {name: value.strip() for name, value in environ.items() if name.startswith("OTEL_")}
     values = {name: value for name, value in given.items() if value}
     faults = checks.correct(values, DEFAULTS)
-    # Of two equal keys the last one counts, so the operator's attributes win.
+    # The last of two equal keys wins, so the operator's attributes override these.
     attributes = values.get("OTEL_RESOURCE_ATTRIBUTES", "")
     values["OTEL_RESOURCE_ATTRIBUTES"] = ",".join(filter(None, [_resource_attributes(), attributes]))
     return values, faults
@@ -150,11 +150,11 @@ def _resource_attributes() -> str:
 
 
 def _load_api() -> None:
-    # Imported here because these read OTEL_PROPAGATORS and OTEL_PYTHON_CONTEXT then, and raise if a value is not valid.
+    # Imported here because these read OTEL_PROPAGATORS on import, and raise if a value is not valid.
     importlib.import_module("opentelemetry.propagate")
     from opentelemetry import _logs, metrics, trace
 
-    # The service's modules get their tracers when they are imported, which loads the provider that a variable names.
+    # The service's modules create their tracers on import, which loads the provider that a variable names.
     for get_provider in (trace.get_tracer_provider, metrics.get_meter_provider, _logs.get_logger_provider):
         get_provider()
 
@@ -162,6 +162,6 @@ def _load_api() -> None:
 with applied():
     _load_api()
 for _name in PROVIDERS:
-    # trace.get_tracer() and its like raise if the provider is not installed.
+    # trace.get_tracer() and similar functions raise if the provider is not installed.
     if _name in os.environ and _name not in resolve(os.environ)[0]:
         _set_aside[_name] = os.environ.pop(_name)

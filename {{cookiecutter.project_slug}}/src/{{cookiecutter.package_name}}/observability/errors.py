@@ -1,4 +1,4 @@
-"""Exceptions: each is recorded once per trace, for the innermost span that it passes, and logged once."""
+"""Record each exception once per trace, on the innermost span that it leaves, and log it once."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def report_failure(error: BaseException, carrier: MutableMapping[str, Any]) -> N
 
 
 def is_unreported(record: logging.LogRecord) -> bool:
-    """Drop a server's record of an exception that has been logged here, with the trace ID."""
+    """Drop a server's record of an exception that has already been logged here, with the trace ID."""
     return not (record.exc_info and hasattr(record.exc_info[1], "_is_reported"))
 
 
@@ -82,7 +82,7 @@ def exception_attributes(error: BaseException) -> dict[str, str]:
 
 
 def same(error: BaseException) -> list[BaseException]:
-    """Return the exception and, if a framework has wrapped a driver's in a class of the same name, that cause."""
+    """Return the exception and, if a framework wraps a driver's exception of the same class name, that one too."""
     cause = error.__cause__
     names = {kind.__name__ for kind in type(cause).__mro__}
     if cause is None or error.args != cause.args or type(error).__name__ not in names:
@@ -91,14 +91,14 @@ def same(error: BaseException) -> list[BaseException]:
 
 
 def mark(what: str, error: BaseException, trace_id: int) -> None:
-    """Remember that this trace has the exception "recorded" or "logged"."""
+    """Mark the exception as "recorded" or "logged" in this trace."""
     for found in same(error):
         with suppress(AttributeError):  # an exception class with __slots__
             setattr(found, f"_{what}_in_trace", trace_id)
 
 
 def is_marked(what: str, error: BaseException, trace_id: int) -> bool:
-    """Return whether this trace has the exception "recorded" or "logged"."""
+    """Return whether the exception is marked as "recorded" or "logged" in this trace."""
     return any(getattr(found, f"_{what}_in_trace", None) == trace_id for found in same(error))
 
 

@@ -1,7 +1,7 @@
 """Record exceptions as span events, as log records, or as both: OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN.
 
-The log record is written when a span ends that the exception does not pass: it has been handled then. An exception
-that is logged, because it fails the request or by the service's own code, needs no other record.
+The log record is written at the end of the first span that the exception does not leave: it was handled there. An
+exception that is logged anyway, because it fails the request or by the service's own code, gets no second record.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Recorded:
 
 
 _recorded: dict[int, list[_Recorded]] = {}
-"""Exceptions that may still be logged, by the ID of the span around them."""
+"""Exceptions that may still be logged, by the ID of the enclosing span."""
 
 
 def record_exception(
@@ -41,7 +41,7 @@ def record_exception(
     timestamp: int | None = None,
     escaped: bool = False,
 ) -> None:
-    """Record an exception, instead of the SDK's method of this name."""
+    """Record an exception; replaces the SDK's method of this name."""
     if not span.is_recording():
         return
     trace_id = span.get_span_context().trace_id
@@ -56,10 +56,10 @@ def record_exception(
 
 
 class ExceptionLogs(SpanProcessor):
-    """Writes log records for exceptions that were recorded within a span and have not been logged when it ends."""
+    """Writes log records for exceptions recorded within a span, unless they have been logged by the time it ends."""
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Log what has been handled; what passes the span waits for the one around it."""
+        """Log exceptions that were handled; leave those that propagate to the enclosing span."""
         context = span.get_span_context()
         if not _recorded or context is None:
             return

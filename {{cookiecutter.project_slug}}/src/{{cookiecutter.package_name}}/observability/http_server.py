@@ -2,7 +2,7 @@
 
 They cover the request from before the first middleware to the last byte of the response. OpenTelemetry's
 instrumentation of the framework starts later and ends earlier, so a streamed response, an exception in a middleware or
-a client that leaves would be missing or wrong. opentelemetry-instrument still uses it.
+a client that disconnects would be missing or wrong. opentelemetry-instrument still uses it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ REQUEST_KEY = "opentelemetry.server_request"
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 MEASURED = {"http.request.method", "url.scheme", "network.protocol.version"}
-"""The attributes of a request that its duration has, too."""
+"""Request attributes that are also recorded with the duration."""
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 FORWARDED = ("x-forwarded-for", "forwarded")
 SERVER_ERROR = 500
@@ -98,7 +98,7 @@ class HTTPServer:
             version: The version of HTTP, such as "1.1".
             server: Address and port of the socket. With a Unix socket the address is its path.
             client: Address and port of the client, as far as the server trusts the proxies in between.
-            peer: Address and port of the connection's other end; ignored if they may be those of the client.
+            peer: Address and port of the connection's other end; ignored if they may be the client's.
 
         """
         host = headers.get("host", [""])[0]
@@ -116,7 +116,7 @@ class HTTPServer:
         if host:
             server = _split(host, DEFAULT_PORTS.get(scheme))
         if peer and any(peer[0] in hosts for name in FORWARDED for hosts in headers.get(name, ())):
-            peer = None  # the server has put a trusted proxy's client there
+            peer = None  # behind a trusted proxy, the server replaces the peer by the client
         for prefix, end in (("server", server), ("client", client), ("network.peer", peer)):
             if end and end[0]:
                 attributes[f"{prefix}.address"] = end[0]
@@ -174,14 +174,14 @@ class ServerRequest:
 
     @never_raises
     def own_headers(self) -> list[tuple[str, str]]:
-        """Return the headers that show the trace ID to the client, if there is a global response propagator."""
+        """Return headers that tell the client the trace ID, if there is a global response propagator."""
         headers: dict[str, str] = {}
         if propagator := get_global_response_propagator():  # type: ignore[no-untyped-call]
             propagator.inject(headers, self.context)
         return list(headers.items())
 
     def fail(self, error: Exception, carrier: MutableMapping[str, Any]) -> None:
-        """Record an unhandled exception: the server answers 500, or breaks off the response.
+        """Record an unhandled exception: the server answers 500, or aborts the response.
 
         Args:
             error: The exception.

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def is_zero_code() -> bool:
-    """Return whether opentelemetry-instrument has started this process, and so has instrumented it."""
+    """Return whether opentelemetry-instrument has started, and thus instrumented, this process."""
     return "opentelemetry.instrumentation.auto_instrumentation" in sys.modules
 
 
@@ -63,7 +63,7 @@ def instrument_libraries(*excluded: str) -> None:
 
 
 class _HttpClient:
-    """Tracer and meter of a client's instrumentation, and the provider of both.
+    """Wraps the tracer and the meter of a client's instrumentation; serves as the provider of both.
 
     Spans and measurements get the port even if the URL has none. A call that ends without a response is measured, too,
     and has the exception's qualified name as the `error.type` of both.
@@ -82,21 +82,21 @@ class _HttpClient:
 
     def create_histogram(self, name: str, **kwargs: Any) -> Any:
         histogram = self._meter.create_histogram(name, **kwargs)
-        if name != "http.client.request.duration":  # that of the old conventions
+        if name != "http.client.request.duration":  # the old conventions' metric
             return histogram
         self._duration = histogram
         return self
 
     def record(self, seconds: float, attributes: dict[str, Any]) -> None:
-        # Recorded below: upstream leaves out calls without a response, or the module of their exception.
+        # Recorded below: upstream skips calls without a response, and drops the module of their exception.
         self._measured.get().update(attributes)
 
     @contextmanager
     def start_as_current_span(self, name: str, *, attributes: dict[str, Any], **kwargs: Any) -> Iterator[trace.Span]:
-        # Upstream takes the URL's host for the peer, whatever the peer is. A client's user agent is opt-in.
+        # Upstream reports the URL's host as the peer, even behind a proxy. A client's user agent is opt-in.
         unwanted = ("network.peer.", "user_agent.")
         attributes = {key: value for key, value in attributes.items() if not key.startswith(unwanted)}
-        url, mark, query = attributes.get("url.full", "").partition("?")  # any further one belongs to a value
+        url, mark, query = attributes.get("url.full", "").partition("?")  # any further one is part of a value
         if query:
             attributes["url.full"] = url + mark + without_values(query)
         if port := {"http": 80, "https": 443}.get(url.partition(":")[0]):

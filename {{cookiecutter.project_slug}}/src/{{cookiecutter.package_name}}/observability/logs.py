@@ -22,7 +22,7 @@ from .redaction import as_text, redact, redact_request, redact_value
 _OWN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
 """The attributes of a record that are not `extra`; color_message is a server's colored form of the message."""
 _LINE = {"timestamp", "level", "logger", "message", "service", "trace_id", "span_id", "exception", "stack"}
-"""The fields of a line on the console that `extra` cannot replace."""
+"""The fields of a console line that `extra` cannot replace."""
 _SDK_ERRORS = ("Exception while exporting", "Queue full")
 """The first words of the SDK's own export errors."""
 _ENCODING = "ENCODING"
@@ -45,7 +45,7 @@ def configure_logging(level: str, format: str) -> None:
 
 
 def attach_otlp_handler() -> None:
-    """Send the same records over OTLP as well."""
+    """Also send the records over OTLP."""
     from opentelemetry.instrumentation.logging import LoggingInstrumentor
     from opentelemetry.instrumentation.logging.handler import LoggingHandler
     from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -68,14 +68,14 @@ def attach_otlp_handler() -> None:
 
 
 def _is_not_truncation(record: logging.LogRecord) -> bool:
-    """Drop the SDK's line for each value that a limit shortens: its own values would be shortened, too, endlessly."""
+    """Drop the SDK's warning about a truncated value: it would be truncated too, and cause another one."""
     return "truncating" not in str(record.msg)
 
 
 def _guard(handler: logging.Handler) -> None:
-    """Redact the records that the handler sends, and keep its exceptions from the code that logs.
+    """Redact the handler's records, and keep its exceptions away from the code that logs.
 
-    Python's own handlers catch their exceptions, too.
+    Python's own handlers don't raise either.
     """
     emit = handler.emit
 

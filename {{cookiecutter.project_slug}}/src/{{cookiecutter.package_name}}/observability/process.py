@@ -21,7 +21,7 @@ from .environment import SCHEMA_URL, SERVICE_VERSION
 from .errors import never_raises
 
 UNAVAILABLE = (psutil.Error, AttributeError, NotImplementedError, OSError)
-"""Exceptions for values that the system does not have, or does not let the process read."""
+"""Exceptions for values that the system does not provide, or does not let the process read."""
 
 
 @cache
@@ -75,7 +75,7 @@ def measure_process() -> None:
 
 
 def _observe(read: Callable[[], Any], attribute: str = "") -> list[Callable[[CallbackOptions], list[Observation]]]:
-    """Return the callback for the value that `read` returns; with `attribute`, for a dict of its values and theirs."""
+    """Return a callback that observes the value of `read`; with `attribute`, a dict from its values to measurements."""
 
     def observe(options: CallbackOptions) -> list[Observation]:
         try:

@@ -23,7 +23,7 @@ _MEMBER = re.compile(r"([a-z0-9][a-z0-9_*/@-]{0,255})=([ -+\--<>-~]{0,255}[!-+\-
 
 
 def install(response_header: bool = False) -> None:
-    """Put StrictPropagator around the propagators of OTEL_PROPAGATORS or of the configuration file.
+    """Wrap the propagators of OTEL_PROPAGATORS or of the configuration file in StrictPropagator.
 
     With `response_header`, responses have OpenTelemetry's header `traceresponse`.
     """
@@ -32,7 +32,7 @@ def install(response_header: bool = False) -> None:
     propagator = propagate.get_global_textmap()
     if not isinstance(propagator, StrictPropagator):
         propagate.set_global_textmap(StrictPropagator([propagator]))
-    # One warning for each part that is not valid, up to hundreds per request, would let any caller fill the console.
+    # One warning per invalid part, up to hundreds per request, would let any caller flood the console.
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -45,7 +45,7 @@ class StrictPropagator(CompositePropagator):
     ) -> Context:
         """Return the context with the values in the carrier."""
         headers = _JoiningGetter(getter)
-        # Without propagators OpenTelemetry returns what it is given, even None, which fails every request.
+        # Without propagators OpenTelemetry returns its argument, even None, which fails every request.
         context = super().extract(carrier, Context() if context is None else context, headers)
         if not headers.trace_state:
             return context
@@ -63,7 +63,7 @@ class _JoiningGetter(Getter[CarrierT]):
 
     def get(self, carrier: CarrierT, key: str) -> list[str] | None:
         value = ",".join(self._getter.get(carrier, key) or [])
-        if key == "tracestate":  # which a propagator asks for once it has a valid traceparent
+        if key == "tracestate":  # requested only after a valid traceparent
             self.trace_state = parse_trace_state(value)
             return None
         # A comma means that there were two; in a header of a future version the SDK does not check that far.
@@ -74,7 +74,7 @@ class _JoiningGetter(Getter[CarrierT]):
 
 
 class TraceState(trace.TraceState):
-    """The list of level 2; upstream's class refuses some of its keys."""
+    """A `tracestate` list of level 2; upstream's class rejects some valid keys."""
 
     def __init__(self, members: Iterable[tuple[str, str]] = ()) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class TraceState(trace.TraceState):
         return ",".join(f"{key}={value}" for key, value in self.items())
 
     def add(self, key: str, value: str) -> TraceState:
-        """Return the list with a new member; an existing one stays."""
+        """Return the list with a new member; an existing one is unchanged."""
         return self if key in self else self.update(key, value)
 
     def update(self, key: str, value: str) -> TraceState:

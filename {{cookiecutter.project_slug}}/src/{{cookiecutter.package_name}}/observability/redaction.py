@@ -1,7 +1,7 @@
 """Remove credentials and the values of query parameters from text that leaves the process.
 
-Libraries put whole URLs into their messages and exceptions: a token in the URL of another service, the password of an
-endpoint, what a client sent.
+Libraries put whole URLs into their messages and exceptions, with tokens of other services, passwords of endpoints and
+data from clients.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# Without a scheme, as in gRPC's targets, a colon makes a password likely.
+# Without a scheme, as in gRPC targets, a colon suggests a password.
 _CREDENTIALS = re.compile(r"(?:(?<=://)[^\s/?#]*|(?<![^\s/?#])[^\s/?#:]*:[^\s/?#]*)@")
 _QUERY = re.compile(r"\?\S+", re.ASCII)
-# Up to the end unless the line is well-formed: development servers quote others, blanks and all.
+# Up to the end unless the line is well-formed: development servers quote malformed ones verbatim, with spaces.
 _REQUEST = re.compile(r"\?(?:\S+(?= HTTP/\d\.\d(?:\x1b\[0m)?\Z)|.*)|(?<=^Bad request version ).*", re.DOTALL)
 _VALUE = re.compile(r"=[^&#]*")
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
@@ -38,7 +38,7 @@ def redact(text: str) -> str:
 
 
 def redact_request(text: str) -> str:
-    """Return a request line, a path or the complaint about one without the values of query parameters."""
+    """Return a request line, a path, or an error message about one, without the values of query parameters."""
     return _REQUEST.sub(lambda match: without_values(match[0]) if match[0][:1] == "?" else "REDACTED", text)
 
 
@@ -51,7 +51,7 @@ def as_text(value: Any) -> str:
     """Return `str(value)`, or the type and address of an object that cannot be converted."""
     try:
         return str(value)
-    except Exception:  # its own fault, or an integer of more than 4,300 digits
+    except Exception:  # __str__() raised, or an integer has more than 4,300 digits
         return object.__repr__(value)
 
 
@@ -63,7 +63,7 @@ def without_values(query: str) -> str:
 def redact_value(value: Any, depth: int = 10) -> Any:
     """Return `value` redacted, including text in maps and lists, as JSON and OTLP can represent it.
 
-    Other objects are converted to text, and so are integers beyond 64 bits, infinity, NaN, and what is nested deeper.
+    Other objects are converted to text, and so are integers beyond 64 bits, infinity, NaN, and values below `depth`.
     """
     if isinstance(value, str):
         return redact(value)

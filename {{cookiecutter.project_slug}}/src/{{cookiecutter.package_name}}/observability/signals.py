@@ -1,4 +1,4 @@
-"""Process-wide settings for entry points: signal handlers, and what the garbage collector looks at."""
+"""Process-wide settings for entry points: signal handlers and garbage collection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import threading
 ENDING = ("SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 SUSPENDING = ("SIGTTIN", "SIGTTOU")
 EXIT_TIMEOUT = 6.0
-"""Seconds for the interpreter's exit: for the flush, if it has not happened yet, and for threads that still run."""
+"""Seconds for the interpreter's exit: for the flush, if still pending, and for running threads."""
 
 
 def own_process() -> None:

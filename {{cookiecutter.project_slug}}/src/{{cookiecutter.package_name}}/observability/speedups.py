@@ -1,4 +1,4 @@
-"""Faster versions of what libraries do, with the same result. OBSERVABILITY_SPEEDUPS=false leaves them out.
+"""Faster replacements for library code, with the same results. OBSERVABILITY_SPEEDUPS=false turns them off.
 
 The rules of workarounds.py apply: each entry is checked once, and skipped if a library has changed.
 """
@@ -127,7 +127,7 @@ def _flags(context: trace.SpanContext | None) -> int:
 
 
 def _attributes(attributes: Any) -> list[dict[str, Any]]:
-    # The SDK's attributes lock themselves for each item, and their copy does not.
+    # The SDK's attributes take a lock for each item; a copy does not.
     return [{"key": key, "value": _value(value)} for key, value in attributes.copy().items()] if attributes else []
 
 

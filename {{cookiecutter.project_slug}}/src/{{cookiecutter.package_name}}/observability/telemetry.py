@@ -89,7 +89,7 @@ def _configure_providers(with_speedups: bool) -> None:
 
 
 def flush_at_exit() -> None:
-    """Export what is queued, whatever signal comes."""
+    """Export queued telemetry and ignore further SIGTERMs."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would cut the flush short
     shutdown()
 
@@ -124,7 +124,7 @@ def shutdown(timeout: float = 5.0) -> None:
 
 @contextmanager
 def closing(timeout: float = 8.0, flush_timeout: float = 5.0) -> Iterator[None]:
-    """Close resources in the block, then export what is queued, also if the block raises.
+    """Close resources in the block, then export what is queued, even if the block raises.
 
     A block that hangs ends the process after `timeout` seconds, once telemetry is exported: exit code 1.
     """
@@ -143,5 +143,5 @@ def closing(timeout: float = 8.0, flush_timeout: float = 5.0) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-        timer.join()  # at once, unless it ends the process
+        timer.join()  # returns at once, unless the timer is ending the process
         shutdown(flush_timeout)

@@ -1,4 +1,4 @@
-"""Metrics of the threads that serve requests, and of the requests that wait for one."""
+"""Metrics of the threads that serve requests, and of the requests waiting for one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ METRICS = (
 
 
 def observe_threads(read: Callable[[], tuple[float, float, float]]) -> None:
-    """Create METRICS; `read` returns their values, one after the other."""
+    """Create METRICS; `read` returns their values in the same order."""
     meter = metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
     for index, (name, unit, description) in enumerate(METRICS):
 

@@ -32,7 +32,7 @@ ENTRIES: dict[str, Callable[[], None]] = {}
 STATUS: dict[str, str] = {}
 """The result of each entry that has been called: "applied", or why not."""
 BATCH_LOGGER = "opentelemetry.sdk._shared_internal"
-"""The logger of the queues of spans and log records."""
+"""The logger of the SDK's span and log record queues."""
 TRANSPORTS = ("http", "grpc")
 ENCODERS = {"trace_exporter": "encode_spans", "metric_exporter": "encode_metrics", "_log_exporter": "encode_logs"}
 TEXTS = {"name", "version", "description", "unit", "schema_url", "event_name", "severity_text"}
@@ -66,7 +66,7 @@ def _expect(function: Any, *parameters: str) -> None:
 
 @entry
 def contain_span_processors() -> None:
-    """Log what a span processor raises; it would fail the request (opentelemetry-sdk 1.45.1).
+    """Log exceptions of span processors; they would fail the request (opentelemetry-sdk 1.45.1).
 
     https://github.com/open-telemetry/opentelemetry-python/issues/5624
     """
@@ -83,7 +83,7 @@ def contain_span_processors() -> None:
 def add_schema_url() -> None:
     """Give the resource the schema URL of its attributes: the SDK's configurator has no option for it (1.45.1).
 
-    One that a detector sets stays.
+    A schema URL set by a detector takes precedence.
     """
     from opentelemetry.sdk.resources import Resource
 
@@ -157,7 +157,7 @@ def start_pool_threads_without_context() -> None:
 # % if cookiecutter.framework != "fastapi"
 @entry
 def terminate_reloaded_servers() -> None:
-    """Let the development server's reloader terminate its child when it stops; it would kill it.
+    """Make the development server's reloader terminate its child instead of killing it.
 
     For the process that watches the files
     ({{ {"flask": "https://github.com/pallets/werkzeug/issues/2634", "django": "https://code.djangoproject.com/ticket/19137"}[cookiecutter.framework] }}).
@@ -174,7 +174,7 @@ def exporters(name: str) -> list[Any]:
 
 @entry
 def keep_batches_with_bad_values() -> str | None:
-    """Clean a batch that protobuf rejects; one name with a lone surrogate would lose all of it (exporters 1.45.1).
+    """Clean a batch that protobuf rejects; otherwise a name with a lone surrogate loses the batch (exporters 1.45.1).
 
     https://github.com/open-telemetry/opentelemetry-python/issues/5050
     """
@@ -211,7 +211,7 @@ def _tolerant(encode: Callable[[Any], Any]) -> Callable[[Any], Any]:
             try:
                 return encode(clean(batch))
             except Exception as error:
-                raise ValueError(f"Failed to encode a batch, also cleaned: {error}") from error
+                raise ValueError(f"Failed to encode a batch, even after cleaning: {error}") from error
 
     return encode_cleaned
 

@@ -51,8 +51,8 @@ VARIANTS = {
 OVERRIDDEN = ("OTEL_CONFIG_FILE", "OTEL_EXPORTER_", "OTEL_SDK_DISABLED", "OTEL_TRACES_SAMPLER")
 """Prefixes of variables that are not inherited, so that nothing leaves this machine."""
 interrupts: list[int] = []
-"""The signals that asked for the end. They raise nothing, because an exception may come at any point: while a lock is
-held that the cleaning up needs, or where Python prints and ignores it. `wait()` looks here instead."""
+"""The signals received. Their handler raises nothing, because an exception might hit while cleaning up, while a lock
+is held, or where Python prints and ignores it. `wait()` checks this list instead."""
 START, WARM_UP = 30.0, 0.2
 """Seconds. The warm-up is short because its telemetry is still exported while CPU time is measured."""
 
@@ -180,7 +180,7 @@ def wait(is_over: Callable[[], bool]) -> None:
 
 @contextmanager
 def without_ctrl_c() -> Iterator[None]:
-    """Keep Ctrl-C from the processes that are started meanwhile: this one stops them."""
+    """Start processes in the block that ignore Ctrl-C: this one stops them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -15,8 +15,8 @@ from {{ cookiecutter.package_name }}.components import ServiceSettings
 from .support import Client, Telemetry
 
 
-def test_the_migrations_make_what_the_models_say(client: Client) -> None:
-    """If this fails, a model has changed: `make migration M="what has changed"` writes the migration."""
+def test_the_migrations_match_the_models(client: Client) -> None:
+    """If this fails, a model has changed: run `make migration M="what has changed"`."""
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)
 
 

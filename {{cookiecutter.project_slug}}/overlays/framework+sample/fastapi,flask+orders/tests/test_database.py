@@ -21,8 +21,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     return Config(toml_file="pyproject.toml")
 
 
-def test_the_migrations_make_what_the_models_say(config: Config) -> None:
-    """If this fails, a model has changed: `make migration M="what has changed"` writes the migration."""
+def test_the_migrations_match_the_models(config: Config) -> None:
+    """If this fails, a model has changed: run `make migration M="what has changed"`."""
     alembic.command.upgrade(config, "head")
     alembic.command.check(config)
 

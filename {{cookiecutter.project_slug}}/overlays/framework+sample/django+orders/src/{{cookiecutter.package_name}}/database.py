@@ -42,7 +42,7 @@ class DatabaseSettings(BaseSettings):
 
 
 def limit_waits(settings: DatabaseSettings) -> None:
-    """Limit how long this process waits for an answer of PostgreSQL, on connections that are opened from now on."""
+    """Limit how long this process waits for PostgreSQL's answers, on connections opened from now on."""
 
     def limit(connection: Any, **_: object) -> None:
         if connection.vendor == "postgresql" and settings.database_statement_timeout:

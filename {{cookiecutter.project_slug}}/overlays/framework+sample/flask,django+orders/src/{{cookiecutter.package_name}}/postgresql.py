@@ -9,11 +9,11 @@ from psycopg import Connection, OperationalError
 from psycopg.pq import TransactionStatus
 
 MARGIN = 1.0
-"""Seconds that the server's own limit, statement_timeout, has to end a statement before the connection is closed."""
+"""Seconds that the server's own limit, statement_timeout, has to cancel a statement before the connection is closed."""
 
 
 def limit_waits(connection: Connection[Any], statement_timeout: float) -> None:
-    """Let the connection's calls raise OperationalError, and close it, if the server does not answer in time.
+    """Make calls raise OperationalError, and close the connection, if the server does not answer in time.
 
     Args:
         connection: A new connection.

@@ -1,4 +1,4 @@
-"""Start and stop of the process, shared by wsgi.py and asgi.py."""
+"""Process startup and shutdown, shared by wsgi.py and asgi.py."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ def start(settings: ServiceSettings | None = None) -> None:
 
 
 def stop() -> None:
-    """Close the resources, then export what is queued, whatever fails to close or hangs."""
+    """Close the resources, then export what is queued, even if closing fails or hangs."""
     with observability.closing():
         _resources.close()

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class RequestMiddleware:
-    """Complete the responses of views. What a view answers deliberately passes unchanged."""
+    """Complete the responses of views. Deliberate responses pass unchanged."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response

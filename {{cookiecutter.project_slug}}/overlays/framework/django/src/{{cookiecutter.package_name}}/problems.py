@@ -55,14 +55,14 @@ def read_body(request: HttpRequest, model: type[M]) -> M:
 
     Raises:
         Problem: it is not JSON (415), or does not match the model (422).
-        UnreadablePostError: the client has left.
+        UnreadablePostError: the client disconnected.
         RequestDataTooBig: the body is larger than MAX_BODY_BYTES, with or without a Content-Length.
 
     """
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     if "Content-Length" not in request.headers and request.META.get("wsgi.input_terminated"):
         try:
-            body = request.META["wsgi.input"].read(limit + 1)  # Django takes a chunked body for an empty one
+            body = request.META["wsgi.input"].read(limit + 1)  # Django treats a chunked body as empty
         except OSError as error:
             raise UnreadablePostError from error
     else:
@@ -102,13 +102,13 @@ def answer(error: BaseException | None) -> HttpResponse | None:
             return respond(error.status, error.detail, error.headers, error.errors)
         case RequestDataTooBig():
             return respond(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.")
-        case UnreadablePostError():  # the client has gone
+        case UnreadablePostError():  # the client disconnected
             return respond(HTTPStatus.BAD_REQUEST, "The body could not be read.")
     return None
 
 
 def install() -> None:
-    """Answer with problems where Django has HTML pages (without DEBUG), unless urls.py has handlers of its own."""
+    """Respond with problems instead of Django's HTML pages (without DEBUG), unless urls.py has its own handlers."""
     got_request_exception.connect(on_failure)
     for status, handler in {400: bad_request, 403: forbidden, 404: not_found, 500: failed}.items():
         setattr(urls, f"handler{status}", handler)

@@ -25,7 +25,7 @@ PLAIN_ERROR = b"Internal Server Error"
 """Starlette's answer to an unhandled exception in a mounted application, which then raises the exception."""
 
 BROKEN = f"{__package__}.broken"
-"""The key in the scope of a response that an exception broke off."""
+"""The key in the scope of a response that an exception aborted."""
 
 
 def install(app: FastAPI, settings: Settings) -> None:
@@ -42,7 +42,7 @@ def install(app: FastAPI, settings: Settings) -> None:
 
 
 class RequestMiddleware:
-    """Log requests if LOG_ACCESS is set, and leave requests without a response if their client has gone."""
+    """Log requests if LOG_ACCESS is set, and don't start a response to a client that has disconnected."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = ErrorMiddleware(app)
@@ -74,11 +74,11 @@ class RequestMiddleware:
 
 
 class ErrorMiddleware:
-    """Reject bodies over the limit, and answer exceptions with problems. Log and record those that are failures.
+    """Reject bodies over the limit, and answer exceptions with problems. Log and record failures.
 
     Raises:
-        ClientDisconnect: the client has gone, which is not a failure.
-        Exception: a WebSocket failed, or a response that has begun, so that the server closes the connection.
+        ClientDisconnect: the client disconnected, which is not a failure.
+        Exception: a WebSocket or a response that had begun failed, so the server closes the connection.
 
     """
 
@@ -150,13 +150,13 @@ class _Exchange:
         self._is_complete |= is_last or kind == "close"
 
     def is_caused_by_client(self, error: Exception) -> bool:
-        """Return whether the exception only says that the client has gone."""
+        """Return whether the exception only means that the client disconnected."""
         if isinstance(error, WebSocketDisconnected):
             return self._is_client_gone
         return isinstance(error, ClientDisconnect | WebSocketDisconnect) or error is self._send_error
 
     async def end(self, error: Exception) -> None:
-        """Answer the exception, or break off the response that has begun."""
+        """Answer the exception, or abort the response that has begun."""
         if not self._is_started:
             # Starlette raises a RuntimeError if it cannot answer an exception because PLAIN_ERROR was sent.
             request, cause = HTTPConnection(self._scope), error.__cause__ if self._held else None
@@ -165,7 +165,7 @@ class _Exchange:
                 return
         report_failure(error, self._scope)
         is_websocket = self._scope["type"] == "websocket"
-        with suppress(OSError):  # the client has gone
+        with suppress(OSError):  # the client disconnected
             if not self._is_started:
                 await internal_error()(self._scope, self._receive, self._forward)
             elif is_websocket and not self._is_complete:

@@ -45,6 +45,6 @@ def create_app(settings: ServiceSettings | None = None) -> Flask:
 
 
 def stop() -> None:
-    """Close the resources, then export what is queued, whatever fails to close or hangs."""
+    """Close the resources, then export what is queued, even if closing fails or hangs."""
     with observability.closing():
         _resources.close()

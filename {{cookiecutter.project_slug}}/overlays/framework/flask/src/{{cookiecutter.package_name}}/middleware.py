@@ -17,7 +17,7 @@ def install(app: Flask, settings: Settings) -> None:
     """Reject bodies over MAX_BODY_BYTES, and log requests if LOG_ACCESS is set. Call this before routes are added."""
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.before_request(refuse_options)
-    app.url_map.merge_slashes = False  # it would redirect /a//b, with a page of HTML
+    app.url_map.merge_slashes = False  # it would redirect /a//b, with an HTML page
     if settings.log_access:
         app.before_request(start_timer)
         app.after_request(log_access)

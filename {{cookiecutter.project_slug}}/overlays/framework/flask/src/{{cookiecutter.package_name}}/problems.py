@@ -149,12 +149,12 @@ def internal_error() -> Response:
 
 
 def on_failure(sender: Flask, exception: Exception, **_: object) -> None:
-    """Report an unhandled exception, of a view or a function around it."""
+    """Report an unhandled exception of a view or of a function that runs before or after it."""
     report_failure(exception, request.environ)
 
 
 def demote(record: logging.LogRecord) -> bool:
-    """Make a warning of what an after_request function raises while Flask answers an error, which is logged."""
+    """Demote exceptions of after_request functions while Flask answers an error, which is logged, to warnings."""
     if record.funcName == "finalize_request":
         record.levelno, record.levelname = logging.WARNING, "WARNING"
     return True

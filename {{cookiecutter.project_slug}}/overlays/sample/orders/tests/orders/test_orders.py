@@ -112,7 +112,7 @@ def test_the_amount_decides_about_a_payment(client: Client, settings: ServiceSet
     problem(client.request("POST", "/api/payments", json={"order_id": "x", "amount": "1"}), 422)
 
 
-def test_payments_that_are_not_connected_say_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_payments_have_to_be_connected(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(payments, "_settings", None)
     with pytest.raises(RuntimeError, match=r"open payments\.connected"):
         payments.decide(Decimal(1))

@@ -1,4 +1,4 @@
-"""@traced: a span around a function of any kind: plain, coroutine, generator or async generator."""
+"""@traced: a span for each call of a function, coroutine, generator or async generator."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def traced(
     the first one only (https://opentelemetry.io/docs/specs/otel/trace/exceptions/). Success leaves the status UNSET.
 
     Raises:
-        TypeError: for what cannot be traced: a class, a classmethod or staticmethod object, an unknown parameter.
+        TypeError: the function is a class, a classmethod or a staticmethod object, or it lacks a parameter in `args`.
 
     """
 
@@ -91,7 +91,7 @@ def _wrap(function: Callable[..., Any], spans: _Spans) -> Callable[..., Any]:
         return coroutine
 
     # The span of a generator is current while the generator runs, and not while its consumer does. What the consumer
-    # raises at a yield, also GeneratorExit when it closes the generator, is thrown into the function.
+    # raises at a yield, including GeneratorExit when it closes the generator, is thrown into the function.
     if inspect.isasyncgenfunction(function):
 
         @functools.wraps(function)
@@ -174,7 +174,7 @@ class _Spans:
             return _UNRECORDED
         span = self._tracer.start_span(self._name, current, self._kind, self._attributes)
         if self._args and span.is_recording():
-            with suppress(TypeError):  # the call itself reports what is wrong with its arguments
+            with suppress(TypeError):  # the call itself reports wrong arguments
                 bound = self._signature.bind(*args, **kwargs)
                 bound.apply_defaults()
                 for name in self._args:
@@ -214,13 +214,13 @@ class _Call:
     def _fail(self, error: Exception) -> None:
         self._span.set_attribute("error.type", error_type(error))
         self._span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
-        record_once(self._span, error)  # the spans around this one see the same exception
+        record_once(self._span, error)  # enclosing spans see the same exception
 
 
 def _is_unrecorded(parent: Span) -> bool:
     """Return whether `parent` was started here and not sampled: every sampler of the SDK drops its children too.
 
-    Creating no span at all costs a tenth of a span that is dropped.
+    Skipping the span costs a tenth of creating one that is dropped.
     """
     if parent.is_recording():
         return False

@@ -1,4 +1,4 @@
-"""Trace the statements of Django's database connections, and measure their pools, if they have one."""
+"""Trace the statements of Django's database connections, and measure their pools, if any."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _pools: dict[str, Any] = {}
 
 @cache
 def instrument_databases() -> None:
-    """Trace the statements on connections that are opened from now on, unless another instrumentation does."""
+    """Trace statements on connections opened from now on, unless another instrumentation does."""
     from django.db.backends.signals import connection_created
 
     client = None if is_replaced_by(*DRIVERS) else DatabaseClient()

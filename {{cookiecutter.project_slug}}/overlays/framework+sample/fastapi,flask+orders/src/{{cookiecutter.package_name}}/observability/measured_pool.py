@@ -22,7 +22,7 @@ _open: WeakSet[_MeasuredPool] = WeakSet()
 
 
 def measured_pool(url: URL) -> type[Pool]:
-    """Return the class of the pool for an engine with this URL, as `poolclass=`: SQLAlchemy's default, measured."""
+    """Return the class for an engine's `poolclass=`: SQLAlchemy's default for this URL, with metrics."""
     kind = url.get_dialect()().get_dialect_pool_class(url)
     if not issubclass(kind, QueuePool):  # one of SQLite in memory
         return kind

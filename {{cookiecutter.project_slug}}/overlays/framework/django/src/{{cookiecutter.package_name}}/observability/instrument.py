@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 SERVER_LOGGERS = ("gunicorn.error", "uvicorn.error", "uvicorn.access", "django.server")
-"""Loggers of servers, which write requests and exceptions, and may have handlers of their own."""
+"""Server loggers, which log requests and exceptions and may have their own handlers."""
 QUIET_LOGGERS = {"django.request": logging.CRITICAL}
 """Noisy loggers and their lowest level: this one repeats the records of problems.py."""
 

@@ -1,4 +1,4 @@
-"""The metric worker.event_loop.delay: what blocks the event loop delays every request in progress."""
+"""The metric worker.event_loop.delay: a blocked event loop delays every request in progress."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from opentelemetry import metrics
 from .environment import SCHEMA_URL, SERVICE_VERSION
 
 INTERVAL = 0.25
-"""Seconds between two measurements: what blocks the event loop for longer is always seen."""
+"""Seconds between two measurements: anything that blocks the loop for longer is always detected."""
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 @contextmanager
 def measured_event_loop() -> Iterator[None]:
-    """Measure, as long as the block lasts, how late the event loop calls a timer."""
+    """Measure how late the event loop calls a timer, until the block ends."""
     delay = metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL).create_histogram(
         "worker.event_loop.delay",
         unit="s",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
 SERVER_LOGGERS = ("uvicorn.error", "uvicorn.access")
-"""Loggers of servers, which write requests and exceptions, and may have handlers of their own."""
+"""Server loggers, which log requests and exceptions and may have their own handlers."""
 QUIET_LOGGERS = {"httpx": logging.WARNING, "httpcore": logging.WARNING}
 """Noisy loggers and their lowest level: they log each call, and all headers of each response."""
 
@@ -40,7 +40,7 @@ def instrument(app: FastAPI) -> None:
 class RouteTable:
     """Finds the route template of a request, including those of routers and mounted applications.
 
-    FastAPI tells which endpoint serves a request, but not the whole template. The templates are looked up by endpoint,
+    FastAPI exposes the endpoint of a request, but not its whole template. The templates are looked up by endpoint,
     which takes the same time however many routes there are.
     """
 
@@ -81,7 +81,7 @@ def _walk(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[Any, 
         if isinstance(route, Mount):
             if route.routes:
                 yield from _walk(route.routes, prefix + route.path)
-            else:  # an application that does not tell its routes
+            else:  # an application that does not expose its routes
                 yield route.app, prefix + route.path + "/{path}"
         elif context.path_format is not None:
             yield context.endpoint, prefix + context.path_format

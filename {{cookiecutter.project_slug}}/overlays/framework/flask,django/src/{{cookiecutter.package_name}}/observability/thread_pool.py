@@ -10,9 +10,9 @@ from .threads import observe_threads
 
 
 class MeasuredThreadPool(ThreadPoolExecutor):
-    """Counts the requests that have a thread, and those that wait for one.
+    """Counts the requests that have a thread, and those waiting for one.
 
-    Without a lock, which a signal handler that exports metrics could find locked: sets change atomically.
+    Uses no lock, which a signal handler that exports metrics could find held: sets change atomically.
     """
 
     def __init__(self, threads: int) -> None:

@@ -96,7 +96,7 @@ class _Body:
             context.detach(token)
 
     def close(self) -> None:
-        """Close the application's body; the server calls this whatever has happened."""
+        """Close the application's body; the server always calls this."""
         token = context.attach(self._request.context)
         try:
             if hasattr(self._body, "close"):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
 SERVER_LOGGERS = ("gunicorn.error", "werkzeug")
-"""Loggers of servers, which write requests and exceptions, and may have handlers of their own."""
+"""Server loggers, which log requests and exceptions and may have their own handlers."""
 QUIET_LOGGERS: dict[str, int] = {}
 """Noisy loggers and their lowest level."""
 

@@ -1,6 +1,6 @@
 """The CLIENT span and the duration of each SQL statement (https://opentelemetry.io/docs/specs/semconv/db/).
 
-database_events.py calls this for the statements of the service's library.
+database_events.py calls this for the statements of the service's database library.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DRIVERS = {"aiopg", "asyncpg", "mysql", "mysqlclient", "psycopg", "psycopg2", "p
 
 
 def is_replaced_by(*names: str) -> bool:
-    """Return whether one of these instrumentations is installed: it traces the statements then."""
+    """Return whether one of these instrumentations is installed, which then traces the statements."""
     return any(entry_point.name in names for entry_point in entry_points(group="opentelemetry_instrumentor"))
 
 
@@ -37,11 +37,11 @@ class Database(NamedTuple):
 
     attributes: Mapping[str, AttributeValue]
     is_sanitized: bool
-    """Whether sql.py knows how literals are written there."""
+    """Whether sql.py knows this database's literals."""
 
     @classmethod
     def create(cls, dialect: str, name: object, host: object, port: int | str | None) -> Database:
-        """Return the database of a connection's settings; what is not set may be empty."""
+        """Return the database that a connection's settings describe; unset ones may be empty."""
         system = SYSTEMS.get(dialect, dialect)
         attributes: dict[str, AttributeValue] = {"db.system.name": system}
         if name:
@@ -76,13 +76,13 @@ class DatabaseClient:
     def start(
         self, database: Database, statement: object, *, is_parameterized: bool, batch_size: int = 0
     ) -> Call | None:
-        """Start the span of a statement; return None if it is not traced, as those that only begin or end transactions.
+        """Start the span of a statement; return None for those that are not traced: they begin or end transactions.
 
         Args:
-            database: Where it is executed.
-            statement: Its text; a span of anything else has no text.
+            database: The database that executes it.
+            statement: Its text; no text is recorded for an object of another type.
             is_parameterized: Whether its values are sent separately.
-            batch_size: How many times it is executed in one call.
+            batch_size: The number of executions in one call.
 
         """
         if not is_instrumentation_enabled():
@@ -125,8 +125,8 @@ class Call:
         """End the span with an error.
 
         Args:
-            error: The exception of the driver, or one that it has caused.
-            raised: The exception that the service gets, if another.
+            error: The driver's exception, or one caused by it.
+            raised: The exception that the service gets, if it is a different one.
 
         """
         causes = list(_causes(error))

@@ -234,7 +234,7 @@ def _read_status(code: Any, details: str) -> Answer:
         if code.name in ("UNAVAILABLE", "INTERNAL", "UNKNOWN") and any(word in text for word in words):
             return answer
     if code.name == "DEADLINE_EXCEEDED":
-        return _LATE  # in the words of a check that ended before the call did
+        return _LATE  # the wording for a check that timed out here
     problem, fix = {
         "UNAUTHENTICATED": _LOGIN,
         "PERMISSION_DENIED": _LOGIN,

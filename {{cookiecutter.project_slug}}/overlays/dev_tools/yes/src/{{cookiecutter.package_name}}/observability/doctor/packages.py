@@ -43,7 +43,7 @@ def installed() -> dict[str, Distribution]:
 
 @cache
 def known_variables() -> frozenset[str]:
-    """Return the OTEL_* names in the sources of the installed OpenTelemetry packages, and those read here alone."""
+    """Return the OTEL_* names in the sources of the installed OpenTelemetry packages, and those read only here."""
     names = {*environment.DEFAULTS, environment.EXCEPTION_SIGNAL}
     for name, distribution in installed().items():
         for file in distribution.files or [] if name.startswith("opentelemetry-") else []:
@@ -97,7 +97,7 @@ def check_exporters(setup: Setup) -> Iterator[Finding]:
 
 
 def check_publishers(setup: Setup) -> Iterator[Finding]:
-    """Find packages that are named like OpenTelemetry's instrumentations, but are of others."""
+    """Find packages named like OpenTelemetry's instrumentations but published by others."""
     from opentelemetry.instrumentation.bootstrap_gen import default_instrumentations, libraries
 
     names = [*default_instrumentations, *(library["instrumentation"] for library in libraries)]

@@ -84,7 +84,7 @@ def check_names(setup: Setup) -> Iterator[Finding]:
 
 
 def check_paths(setup: Setup) -> Iterator[Finding]:
-    """Find paths that gRPC ignores, and a signal's own endpoint with another path than usual."""
+    """Find paths that gRPC ignores, and unusual paths in a signal's own endpoint."""
     for target in setup.targets():
         signal, path = target.signal.lower(), target.url.path
         if target.protocol == "grpc":
