@@ -1,1 +1,1 @@
-"""What telemetry costs: `make bench` measures it, docs/benchmarks.md shows it."""
+"""The cost of telemetry: `make bench` measures it, docs/benchmarks.md shows it."""

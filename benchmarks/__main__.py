@@ -1,6 +1,6 @@
-"""`make bench`: what telemetry costs, in ratios that are measured side by side; see docs/benchmarks.md.
+"""`make bench`: measure what telemetry costs, as ratios measured side by side; see docs/benchmarks.md.
 
-Every figure is the median of rounds, in each of which all variants take turns.
+Every figure is the median of several rounds; all variants take turns in each of them.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ CIRCUMSTANCES = ("sampled", "not sampled", "no provider")
 Process = TypeVar("Process")
 Result = TypeVar("Result")
 Found = dict[str, dict[str, list[float]]]
-"""Of each variant and figure the values of all rounds."""
+"""For each variant and figure, the values of all rounds."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured."""
+    """How long and how often to measure."""
 
     rounds: int = 5
     turns: int = 3
@@ -63,7 +63,7 @@ QUICK = Effort(1, 2, 100, 0.3, 3.0, 2, (), ("in_process", "servers", "decorators
 
 
 class Bench:
-    """All parts; `services` holds the Python of each framework's service."""
+    """Runs the parts; `services` holds the Python of each framework's service."""
 
     def __init__(self, folder: Path, effort: Effort, stack: ExitStack) -> None:
         self.folder = folder
@@ -91,7 +91,7 @@ class Bench:
         return {variant: {"cpu": median(cpu)} for variant, cpu in turns.items()}
 
     def routes(self) -> dict[str, Found]:
-        """The same with few and with many routes before the one that is asked for."""
+        """Measure the same with few and with many routes before the requested one."""
         found = {}
         for framework in FRAMEWORKS:
             with ExitStack() as stack:
@@ -132,7 +132,7 @@ class Bench:
             variant: {figure: sum(turn[figure] for turn in turns) for figure in turns[0]}
             for variant, turns in self._turns(running, closed).items()
         }
-        # Latencies are compared at a rate that every variant can answer, for long enough that all of them export.
+        # Latencies are compared at a rate that every variant can sustain, for long enough that all of them export.
         rate = loads["guide"]["requests"] / loads["guide"]["seconds"] / 2
         late = {variant: server.load(4 * self.effort.seconds, rate)["p99"] for variant, server in running.items()}
         return {
@@ -147,10 +147,10 @@ class Bench:
         }
 
     def throughput(self) -> dict[str, Found]:
-        """Six spans a request at half of what the bare application answers, to a receiver that takes 50 ms.
+        """Measure six spans per request at half of the bare application's rate, with a receiver that takes 50 ms.
 
-        Latencies are compared at half of that rate, which one worker can answer with telemetry too: above what it can,
-        p99 is how long the load has lasted.
+        Latencies are compared at half of that rate, which one worker can sustain even with telemetry: beyond it, p99
+        only shows how long the load has lasted.
         """
         slow = environments.sink(self.services["flask"], delay=0.05)
         batches = {"OTEL_BSP_MAX_QUEUE_SIZE": "2048", "OTEL_BSP_SCHEDULE_DELAY": "5000"}
@@ -210,7 +210,7 @@ class Bench:
             def one(measure: Callable[[str], dict[str, float]] = measure) -> dict[str, dict[str, float]]:
                 return {name: measure(name) for name in ("bare", "guide", "zero-code", "ours, http", "ours, grpc")}
 
-            one()  # the first time everything is compiled
+            one()  # the first run compiles everything
             found[framework] = self._rounds(one, self.effort.pairs)
         return found
 
@@ -235,7 +235,7 @@ class Bench:
         return {"all": self._rounds(lambda: {name: measure(name) for name in templates}, self.effort.pairs)}
 
     def _template(self, name: str, files: Sequence[Path]) -> Path:
-        """A template of files with one line each."""
+        """Return a template of files with one line each."""
         folder = self.folder / name
         for file in files:
             path = folder / "{{cookiecutter.project_slug}}" / file
@@ -246,9 +246,9 @@ class Bench:
         return folder
 
     def shutdown(self) -> dict[str, Found]:
-        with socket.socket() as nobody:
-            nobody.bind(("127.0.0.1", 0))  # bound, but it does not listen: connections are refused
-            receivers = {"healthy": self.sink.port, "refused": nobody.getsockname()[1]}
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
+            receivers = {"healthy": self.sink.port, "refused": unused.getsockname()[1]}
             found: Found = {}
             for state, port in receivers.items():
                 for variant in ("ours", "sdk"):
@@ -266,7 +266,7 @@ class Bench:
     def _turns(
         self, processes: dict[str, Process], measure: Callable[[Process], Result], turns: int = 0
     ) -> dict[str, list[Result]]:
-        """What each process is measured to do in its turns, which are short: a machine can be slow for seconds."""
+        """Measure each process in several short turns: a machine can be slow for seconds."""
         found: dict[str, list[Result]] = {variant: [] for variant in processes}
         for _ in range(turns or self.effort.turns):
             for variant, process in processes.items():
@@ -283,7 +283,7 @@ class Bench:
 
 
 class Answering:
-    """A process that measures when it is asked to."""
+    """A process that measures on request."""
 
     def __init__(self, command: Sequence[str], settings: dict[str, str]) -> None:
         pipe = subprocess.PIPE
@@ -297,7 +297,7 @@ class Answering:
         self._process.communicate()
 
     def ask(self) -> float:
-        """The number that it prints; RuntimeError with its errors when there is none."""
+        """Return the number that it prints; raise RuntimeError with its errors if there is none."""
         assert self._process.stdin
         assert self._process.stdout
         with suppress(BrokenPipeError):
@@ -310,7 +310,7 @@ class Answering:
 
 
 def run(command: Sequence[str], **variables: str) -> str:
-    """What it printed last; RuntimeError with its errors when it failed."""
+    """Return the last line that the command prints; raise RuntimeError with its errors if it fails."""
     done = subprocess.run(command, env=environ(**variables), capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
@@ -318,10 +318,10 @@ def run(command: Sequence[str], **variables: str) -> str:
 
 
 def start(python: Path, framework: str, variant: str, protocol: str) -> dict[str, float]:
-    """Milliseconds and MB (at most) of a whole process that makes the application and ends."""
+    """Return the milliseconds and the peak MB of a process that creates the application and exits."""
     command = [*instrumented(python, variant), "-m", "benchmarks.startup"]
     begin = time.perf_counter()
-    # Nobody listens: an exporter connects when it exports first.
+    # Nothing listens there: an exporter connects on its first export.
     memory = run(command, BENCH_FRAMEWORK=framework, BENCH_VARIANT=variant, OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
     return {"ms": (time.perf_counter() - begin) * 1e3, "memory": float(memory)}
 

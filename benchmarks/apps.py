@@ -1,10 +1,10 @@
 """One route on each framework, and every way of instrumenting it that is compared.
 
 Runs in the environment of a generated service, or of a vendor. BENCH_FRAMEWORK, BENCH_VARIANT and BENCH_SPANS (spans
-below the SERVER span: 0, or 3 and more) say what `create()` returns. The variants: `bare`, `floor`, `guide`, `ours`,
+below the SERVER span: 0, or 3 and more) select what `create()` returns. The variants: `bare`, `floor`, `guide`, `ours`,
 `ddtrace`, `logfire`, `sentry`; and `zero-code` and `elastic`, which are the bare one started by
 `opentelemetry-instrument`.
-`GET /flush` has every span exported that is still queued.
+`GET /flush` exports the spans that are still queued.
 """
 
 import os
@@ -17,7 +17,7 @@ FRAMEWORK = os.environ["BENCH_FRAMEWORK"]
 VARIANT = os.environ["BENCH_VARIANT"]
 SPANS = int(os.environ.get("BENCH_SPANS", "0"))
 ROUTES = range(int(os.environ.get("BENCH_ROUTES", "0")))
-"""Routes that the application has before the one that is measured."""
+"""Routes that the application has before the measured one."""
 
 PATH = "/customers/42/orders"
 BODY = b'{"items": [{"sku": "coffee-1kg", "quantity": 2}]}'
@@ -25,7 +25,7 @@ ATTRIBUTES = {"order.item_count": 2, "order.total": "74.48"}
 
 
 def create() -> Any:
-    """Set telemetry up as the variant does it, and return the application, instrumented."""
+    """Set up telemetry as the variant does, and return the instrumented application."""
     if VARIANT == "ours":
         return _ours()
     if VARIANT == "guide":
@@ -41,7 +41,7 @@ def create() -> Any:
 
 
 def application(steps: Callable[[], str] | None) -> Any:
-    """The route calls `steps`, which makes the spans below the SERVER span, or does nothing."""
+    """Return an application whose route calls `steps`, which creates the spans below the SERVER span, if any."""
     work = steps or (lambda: "ok")
     if FRAMEWORK == "flask":
         return _flask(work)
@@ -73,7 +73,7 @@ def _fastapi(work: Callable[[], str]) -> Any:
     from fastapi import FastAPI, Request
     from fastapi.responses import PlainTextResponse
 
-    # FastAPI's own telemetry begins as soon as there is a provider, unless it is told not to.
+    # FastAPI's own telemetry starts as soon as there is a provider, unless it is turned off.
     silent = {"telemetry": {"auto_configure": False, "exclude": lambda scope: True}}
     app = FastAPI(**(silent if VARIANT in ("bare", "floor", "ours") else {}))
     for number in ROUTES:
@@ -184,7 +184,7 @@ def _steps_of_ours() -> Callable[[], str]:
     return create_order
 
 
-# What tutorials teach: the SDK's classes put together in code, traces only
+# What tutorials teach: the SDK's classes assembled in code, traces only
 
 
 def _guide() -> Any:

@@ -1,6 +1,6 @@
 """A traced call: `python -m benchmarks.decorators STYLE CIRCUMSTANCE` prints JSON, microseconds for each way.
 
-Runs in the environment of a service of that decorator style. The ways take turns, so that they meet the same machine.
+Runs in the environment of a service of that decorator style. The ways take turns, so that conditions are the same.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ async def work_async() -> int:
 
 
 def by_hand() -> int:
-    """Start and end of a span that is current meanwhile, with the attribute that the decorators set."""
+    """Start and end a span that is current meanwhile, with the attribute that the decorators set."""
     span = tracer.start_span("work", attributes={"code.function.name": "benchmarks.decorators.work"})
     token = context.attach(trace.set_span_in_context(span))
     try:
@@ -78,7 +78,7 @@ async def per_call_async(function: Callable[[], Awaitable[Any]]) -> float:
 def measure(style: str, circumstance: str) -> dict[str, float]:
     plain, coroutines = ways(style)
     found: dict[str, list[float]] = {}
-    # The span of a request, which decides for what is below it.
+    # The span of a request, which decides whether those below it are sampled.
     with nullcontext() if circumstance == "no provider" else tracer.start_as_current_span("request"):
         for _ in range(ROUNDS):
             for name, function in plain.items():
@@ -88,7 +88,7 @@ def measure(style: str, circumstance: str) -> dict[str, float]:
     figures = {name: median(values) for name, values in found.items()}
     for name in (style, f"{style}, async") if style in found else ():
         for other in ("by hand", "API"):
-            # Of the same round, so that both had the same machine.
+            # Of the same round, so that conditions are the same.
             pairs = zip(found[name], found[name.replace(style, other)], strict=True)
             figures[f"{name}, of {other}"] = median(ours / theirs for ours, theirs in pairs)
     return figures

@@ -1,4 +1,4 @@
-"""What is measured: generated services, and others' telemetry, each in an environment of its own."""
+"""What is measured: generated services and other vendors' telemetry, each in its own environment."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VENDORS = {
 
 
 def bake(folder: Path, **answers: str) -> Path:
-    """Generates a service, whose package is `order_service` whatever the answers are."""
+    """Generate a service whose package is always `order_service`."""
     folder.mkdir(parents=True)
     config = folder / "config.yaml"
     config.write_text(f"cookiecutters_dir: {folder}\nreplay_dir: {folder}\n", encoding="utf-8")
@@ -40,14 +40,14 @@ def bake(folder: Path, **answers: str) -> Path:
 
 
 def service(folder: Path, **answers: str) -> Path:
-    """Generates a service, installs what it needs, and returns its Python."""
+    """Generate a service, install its dependencies, and return its Python."""
     project = bake(folder, **answers)
     run_uv("sync", "--quiet", "--no-dev", "--project", str(project), "--python", sys.executable)
     return project / ".venv" / "bin" / "python"
 
 
 def vendor(folder: Path, name: str) -> Path:
-    """Makes an environment with the vendor's packages and returns its Python."""
+    """Create an environment with the vendor's packages, and return its Python."""
     run_uv("venv", "--quiet", "--python", sys.executable, str(folder))
     python = folder / "bin" / "python"
     run_uv("pip", "install", "--quiet", "--python", str(python), *SERVERS, *VENDORS[name])
@@ -60,13 +60,13 @@ def run_uv(*arguments: str) -> None:
 
 
 def environ(**variables: str) -> dict[str, str]:
-    """Of a process that is measured: what the machine needs, and nothing that says how telemetry shall be."""
+    """Return the environment of a measured process: what the machine needs, without any telemetry settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHON", "BENCH_"))}
     return {**kept, "PYTHONPATH": str(ROOT), "DJANGO_SETTINGS_MODULE": "benchmarks.django_settings", **variables}
 
 
 def instrumented(python: Path, variant: str) -> list[str]:
-    """How Python is started: by the vendor's own command where that is what the variant is about."""
+    """Return the command that starts Python: the vendor's own command if the variant is about it."""
     if variant == "ddtrace":
         return [str(python.parent / "ddtrace-run"), str(python)]
     if variant in ("zero-code", "elastic"):
@@ -76,7 +76,7 @@ def instrumented(python: Path, variant: str) -> list[str]:
 
 @dataclass
 class Sink:
-    """An OTLP receiver in a process of its own."""
+    """An OTLP receiver in its own process."""
 
     process: subprocess.Popen[str]
     port: int
@@ -89,7 +89,7 @@ class Sink:
         }
 
     def spans(self) -> int:
-        """How many have come since the last time."""
+        """Return the number of spans received since the last call."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write("\n")

@@ -1,7 +1,7 @@
 """CPU time of a request without sockets: `python -m benchmarks.inprocess REQUESTS` prints microseconds.
 
-It does so for each line on its standard input, so that several variants can take turns. The time of the export threads
-is in it.
+It does so for each line on standard input, so that several variants can take turns. The time of the export threads
+is included.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def measure_asgi(app: Any, requests: int) -> Iterator[float]:
 
 
 def timed(serve: Any, requests: int, answers: list[Any], good: Any) -> Iterator[float]:
-    """The first requests fill caches and are not counted. Seconds of CPU a request, for each line that comes."""
+    """Yield the CPU seconds per request, for each line of input. The first requests fill caches and are not counted."""
     serve(requests)
     apps.flush()
     for _ in sys.stdin:

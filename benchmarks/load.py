@@ -1,7 +1,7 @@
 """Load over keep-alive connections: `python -m benchmarks.load PORT PATH BODY CONNECTIONS SECONDS RATE` prints JSON.
 
-RATE 0 is a closed loop: each connection asks again as soon as it has its answer. With a RATE, requests a second for
-all together, a request has its time; latency counts from there, so what waits for a slow server is not left out.
+RATE 0 is a closed loop: each connection sends a request as soon as it has its response. Otherwise RATE is in requests
+per second over all connections; latency counts from when a request is due, so waiting for a slow server is included.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from time import perf_counter
 
 
 class Connection(asyncio.Protocol):
-    """One request at a time; an answer ends where its Content-Length says."""
+    """One request at a time; a response ends where its Content-Length says."""
 
     transport: asyncio.Transport
 
@@ -45,7 +45,7 @@ class Connection(asyncio.Protocol):
 
 
 class Load:
-    """What all connections do together."""
+    """The load of all connections together."""
 
     def __init__(self, port: int, path: str, body: bytes, connections: int, seconds: float, rate: float) -> None:
         head = [

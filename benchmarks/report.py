@@ -1,4 +1,4 @@
-"""docs/benchmarks.md and its plots, made from the measured file and from nothing else."""
+"""Generate docs/benchmarks.md and its plots from the measured file, and from nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 PARTS = ("in_process", "routes", "servers", "throughput", "decorators", "start_up", "generation", "shutdown")
 FRAMEWORKS = {"flask": "Flask", "fastapi": "FastAPI", "django": "Django"}
 Goal = tuple[str, str, float, float]
-"""What, where, at most, measured."""
+"""Name, place, limit and measured value."""
 
 
 def write(results: Path) -> None:
@@ -44,19 +44,19 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
-    """The median, and between which values it lies."""
+    """Return the median, and the range of the values."""
     middle = f"{median(values):,.{digits}f}"
     return middle if len(values) == 1 else f"{middle} ({min(values):,.{digits}f}-{max(values):,.{digits}f})"
 
 
 def added(cells: dict[str, Any], variant: str) -> float:
-    """CPU above that of the bare application."""
+    """Return the CPU above that of the bare application."""
     cpu, bare = (float(median(cells[name]["cpu"])) for name in (variant, "bare"))
     return cpu - bare
 
 
 def ratio(cells: dict[str, Any], variant: str, against: str) -> float:
-    """Of the CPU that the two add to the bare application."""
+    """Return the ratio of the CPU that the two add to the bare application."""
     return added(cells, variant) / added(cells, against)
 
 
@@ -78,7 +78,7 @@ def in_process(part: dict[str, Any]) -> str:
 
 
 def growth(cells: dict[str, Any], variant: str) -> float:
-    """What the variant adds with many routes, of what it adds with few."""
+    """Return what the variant adds with many routes, relative to what it adds with few."""
     few, *_, many = (name.partition(", ")[2] for name in cells)
     more, less = (
         median(cells[f"{variant}, {count}"]["cpu"]) - median(cells[f"bare, {count}"]["cpu"]) for count in (many, few)
@@ -190,7 +190,7 @@ SECTIONS = {
 
 
 def goals(found: dict[str, Any]) -> list[Goal]:
-    """What was aimed at, and what came out."""
+    """Return the targets and the results."""
     result: list[Goal] = []
     for where, cells in found.get("in_process", {}).items():
         full = 2.4 if where == "fastapi" else 2.6
@@ -252,13 +252,13 @@ def goals_table(found: list[Goal]) -> str:
 
 
 def plot(found: dict[str, Any], part: str, path: Path) -> None:
-    """Bars of the CPU that each variant adds, with the spread of its rounds."""
+    """Draw bars of the CPU that each variant adds, with the spread of its rounds."""
     import matplotlib as mpl
 
     mpl.use("svg")
     from matplotlib import pyplot as plt
 
-    # The same file gives the same plot, to the byte.
+    # The same file always gives the same plot, byte for byte.
     mpl.rcParams["svg.hashsalt"] = part
     figure, axes = plt.subplots(1, len(FRAMEWORKS), figsize=(11, 3.6), layout="constrained")
     for axis, (framework, name) in zip(axes, FRAMEWORKS.items(), strict=True):

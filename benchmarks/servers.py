@@ -1,4 +1,4 @@
-"""Real servers under load: CPU of the process tree, answers a second, latency, memory, spans that arrived."""
+"""Real servers under load: CPU of the process tree, responses per second, latency, memory, and spans that arrived."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Server:
         self.port = port
 
     def flush(self) -> int:
-        """Has everything exported that is queued; returns the status of the answer."""
+        """Export everything that is queued; return the status of the response."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("GET", "/flush")
@@ -49,16 +49,16 @@ class Server:
         return [self._process, *self._process.children(recursive=True)]
 
     def cpu(self) -> float:
-        """Seconds so far."""
+        """Return the CPU seconds so far."""
         times = [process.cpu_times() for process in self.tree()]
         return sum(time.user + time.system for time in times)
 
     def memory(self) -> float:
-        """MB."""
+        """Return the memory in MB."""
         return sum(process.memory_info().rss for process in self.tree()) / 1e6
 
     def load(self, seconds: float, rate: float = 0.0) -> dict[str, float]:
-        """Asks for `seconds`; raises RuntimeError unless every answer was good. CPU and times are in seconds."""
+        """Send requests for `seconds`; raise RuntimeError unless every response is good. Times are in seconds."""
         before = self.cpu()
         numbers = map(str, (CONNECTIONS, seconds, rate))
         command = [sys.executable, "-m", "benchmarks.load", str(self.port), PATH, BODY, *numbers]

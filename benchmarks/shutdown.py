@@ -1,4 +1,4 @@
-"""End of a process: `python -m benchmarks.shutdown ours|sdk SPANS` prints how many seconds it takes to let go."""
+"""Shutdown of a process: `python -m benchmarks.shutdown ours|sdk SPANS` prints the seconds it takes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""An OTLP/HTTP receiver that does as little as it can: `python -m benchmarks.sink [DELAY]` in a process of its own.
+"""A minimal OTLP/HTTP receiver in its own process: `python -m benchmarks.sink [DELAY]`.
 
-It prints its port. A line on its standard input makes it print how many spans have come since the last one.
-DELAY is the time in seconds that it takes for each answer.
+It prints its port. A line on standard input makes it print the number of spans received since the last one.
+DELAY is the number of seconds that each response takes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def spans(body: bytes) -> int:
-    """Decoded only when somebody asks, so that it takes no time from what is measured."""
+    """Count the spans. They are decoded only on request, so that this takes no time from what is measured."""
     request = ExportTraceServiceRequest.FromString(body)
     return sum(len(scope.spans) for resource in request.resource_spans for scope in resource.scope_spans)
 

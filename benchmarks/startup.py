@@ -1,6 +1,6 @@
-"""Start of a process: `python -m benchmarks.startup` makes the application of BENCH_VARIANT and ends at once.
+"""Startup of a process: `python -m benchmarks.startup` creates the application of BENCH_VARIANT and exits at once.
 
-It imports what the service works with, its database and its HTTP client, with and without telemetry. It prints MB.
+It imports the service's database and HTTP client, with and without telemetry, and prints the memory in MB.
 """
 
 import importlib
@@ -19,6 +19,6 @@ LIBRARIES = {
 for name in LIBRARIES[apps.FRAMEWORK]:
     importlib.import_module(name)
 apps.create()
-# Not by resource.getrusage, which begins with what the parent had.
+# Not resource.getrusage(), which starts with the parent's value.
 print(int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 1000, flush=True)
-os._exit(0)  # what the end of a process takes is measured elsewhere
+os._exit(0)  # shutdown is measured elsewhere

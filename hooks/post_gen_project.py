@@ -11,14 +11,14 @@ import sys
 
 
 def read(text: str) -> dict[str, object]:
-    r"""Return an object of JSON. The module json would take longer to import than all the rest of this takes.
+    r"""Return an object of JSON. Importing json would take longer than everything else here.
 
     >>> read(r'{"a": [true, null], "b": "\u00fc \ud83d\ude80"}')
     {'a': [True, None], 'b': 'ü 🚀'}
     """
-    found = eval(text, {"true": True, "false": False, "null": None})  # JSON is Python, but for these names ...
+    found = eval(text, {"true": True, "false": False, "null": None})  # JSON is Python except for these names ...
     for key, value in found.items():
-        if isinstance(value, str):  # ... and for characters beyond U+FFFF, which it writes as two.
+        if isinstance(value, str):  # ... and characters beyond U+FFFF, which it writes as two.
             found[key] = value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     return dict(found)
 
@@ -75,7 +75,7 @@ def find_chosen() -> list[str]:
 def find_moves() -> dict[str, str]:
     """Return the overlay file for each path of the project that gets one.
 
-    No path gets two, so the order of the overlays means nothing.
+    No path gets two, so the order of the overlays does not matter.
     """
     moves: dict[str, str] = {}
     for folder in find_chosen():

@@ -1,7 +1,7 @@
 """Check every answer before any file is written, and report all invalid ones in one message.
 
 Cookiecutter renders this file and runs it on its own Python (3.10 or later): standard library only, and Jinja only
-inside string literals, so that the source is Python as it stands.
+inside string literals, so that the source is valid Python.
 """
 
 import keyword
@@ -11,14 +11,14 @@ from collections.abc import Callable
 
 
 def read(text: str) -> dict[str, object]:
-    r"""Return an object of JSON. The modules json and re would take longer to import than all the checks take.
+    r"""Return an object of JSON. Importing json and re would take longer than all the checks.
 
     >>> read(r'{"a": [true, null], "b": "\u00fc \ud83d\ude80"}')
     {'a': [True, None], 'b': 'ü 🚀'}
     """
-    found = eval(text, {"true": True, "false": False, "null": None})  # JSON is Python, but for these names ...
+    found = eval(text, {"true": True, "false": False, "null": None})  # JSON is Python except for these names ...
     for key, value in found.items():
-        if isinstance(value, str):  # ... and for characters beyond U+FFFF, which it writes as two.
+        if isinstance(value, str):  # ... and characters beyond U+FFFF, which it writes as two.
             found[key] = value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     return dict(found)
 
@@ -47,7 +47,7 @@ YAML_WORDS = {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}
 KEYWORDS = {*keyword.kwlist, *keyword.softkwlist, "type"}
 STANDARD_LIBRARY = {name.lower() for name in sys.stdlib_module_names}
 
-# Modules that only some Python versions have: the verdict must not depend on the version that runs this hook.
+# Modules that only some Python versions have: the result must not depend on the version that runs this hook.
 STANDARD_LIBRARY_ELSEWHERE = """
     aifc annotationlib asynchat asyncore audioop cgi cgitb chunk compression crypt distutils imghdr imp lib2to3
     mailcap msilib nis nntplib ossaudiodev pipes smtpd sndhdr spwd sunau telnetlib uu xdrlib

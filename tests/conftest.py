@@ -30,8 +30,8 @@ Measured = Callable[[str], None]
 def unavailable(reason: object) -> NoReturn:
     """End a test that needs a program or a server which this machine does not have.
 
-    A developer's machine may lack it, and the test is skipped with the reason. In CI everything is installed, so there
-    the test fails: a skip would be a hole that no one sees.
+    A developer's machine may lack it, so the test is skipped with the reason. In CI everything is installed, so the
+    test fails there: a skip would be a gap that goes unnoticed.
     """
     if os.environ.get("CI"):
         pytest.fail(str(reason))
@@ -39,7 +39,7 @@ def unavailable(reason: object) -> NoReturn:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests have measured, also when they passed, and what of Debian's newer releases did not run."""
+    """Print what tests measured, even when they passed, and which Python versions and programs did not run."""
     reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "when")]
     lines = [str(value) for report in reports if report.when == "call" for _, value in report.user_properties]
     if lines:
@@ -58,13 +58,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def measured(record_property: Callable[[str, object], None]) -> Measured:
-    """Keep a line for the summary of the run."""
+    """Add a line to the summary of the run."""
     return partial(record_property, "measured")
 
 
 @pytest.fixture(scope="module")
 def own_tempdir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder for temporary files: cookiecutter leaves the hooks that it rendered there."""
+    """A folder for temporary files: cookiecutter leaves rendered hooks there."""
     folder = tmp_path_factory.mktemp("temporary")
     previous, tempfile.tempdir = tempfile.tempdir, str(folder)
     yield folder
@@ -93,7 +93,7 @@ def bake(tmp_path_factory: pytest.TempPathFactory, config_file: Path) -> Callabl
         key = tuple(sorted(answers.items()))
         if key not in projects:
             output = tmp_path_factory.mktemp("bake")
-            # Next to the project is where cookiecutter then leaves the hooks that it rendered.
+            # Next to the project, cookiecutter then leaves rendered hooks.
             with patch("tempfile.tempdir", str(output)):
                 project = cookiecutter(
                     str(REPO),
@@ -111,9 +111,9 @@ def bake(tmp_path_factory: pytest.TempPathFactory, config_file: Path) -> Callabl
 
 @pytest.fixture(scope="session")
 def installed(bake: Callable[..., Path]) -> Callable[..., tuple[Path, Path]]:
-    """The project of the given answers, and the Python of its environment: `installed(framework="flask")`.
+    """Install the project of the given answers; return it and its Python: `installed(framework="flask")`.
 
-    Extras of the project are named first: `installed("grpc", framework="flask")`.
+    Extras of the project come first: `installed("grpc", framework="flask")`.
     """
 
     @cache
@@ -137,9 +137,9 @@ def conventions(request: pytest.FixtureRequest, bake: Callable[..., Path]) -> It
 
 @pytest.fixture(scope="session")
 def make_context() -> Callable[..., dict[str, Any]]:
-    """Build what cookiecutter renders with: the default answers, and the given ones just as they are.
+    """Build cookiecutter's rendering context: the default answers, and the given ones unchanged.
 
-    So arrive answers that were typed or replayed. Those of `bake` come like `key=value` on the command line, and
+    Typed and replayed answers arrive like this. Those of `bake` arrive like `key=value` on the command line, and
     cookiecutter itself renders the Jinja in them.
     """
     context: dict[str, Any] = generate_context(context_file=str(REPO / "cookiecutter.json"))
@@ -154,7 +154,7 @@ def make_context() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def load_hook() -> Callable[[str, dict[str, Any]], ModuleType]:
-    """Import a hook as a module, rendered just as cookiecutter does it: `load_hook("pre_gen_project", context)`."""
+    """Import a hook as a module, rendered as cookiecutter does: `load_hook("pre_gen_project", context)`."""
 
     def load_hook(name: str, context: dict[str, Any]) -> ModuleType:
         path = REPO / "hooks" / f"{name}.py"

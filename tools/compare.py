@@ -5,7 +5,7 @@
 """Compare two sets of answers, or a service with what its answers generate today.
 
 Nothing is changed. If the template's history contains the state from which a service was generated, the comparison is
-three-way and tells who changed each file. `make conventions` in a generated service clones the template and runs this
+three-way and shows who changed each file. `make conventions` in a generated service clones the template and runs this
 file on its own, so its dependencies are listed above.
 """
 
@@ -37,7 +37,7 @@ from cookiecutter.utils import create_env_with_context  # type: ignore[import-un
 
 TEMPLATE = Path(__file__).resolve().parents[1]
 
-# The parts of the conventions. A file belongs to exactly one: a star matches within a folder, a final slash everything
+# The areas of the conventions. A file belongs to exactly one: a star matches within a folder, a final slash everything
 # below it.
 AREAS = {
     "observability": "src/*/observability/*.py",
@@ -98,7 +98,7 @@ def read_record(service: Path) -> Record:
 
 
 def read_prompts(template: Path) -> dict[str, Any]:
-    """Return the prompts and their defaults; a list holds the choices."""
+    """Return the prompts and their defaults; choices are a list."""
     variables = json.loads((template / "cookiecutter.json").read_text(encoding="utf-8"))
     return {prompt: default for prompt, default in variables.items() if not prompt.startswith("_")}
 
@@ -291,7 +291,7 @@ def compare_service(service: Path, template: Path, folder: Path) -> dict[str, An
     own = {path for project in generated for path in find_own(project, patterns)}
     of_today, of_before = read_files(today), read_files(before) if before else {}
     here = read_files(service, {*of_today, *of_before})
-    # Owned files that were deleted are of no interest, even if their lines in `skip` were deleted as well.
+    # Deleted files of the owner don't matter, even if their lines in `skip` were deleted as well.
     sample = {path for project in generated for path in find_own(project, read_skip(project) or [])}
     deleted = (own | sample) - set(here)
     paths = sorted({*of_today, *of_before} - deleted - set(RECORDS))
@@ -386,7 +386,7 @@ def describe_service(report: dict[str, Any]) -> Iterator[str]:
         yield f"Yours, which updates leave alone: {len(own)} {'file differs' if len(own) == 1 else 'files differ'}."
         if news:
             yield f"The template has changed {', '.join(news)}."
-    # A service that is the same as today's has nothing to do, whatever its version says.
+    # A service that equals today's needs no action, whatever its version.
     if report["differences"] or report["own"] or any(report["prompts"].values()):
         for title, text in report["changelog"].items():
             yield from ("", f"Changelog, {title}", "", text)

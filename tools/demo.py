@@ -1,4 +1,4 @@
-"""Generates the default service, runs it with its viewer, sends it requests and shows what it really exports.
+"""Generate the default service, run it with its viewer, send it requests and show what it really exports.
 
 Run it with `make demo`. Everything happens in a temporary folder and on loopback; nothing is left behind.
 """
@@ -24,13 +24,13 @@ from tests.viewer.viewer import Viewer
 
 REPO = Path(__file__).resolve().parents[1]
 OWN_DATABASE = {"DATABASE_URL": "sqlite:///service.db"}
-"""In the folder of the project: its name is a part of the names of spans."""
+"""In the project's folder, whose name is part of some span names."""
 PATIENCE = 30.0
-"""Seconds for what the service exports to arrive."""
+"""Seconds to wait for exported telemetry."""
 
 
 def main() -> int:
-    # An end by SIGTERM shall clean up too.
+    # Clean up after SIGTERM too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with TemporaryDirectory(prefix="otel-demo-") as folder:
         with step("generate a service from the default answers"):
@@ -75,12 +75,12 @@ def bake(folder: Path) -> Path:
 
 
 def shown(lines: list[str]) -> Iterator[str]:
-    """The trees and the metrics, without what the service itself printed between them."""
+    """Return the trees and the metrics, without the lines that the service printed between them."""
     return (line for line in lines[1:] if "▏" not in line)
 
 
 def wait_for_all(viewer: Viewer) -> list[str]:
-    """What is still missing in the end."""
+    """Return what is still missing in the end."""
     deadline = monotonic() + PATIENCE
     while (faults := list(missing(viewer))) and monotonic() < deadline:
         sleep(0.5)
@@ -88,7 +88,7 @@ def wait_for_all(viewer: Viewer) -> list[str]:
 
 
 def missing(viewer: Viewer) -> Iterator[str]:
-    """Says what should have come and did not."""
+    """Yield what should have arrived but did not."""
     traces = viewer.traces()
     spans = [span for trace in traces for span in trace["rows"]]
     whole = {"create_order", "validate_order", "calculate_total", "process_payment", "POST", "send order.created"}

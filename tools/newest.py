@@ -1,6 +1,6 @@
 """Find the newest versions for `_versions` of cookiecutter.json, and test generated services with them.
 
-Run it with `make newest`: versions and tests are in a temporary copy of the template, nothing here changes.
+Run it with `make newest`: versions and tests are in a temporary copy of the template, and nothing here changes.
 `make newest ARGS=--write` puts the versions into cookiecutter.json and leaves the tests to `make test`. Other arguments
 are passed to pytest: `make newest ARGS="-k flask"`. Packages without an entry are the newest in any case, since
 generated projects have no lock file.
@@ -31,7 +31,7 @@ from rich.table import Table
 
 REPO = Path(__file__).resolve().parents[1]
 PROMPTS: dict[str, Any] = json.loads((REPO / "cookiecutter.json").read_text(encoding="utf-8"))
-# Every generated project supports it, so every version has to.
+# Every generated project supports it, so every pinned version must.
 OLDEST_PYTHON = "3.11"
 SUITES = ("tests/test_services.py", "tests/contract", "tests/processes/test_patches.py")
 
@@ -57,14 +57,14 @@ class Move:
 
     key: str
     pinned: str
-    # The packages that take their version from this entry; none if it is not for a Python package.
+    # The packages that take their version from this entry; none for anything but a Python package.
     packages: set[str] = field(default_factory=set)
     chosen: str = ""
     # The newest version of each package, whether it fits the others or not.
     published: dict[str, str] = field(default_factory=dict)
 
     def note(self) -> str:
-        """Return why the newest one was not chosen."""
+        """Return why the newest version was not chosen."""
         if not self.packages:
             return "not a Python package: check it yourself"
         newest = max(self.published.values(), key=Version)
@@ -141,7 +141,7 @@ def choose(moves: list[Move]) -> None:
         apart = {key: min(each, key=Version) for key, each in versions.items() if len(each) > 1}
         if not apart:
             break
-        # Packages in lockstep move as far as the last one of them.
+        # Packages in lockstep move as far as the slowest of them.
         limits.update({key: f"<={version}" for key, version in apart.items()})
     published = resolve((f"{package}>={move.pinned}" for move in packaged for package in move.packages), "--no-deps")
     for move in packaged:

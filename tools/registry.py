@@ -25,9 +25,9 @@ NAMESPACES = re.compile(
     r"(client|code|container|cpu|cpython|db|deployment|disk|error|event|exception|host|http|k8s|log|message|messaging|net"
     r"|network|oci|os|otel(?!.l)|peer|pool|process|rpc|server|service|state|system|telemetry|thread|url|user_agent)(\.|$)"
 )
-"""Of attributes, with those of old names: telemetry that has one shall be found to have a deprecated name.
+"""Namespaces of attributes, old ones included, so that deprecated names in telemetry are found.
 
-OTLP has fields for the scope, so the attributes for it are left out as far as they are deprecated.
+OTLP has fields for the scope, so deprecated attributes for it are left out.
 """
 GROUPS = {
     "spans": ("span", r"cli\.internal$|db\.(sql\.)?client$|http\.|messaging\.(create|process|receive|send|settle)\."),
@@ -104,7 +104,7 @@ def levels(group: dict[str, Any], groups: dict[str, Any]) -> dict[str, str]:
 
 
 def described(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return what the file has of an attribute or a group, besides the attributes of the group."""
+    """Return what the file stores about an attribute or a group, except for the attributes of the group."""
     about: dict[str, Any] = {
         key: entry[key] for key in ("instrument", "unit", "span_kind", "stability") if key in entry
     }

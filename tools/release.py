@@ -16,7 +16,7 @@ from typing import Any
 from tools.compare import parse_version, read_changelog, read_prompts
 
 TEMPLATE = Path(__file__).resolve().parents[1]
-# The prompts of the last release, and their choices: what generated services have recorded.
+# The prompts and choices of the last release, which generated services have recorded.
 RELEASED = "tests/regenerate/released.json"
 UNRELEASED = "Unreleased"
 

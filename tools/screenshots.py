@@ -1,4 +1,4 @@
-"""Takes the pictures of the README: the page of a generated service's viewer. Run it with `make screenshots`."""
+"""Take the README's screenshots: pages of a generated service's viewer. Run it with `make screenshots`."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def main() -> int:
             page.goto(f"{viewer.page}/#/metrics")
             for _ in range(5):
                 viewer.send_requests()
-                page.wait_for_timeout(5000)  # a point comes every five seconds
+                page.wait_for_timeout(5000)  # a data point arrives every five seconds
             save(page, "viewer-metrics.png")
     return 0
 
 
 def save(page: Page, name: str) -> None:
-    """As a picture with a palette: a quarter of the size, and no difference to see."""
+    """Save a screenshot with a palette: a quarter of the size, with no visible difference."""
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     path = REPO / "docs" / name
     path.parent.mkdir(exist_ok=True)

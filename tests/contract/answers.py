@@ -1,9 +1,9 @@
-"""A script for the Python of a generated service: what it answers under each of many environments.
+"""A script for the Python of a generated service: collect its responses under each of many environments.
 
     python answers.py FRAMEWORK PACKAGE DATABASE < cases.json
 
-reads a list of environments and writes one line of JSON for each. A process of its own serves each case over a socket;
-it is a fork of this one, which has loaded what the service needs except for everything that reads OTEL_*.
+reads a list of environments and writes one line of JSON for each. Each case is served over a socket by its own process,
+a fork of this one, which has loaded what the service needs except for everything that reads OTEL_*.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 HARMLESS = re.compile(r"(?!(opentelemetry|fastapi)\b).*|opentelemetry(\.proto\b.*|\.semconv\b(?!.*metrics).*)?")
-"""What cannot know the environment may be loaded before the fork. FastAPI loads OpenTelemetry, and that reads it."""
+"""Modules to load before the fork: they ignore the environment. FastAPI loads OpenTelemetry, which does."""
 TRACED = {
     "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     "baggage": "a=1",
@@ -38,7 +38,7 @@ TIMEOUT = 60
 
 
 def main(framework: str, package: str, database: str) -> None:
-    """Answer on stdout, in the order of the cases."""
+    """Write the answers to stdout, in the order of the cases."""
     cases = json.load(sys.stdin)
     with tempfile.TemporaryDirectory() as folder:
         for environ in cases:
@@ -52,7 +52,7 @@ def main(framework: str, package: str, database: str) -> None:
 
 
 def preload(package: str, modules: list[str]) -> None:
-    """Load what a case needed, so that the next one finds it."""
+    """Load the modules that a case needed, so that the next one finds them."""
     for name in modules:
         if name not in sys.modules and HARMLESS.fullmatch(name) and name.partition(".")[0] != package:
             with contextlib.suppress(ImportError):
@@ -63,11 +63,11 @@ def preload(package: str, modules: list[str]) -> None:
 
 
 def answer(framework: str, package: str, folder: Path, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Serve one case in a process of its own: what it answered, or what it printed instead."""
+    """Serve one case in its own process; return its answer, or what it printed instead."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        gc.disable()  # the process ends before it would pay
+        gc.disable()  # the process ends before collecting would pay off
         try:
             os.close(reader)
             with (folder / "printed").open("wb") as printed:
@@ -80,7 +80,7 @@ def answer(framework: str, package: str, folder: Path, environ: Mapping[str, str
             traceback.print_exc()
             sys.stderr.flush()
         finally:
-            os._exit(0)  # neither the flush nor the shutdown is waited for
+            os._exit(0)  # don't wait for flush and shutdown
     os.close(writer)
     killer = threading.Timer(TIMEOUT, os.kill, (pid, signal.SIGKILL))
     killer.start()
@@ -95,7 +95,7 @@ def answer(framework: str, package: str, folder: Path, environ: Mapping[str, str
 
 
 def serve(framework: str, package: str) -> list[Any]:
-    """Start the service on a socket and ask it."""
+    """Start the service on a socket and send it requests."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         os.environ["PAYMENT_URL"] = f"http://127.0.0.1:{port}/api/payments"
@@ -116,8 +116,8 @@ def serve(framework: str, package: str) -> list[Any]:
 
 
 def start_asgi(app: Any, listener: socket.socket) -> None:
-    """As `python -m` the package does, in a thread; returns when the application has started."""
-    uvicorn = importlib.import_module("uvicorn")  # of the service; where the tests are checked there is none
+    """Run the application as `python -m PACKAGE` does, in a thread; return when it has started."""
+    uvicorn = importlib.import_module("uvicorn")  # the service's; the template's environment has none
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
@@ -127,7 +127,7 @@ def start_asgi(app: Any, listener: socket.socket) -> None:
 
 
 def start_wsgi(app: Any, listener: socket.socket) -> None:
-    """A thread for each request, as gunicorn's workers have it."""
+    """Serve each request in a thread, as gunicorn's workers do."""
     from socketserver import ThreadingMixIn
     from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -151,7 +151,7 @@ def start_wsgi(app: Any, listener: socket.socket) -> None:
 
 
 def ask(port: int, method: str, path: str, body: str | None = None) -> Any:
-    """Send a request that carries a trace: the status, the headers and the body of the answer."""
+    """Send a request with a trace context; return status, headers and body of the response."""
     connection = HTTPConnection("127.0.0.1", port, timeout=20)
     try:
         connection.request(method, path, body, TRACED)
@@ -162,7 +162,7 @@ def ask(port: int, method: str, path: str, body: str | None = None) -> Any:
 
 
 def normal(answer: Any) -> Any:
-    """Without dates, ids and times, which are others each time, and without the trace id, which may be absent."""
+    """Remove dates, IDs and times, which always differ, and the trace ID, which may be missing."""
     status, headers, body = answer
     fields = {key: value for key, value in json.loads(body).items() if key != "trace_id"}
     kept = sorted(pair for pair in headers if pair[0] not in ("date", "content-length"))

@@ -1,4 +1,4 @@
-"""What was observed of the services, once for the session."""
+"""The observations of the services, made once per session."""
 
 from collections.abc import Callable
 from itertools import product
@@ -15,7 +15,7 @@ FRAMEWORKS = ("fastapi", "flask", "django")
 @pytest.fixture(
     scope="session",
     params=[
-        # One worker makes an observation, and has all the tests of it.
+        # One worker makes an observation and runs all tests of it.
         pytest.param((framework, *cell), id=(name := "-".join((framework, *cell))), marks=pytest.mark.xdist_group(name))
         for framework, cell in product(FRAMEWORKS, ((HTTP,), (GRPC,), (HTTP, "without speedups")))
     ],

@@ -1,7 +1,7 @@
 """The telemetry of a generated service, the same for every framework and protocol.
 
-It is what the requests of scenario.py must give: TRACES and LOGS by the name of the request, CONSUMER for what follows
-each order, and METRICS. FORCED is the only place for a difference, and says why nothing can be done about it.
+It is the expected result of the requests in scenario.py: TRACES and LOGS by request name, CONSUMER for what follows
+each order, and METRICS. FORCED is the only place for differences, and gives the reason for each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 
 
 def server(method: str, path: str, status: int, *children: Shape, route: str = "", **attributes: Value) -> Shape:
-    """`route` is for a request that has one; of another one the span's name is the method alone."""
+    """`route` is for matched requests; otherwise the span's name is the method alone."""
     return Shape(
         "SERVER",
         f"{method} {route}".strip(),
@@ -89,7 +89,7 @@ def payments(status: int, *children: Shape) -> Shape:
 
 
 def created(total: float, item_count: int, *call: Shape) -> Shape:
-    """The trace of an order that was paid; `call` is that of another service."""
+    """Return the trace of an order that was paid; `call` is the call to another service."""
     return orders(
         201,
         internal(
@@ -311,7 +311,7 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Forced:
-    """On `framework` the attribute of the spans called `of` is `value`, or the metric `of`; None: it is not there."""
+    """On `framework` the attribute of the spans named `of`, or the metric `of`, is `value`; None: it is missing."""
 
     framework: str
     of: str

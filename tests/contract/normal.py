@@ -1,4 +1,4 @@
-"""One form for telemetry, free of what differs from run to run: ids, times, ports, file names."""
+"""Normalize telemetry: remove what differs from run to run, such as IDs, times, ports and file names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.otlp import Attributes, LogRecord, Node, Point, Span
 T = TypeVar("T")
 
 ANY = "*"
-"""Stands for a value that must be there, but is another one each time."""
+"""Stands for a required value that differs from run to run."""
 
 VARYING = {
     "client.port",
@@ -37,7 +37,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Shape:
-    """A span and what is under it."""
+    """A span and its children."""
 
     kind: str
     name: str
@@ -60,7 +60,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Metric:
-    """`always` are the attributes of every point, `sometimes` those of at least one, but not of all."""
+    """`always` lists the attributes of every point, `sometimes` those of only some points."""
 
     kind: str
     unit: str
@@ -90,7 +90,7 @@ def is_database(span: Span) -> bool:
 
 
 def shape(node: Node, names: Mapping[str, str]) -> Shape:
-    """`names` has the kind and name of every span by its id, for the links."""
+    """`names` maps span IDs to kind and name, for the links."""
     span = node.span
     return Shape(
         kind=span.kind,
@@ -104,7 +104,7 @@ def shape(node: Node, names: Mapping[str, str]) -> Shape:
 
 
 def metric(points: Iterable[Point]) -> Metric:
-    """Of all points of one name."""
+    """Combine all points of one name."""
     points = list(points)
     kinds = {f"{'monotonic ' if point.monotonic else ''}{point.kind}" for point in points}
     units = {point.unit for point in points}
@@ -132,7 +132,7 @@ def masked(attributes: Attributes) -> Attributes:
 
 
 def _constant(text: str) -> str:
-    """Without ids and ports; the parameters of a route as FastAPI writes them, <uuid:order_id> as {order_id}."""
+    """Remove IDs and ports; write FastAPI's route parameters, <uuid:order_id>, as {order_id}."""
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", ANY, text)
     text = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", text)
     return re.sub(r"\b127\.0\.0\.1:\d+", f"127.0.0.1:{ANY}", text)

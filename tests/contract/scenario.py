@@ -1,4 +1,4 @@
-"""The requests of the contract, sent to real servers, and all that came of them."""
+"""Send the requests of the contract to real servers, and collect the results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.otlp import LogRecord, Node, Point, Receiver, Span, trees
 from tests.service import Response, Service
 
 SECRET = "hunter2-of-the-caller"
-"""Sent as the value of a query parameter; no telemetry may hold it."""
+"""Sent as the value of a query parameter; no telemetry may contain it."""
 
 REMOTE_TRACE = "0af7651916cd43dd8448eb211c80319c"
 REMOTE_SPAN = "b7ad6b7169203331"
@@ -22,7 +22,7 @@ def items(*prices: str) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A request by the name that the contract knows it by, and its answer."""
+    """A request, under its name in the contract, and its response."""
 
     name: str
     method: str
@@ -36,7 +36,7 @@ class Exchange:
 
 @dataclass
 class Run:
-    """One life of one process. `received` is what its own receiver got, complete since the process has ended."""
+    """One process from start to end. `received` is complete: the process has ended."""
 
     exchanges: list[Exchange] = field(default_factory=list)
     stdout: list[str] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Run:
 
 @dataclass
 class Observation:
-    """Two processes: `shop` takes most of the requests, `branch` has its orders paid by `shop`."""
+    """Two processes: `shop` gets most of the requests, `branch` has its orders paid by `shop`."""
 
     framework: str
     protocol: str
@@ -81,11 +81,11 @@ class Observation:
 
     @property
     def names(self) -> dict[str, str]:
-        """Kind and name of every span by its id."""
+        """Return the kind and name of every span, by its ID."""
         return {span.span_id: f"{span.kind} {span.name}" for span in self.spans}
 
     def traces(self) -> dict[str, Node]:
-        """The tree of each traced request; they were sent one after the other, so their order tells which is whose."""
+        """Return the tree of each traced request, matched by order: requests are sent one after the other."""
         roots = [root for root in trees(self.spans) if root.span.kind == "SERVER"]
         shop = {span.span_id for span in self.shop.received.spans}
         roots.sort(key=lambda root: root.span.span_id not in shop)
@@ -105,7 +105,7 @@ def observe(
     environ: Mapping[str, str] | None = None,
     serve: Callable[..., Service] = Service,
 ) -> Observation:
-    """Both processes end by SIGTERM, so the telemetry is complete when this returns."""
+    """Run both processes until SIGTERM ends them, so that their telemetry is complete."""
     shop, branch = Run(), Run()
     with shop.received, branch.received:
         own = environ or {}
@@ -173,5 +173,5 @@ def _folder(parent: Path, name: str) -> Path:
 
 
 def traceparent() -> dict[str, str]:
-    """The header of a caller that records its trace."""
+    """Return the header of a caller that records its trace."""
     return {"traceparent": f"00-{REMOTE_TRACE}-{REMOTE_SPAN}-01"}

@@ -87,7 +87,7 @@ def test_a_problem_names_its_trace(observation: Observation) -> None:
 
 
 def test_one_server_span_for_each_request(observation: Observation) -> None:
-    """And none for the probes, nor one of the database that they ask."""
+    """Probes have none, nor do their database queries."""
     sent = [exchange for exchange in observation.exchanges if not exchange.is_probe]
     paid_by_the_shop = 1
     servers = [span for span in observation.spans if span.kind == "SERVER"]
@@ -126,7 +126,7 @@ def test_a_trace_of_the_caller_is_continued(observation: Observation) -> None:
     assert {root.span.parent_id for root in traces.values()} == {""}
 
 
-def test_errors_are_only_what_an_operator_must_look_at(observation: Observation) -> None:
+def test_only_failures_of_the_service_are_errors(observation: Observation) -> None:
     statuses = set()
     for exchange, root in by_exchange(observation):
         is_error = exchange.response.status >= 500
@@ -185,7 +185,7 @@ def test_a_planted_mistake_is_found(
     assert [(violation.name, violation.problem) for violation in found] == [(*change, problem)]
 
 
-def test_the_secret_of_a_query_is_nowhere(observation: Observation) -> None:
+def test_no_telemetry_contains_the_secret_of_a_query(observation: Observation) -> None:
     assert any(SECRET in exchange.path for exchange in observation.exchanges)
     for run in observation.runs:
         assert SECRET not in repr((run.received.spans, run.received.points, run.received.logs))
@@ -212,7 +212,7 @@ def test_resource(observation: Observation) -> None:
     assert len(instances) == 2
 
 
-def test_what_the_service_emits_itself_has_a_version_and_a_schema(observation: Observation) -> None:
+def test_scopes_of_the_service_have_a_version_and_a_schema(observation: Observation) -> None:
     received: list[Span | Point] = [*observation.spans, *observation.points]
     scopes = {item.scope for item in received if item.scope.name.startswith("order_service")}
     assert {scope.name for scope in scopes} >= {
@@ -229,7 +229,7 @@ def test_log_records_belong_to_spans(observation: Observation) -> None:
     assert ids <= span_ids(observation)
 
 
-def test_the_console_says_in_json_what_is_exported(observation: Observation) -> None:
+def test_the_console_shows_the_exported_records_as_json(observation: Observation) -> None:
     for run in observation.runs:
         lines = printed_records(run)
         exported = [(r.body, r.trace_id, r.span_id) for r in run.received.logs if r.trace_id]
@@ -241,13 +241,13 @@ def test_the_console_says_in_json_what_is_exported(observation: Observation) -> 
             assert line["service"] == "order-service"
 
 
-def test_no_line_for_each_request(observation: Observation) -> None:
-    """The span has it all; neither server, framework nor HTTP client shall say it again."""
+def test_requests_are_not_logged(observation: Observation) -> None:
+    """The span has all of it: servers, frameworks and HTTP clients must not repeat it."""
     for run in observation.runs:
         assert not [line for line in printed_records(run) if "/api/" in line["message"] or "/health" in line["message"]]
 
 
-def test_the_processes_end_in_order(observation: Observation) -> None:
+def test_the_processes_end_cleanly(observation: Observation) -> None:
     lines = [line for run in observation.runs for line in printed_records(run)]
     assert [line["message"] for line in lines if line["level"] != "INFO"] == ["payment service failed"]
     assert {run.exit_code for run in observation.runs} == {0}
@@ -291,7 +291,7 @@ def expected_all(entries: Sequence[Forced]) -> dict[str, object]:
 
 
 def changed(values: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """With the other value of each name that is in both; without the name if that is None."""
+    """Return `values` with those of `other` for common names; drop a name whose value there is None."""
     both = {name: other.get(name, value) for name, value in values.items()}
     return {name: value for name, value in both.items() if value is not None}
 
@@ -304,7 +304,7 @@ def found_metrics(observation: Observation) -> dict[str, Metric]:
 
 
 def last_points(observation: Observation, name: str) -> list[Point]:
-    """Of each process and series; what they tell is the sum since the start."""
+    """Return the last point of each process and series; values are cumulative."""
     last = {}
     for point in observation.points:
         if point.name == name:

@@ -1,4 +1,4 @@
-"""A wrong OTEL_* value costs one line on the console: the service serves, and its telemetry arrives."""
+"""An invalid OTEL_* value costs one line on the console: the service still runs, and its telemetry arrives."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.slow
 TOKEN = "half-of-a-token"
 REQUESTS = 200
 RECORDED = range(16, 92)
-"""Of 200 requests at a ratio of 0.25; a number outside has a chance of 2.4e-10."""
+"""Limits for 200 requests at a ratio of 0.25; the chance of a number outside is 2.4e-10."""
 
 
 class Wrong(NamedTuple):
     value: str
     used: str
-    """What the line must name."""
+    """Required in the line."""
 
 
 FIRST = {
@@ -75,7 +75,7 @@ def test_wrong_values(
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_excluded_urls(framework: str, installed: Callable[..., tuple[Path, Path]], tmp_path: Path) -> None:
-    """The expressions are looked for in the whole URL, and replace the generated ones."""
+    """The expressions are searched for in the whole URL, and replace the generated ones."""
     project, python = installed(framework=framework)
     with Receiver() as receiver:
         excluded = {f"OTEL_PYTHON_{framework.upper()}_EXCLUDED_URLS": r"^http://127\.0\.0\.1:\d+/health$,nope/1"}

@@ -1,4 +1,4 @@
-"""Every service answers as the OpenAPI document says: FastAPI's own, to which Flask and Django are held as well."""
+"""Every service behaves as the OpenAPI document says: FastAPI's own, which Flask and Django must match too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 HOOKS = Path(__file__).with_name("openapi_hooks.py")
 ENVIRON = {
     **dict.fromkeys(("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER"), "none"),
-    "PAYMENT_LIMIT": "999999999999.99",  # or most orders that schemathesis makes up would be declined
+    "PAYMENT_LIMIT": "999999999999.99",  # otherwise most orders that schemathesis generates would be declined
 }
 SETTINGS = (
     "--phases=examples,coverage,fuzzing",
@@ -70,7 +70,7 @@ UNUSUAL = [
     ("TRACE", "/api/orders", {}, None, 405),
     ("FOO", "/api/orders", {}, None, 405),
 ]
-"""With the status of each: RFC 9110 where it has a say."""
+"""Requests and the status of each response, from RFC 9110 where it applies."""
 ALLOWED = {"/api/orders": "GET, HEAD, POST", "/api/payments": "POST"}
 PROBES = {"get /health": "500", "get /ready": "500 503"}
 DOCUMENTED = {
@@ -83,14 +83,14 @@ DOCUMENTED = {
         "post /api/payments": "413 415 422 500",
     },
 }
-"""The errors of each operation."""
+"""The error statuses of each operation."""
 
 
 @pytest.fixture(scope="session")
 def generated(
     installed: Callable[..., tuple[Path, Path]], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str, str], Service]:
-    """A service that is not running yet, by its framework and its sample."""
+    """Return a service that is not running yet, by its framework and its sample."""
 
     def generated(framework: str, sample: str) -> Service:
         return Service(*installed(framework=framework, sample=sample), tmp_path_factory.mktemp(framework), ENVIRON)
@@ -100,7 +100,7 @@ def generated(
 
 @pytest.fixture(scope="session")
 def document(generated: Callable[[str, str], Service]) -> Callable[[str], bytes]:
-    """What FastAPI serves, by the sample."""
+    """Return the document that FastAPI serves, by sample."""
 
     @cache
     def document(sample: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What the other tests see through: the receiver takes both protocols, and refuses what is no OTLP."""
+"""The receiver that the other tests rely on accepts both protocols, and rejects anything but OTLP."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_span_arrives_whole(way: str) -> None:
     assert (delivery.protocol, delivery.signal) == (GRPC if way == GRPC else HTTP, "traces")
 
 
-def test_what_is_no_otlp_is_refused() -> None:
+def test_other_content_is_rejected() -> None:
     body = REQUEST.SerializeToString()
     with Receiver() as receiver:
         assert post(receiver, b"garbage") == 400

@@ -1,8 +1,8 @@
-"""No value of any OTEL_* variable, alone or with others, changes an answer of the service.
+"""No value of any OTEL_* variable, alone or with others, changes a response of the service.
 
 The variables are those of docs/configuration.md; service_suite/test_docs.py compares them with the installed packages.
-The frameworks take turns with the values; those of a variable that only one has are all tried there. So do the signals:
-each value of the variables for one signal is tried for one of them, and for the general variable. answers.py says how.
+The frameworks take turns with the values; variables that only one framework has are tried there. So do the signals:
+each value of a per-signal variable is tried for one signal, and for the general variable. answers.py explains how.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.service import Service, free_port
 pytestmark = pytest.mark.slow
 
 NONSENSE = ("nonsense", "(=,%\u2603")
-"""A word, and what no list, pattern or encoding holds."""
+"""A word, and characters that no list, pattern or encoding accepts."""
 NUMBERS = ("-1", "0", "2.5", "1e400", "9" * 30)
 BY_KIND = {
     "true or false": ("true", "false"),
@@ -35,7 +35,7 @@ BY_KIND = {
     "text": ("\u2603",),
     **dict.fromkeys(("ms", "s", "spans", "records", "attributes", "events", "links", "characters"), NUMBERS),
 }
-"""What fits a kind of the tables, or almost."""
+"""Values that match the kinds of the tables, or almost."""
 MORE = {
     "OTEL_PROPAGATORS": ("none", "tracecontext,none", "tracecontext,", "baggage"),
     "OTEL_CONFIG_FILE": ("FOLDER/empty.yaml", "FOLDER/without.yaml", "FOLDER/with.yaml", "FOLDER/wrong.yaml"),
@@ -47,7 +47,7 @@ MORE = {
     "OTEL_PYTHON_LOGGER_PROVIDER": ("sdk_logger_provider",),
     "OTEL_PYTHON_EXPORTER_OTLP_GRPC_RETRYABLE_ERROR_CODES": ("UNAVAILABLE", "NO_SUCH_CODE"),
 }
-"""What the tables say in words, or somewhere else."""
+"""Values that the tables describe in words, or that are documented elsewhere."""
 FILES = {
     "there.pem": "",
     "empty.yaml": "",
@@ -60,11 +60,11 @@ ROWS = 40
 """For each framework: random values, the same in every run, of all variables at once. They hold almost every pair of
 values of two variables on some framework, and more."""
 MASKING = ("OTEL_SDK_DISABLED", "OTEL_CONFIG_FILE")
-"""With some of their values the others do nothing; a quarter of the rows has them."""
+"""Some values of these disable the other variables; a quarter of the rows has them."""
 
 
 def documented(project: Path) -> dict[str, list[str]]:
-    """The values of each variable: what its row names, what fits its kind, and nonsense."""
+    """Return the values to try for each variable: those in its row, those of its kind, and nonsense."""
     docs = (project / "docs" / "configuration.md").read_text(encoding="utf-8")
     values: dict[str, list[str]] = {}
     fitting: tuple[str, ...] = ()
@@ -86,10 +86,10 @@ def documented(project: Path) -> dict[str, list[str]]:
 
 
 def cases(framework: str, values: dict[str, list[str]]) -> Iterator[dict[str, str]]:
-    """First nothing at all, then all variables empty, each alone, and all at random."""
+    """Yield no variables first, then all variables empty, each one alone, and all at random."""
     yield {}
     yield dict.fromkeys(values, "")
-    # This provider is made, from the other variables, when the first module asks for a tracer.
+    # This provider is created, from the other variables, when the first module asks for a tracer.
     yield {"OTEL_PYTHON_TRACER_PROVIDER": "sdk_tracer_provider", "OTEL_SPAN_EVENT_COUNT_LIMIT": "nonsense"}
     for name, found in values.items():
         signal = re.search("(TRACES|METRICS|LOGS)_", name)
