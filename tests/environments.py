@@ -1,4 +1,4 @@
-"""Virtual environments for generated projects, made as their owner makes them."""
+"""Create virtual environments for generated projects as their owners do."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from pathlib import Path
 
 
 def install(project: Path) -> Path:
-    """Runs the project's `make install` and returns the Python of its environment."""
+    """Run the project's `make install` and return the Python of its environment."""
     make(project, "install")
     return project / ".venv" / "bin" / "python"
 
 
 def make(project: Path, *arguments: str) -> str:
-    """Runs `make` and returns what it printed."""
+    """Run `make` and return what it prints."""
     return run(["make", *arguments], project)
 
 
 def sync(project: Path, *extras: str, dev: bool = False) -> Path:
-    """What `make install` does, by the uv that is here already: the second instead of the dozen that takes."""
+    """Do what `make install` does, with the uv that is already here: one second instead of a dozen."""
     uv(project, "sync", "--quiet", "--dev" if dev else "--no-dev", *(f"--extra={extra}" for extra in extras))
     return project / ".venv" / "bin" / "python"
 
 
 def replace(project: Path, source: Path) -> None:
-    """Puts another service in the place of the project, which may be missing.
+    """Replace the project, which may be missing, by another service.
 
-    Its environment and what mypy knows about the packages in it stay: `make` brings both up to date. Its files get the
-    time of now, so that mypy reads them again.
+    Its environment and mypy's cache stay: `make` brings both up to date. Its files get the current
+    time, so that mypy reads them again.
     """
     for path in project.iterdir() if project.exists() else ():
         if path.name not in (".venv", ".mypy_cache"):
@@ -42,19 +42,19 @@ def replace(project: Path, source: Path) -> None:
 
 
 def lend_uv(project: Path) -> None:
-    """Begins the project's environment with the uv that is here already, so that no target of `make` fetches one."""
+    """Start the project's environment with the uv that is already here, so that no target of `make` downloads one."""
     folder = project / ".venv" / "bin"
     run([sys.executable, "-m", "venv", "--without-pip", ".venv"], project)
     (folder / "uv").symlink_to(Path(sys.executable).parent / "uv")
 
 
 def uv(project: Path, *arguments: str) -> str:
-    """Runs the uv that belongs to the tests and returns what it printed."""
+    """Run the uv of the tests and return what it prints."""
     return run(["uv", *arguments], project)
 
 
 def run(command: list[str], project: Path, **variables: str) -> str:
-    """RuntimeError, with what the command printed, if it fails.
+    """Return what the command prints; raise RuntimeError with it if the command fails.
 
     The tools' own settings (index, certificates, caches) are passed on; an active environment and OTEL_* are not.
     """
@@ -63,8 +63,8 @@ def run(command: list[str], project: Path, **variables: str) -> str:
         for name, value in os.environ.items()
         if name not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "MAKEFLAGS", "MAKELEVEL") and "OTEL_" not in name
     }
-    environ.setdefault("UV_SYSTEM_CERTS", "true")  # as in the Makefile, for tests that are started without it
-    # The Python and the uv that belong to the tests, rather than whichever come first on the machine.
+    environ.setdefault("UV_SYSTEM_CERTS", "true")  # as in the Makefile, for tests started without it
+    # The Python and the uv of the tests, not the first ones on the machine.
     environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
     environ.update(variables)
     process = subprocess.Popen(

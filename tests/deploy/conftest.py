@@ -1,4 +1,4 @@
-"""One place for all images of a run: the base is made once, and the builds share their caches."""
+"""One image builder for the whole run: the base is built once, and the builds share their caches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["builder", "postgres"]
 
 @pytest.fixture(scope="session")
 def builder(bake: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    """Builds images."""
+    """The builder of images."""
     try:
         builder = Builder(tmp_path_factory.mktemp("images"))
         print(builder.fetch(base_of(bake())))

@@ -1,4 +1,4 @@
-"""A Grafana dashboard: its parts, and the queries in it."""
+"""Parse a Grafana dashboard and the queries in it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Dashboard:
         self.variables = {variable["name"]: variable for variable in self.json["templating"]["list"]}
 
     def panels(self) -> Iterator[dict[str, Any]]:
-        """Rows too, each followed by what is folded into it."""
+        """Yield rows too, each followed by its folded panels."""
         for panel in self.json["panels"]:
             yield panel
             yield from panel.get("panels", [])
@@ -43,7 +43,7 @@ class Dashboard:
                 yield Target(f"${name}", series, f"{{{{{label}}}}}")
 
     def filled(self, expression: str) -> str:
-        """With the values that the variables have at first."""
+        """Return the expression with the initial values of the variables."""
         expression = expression.replace("$__rate_interval", "4m")
         for name, variable in self.variables.items():
             if variable["type"] == "query":
@@ -51,7 +51,7 @@ class Dashboard:
         return expression
 
     def faults(self, world: World) -> Iterator[tuple[str, str]]:
-        """What is wrong with the queries, each with the title of its panel."""
+        """Yield the faults of the queries, each with the title of its panel."""
         for target in self.targets():
             query = Query(self.filled(target.expression), world)
             yield from ((target.where, fault) for fault in query.faults)

@@ -28,7 +28,7 @@ PACKAGES = {
 """Debian's package of each program that is needed."""
 
 OWN_MOUNTS = ["unshare", "--mount"]
-"""What the command mounts is gone when it ends."""
+"""The command's mounts are gone when it ends."""
 
 KEEP_OUT = """
 set -eu
@@ -36,7 +36,7 @@ mount --bind /var/lib /var/lib
 mount -o remount,bind,ro /var/lib
 exec "$@"
 """
-"""Where buildah would leave a cache, whatever it is told; without one it does as well."""
+"""buildah writes a cache there, whatever its options; it works without one."""
 
 STAND_IN = """
 set -eu
@@ -52,7 +52,7 @@ rm -f "$root"/usr/lib/python3*/EXTERNALLY-MANAGED
 buildah config --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --cmd python3 "$container"
 buildah commit --quiet --format docker "$container" "$1"
 """
-"""A Debian of the machine's own release and mirror with its Python, where Docker's `python` images have theirs."""
+"""A Debian with Python, from this machine's release and mirror, laid out like Docker's `python` images."""
 
 RUN = """
 set -eu
@@ -65,15 +65,15 @@ mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/tmp"
 mount --rbind /dev "$root/dev"
 exec chroot "$root" "$@"
 """
-"""The first process of a container, before it becomes the container's own."""
+"""The first process of a container, before it turns into the container's own."""
 
 
-class Missing(Exception):  # noqa: N818 - it is no error where no image is needed
-    """Why no image can be built here."""
+class Missing(Exception):  # not an error where no image is needed
+    """No image can be built here; the message says why."""
 
 
 class Builder:
-    """Keeps all that buildah makes in `folder`."""
+    """Builds images; everything that buildah writes is in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         if os.geteuid() != 0:
@@ -82,7 +82,7 @@ class Builder:
             raise Missing(f"To build an image, this machine lacks Debian's package {', '.join(absent)}.")
         self.folder = folder
         storage = folder / "storage"
-        # A script finds the storage as buildah itself does: by variables.
+        # A script finds the storage as buildah itself does: by environment variables.
         (folder / "storage.conf").write_text(
             f'[storage]\ndriver = "overlay"\ngraphroot = "{storage}"\nrunroot = "{folder / "run"}"\n', encoding="utf-8"
         )
@@ -91,11 +91,11 @@ class Builder:
             **os.environ,
             "BUILDAH_ISOLATION": "chroot",
             "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
-            "TMPDIR": str(folder / "tmp"),  # where the caches of a build are as well
+            "TMPDIR": str(folder / "tmp"),  # build caches are there too
         }
 
     def run(self, *command: str) -> str:
-        """What it printed. RuntimeError, with all that it printed, when it fails."""
+        """Return what the command prints; raise RuntimeError with all of it if it fails."""
         done = subprocess.run(
             [*OWN_MOUNTS, "sh", "-c", KEEP_OUT, "keep-out", *command],
             env=self.environ,
@@ -108,7 +108,7 @@ class Builder:
         return done.stdout
 
     def fetch(self, base: str) -> str:
-        """Says where `base` is from: its registry, or from here when that cannot be reached."""
+        """Fetch `base` from its registry, or build a stand-in if that cannot be reached; return which."""
         try:
             self.run("timeout", "300", "buildah", "pull", "--quiet", base)
         except RuntimeError as error:
@@ -120,7 +120,7 @@ class Builder:
         return f"{base} is a stand-in of {system}: {reason}"
 
     def build(self, project: Path, tag: str, *options: str) -> str:
-        """Builds the project's Dockerfile and returns what buildah printed."""
+        """Build the project's Dockerfile and return what buildah prints."""
         variables, mounts = machine_settings()
         return self.run(
             *("buildah", "bud", "--format", "docker", "--pull-never", "--layers", "--tag", tag),
@@ -146,13 +146,13 @@ class Image:
 
     @property
     def config(self) -> dict[str, Any]:
-        """As `docker inspect` shows it."""
+        """Return the configuration as `docker inspect` shows it."""
         config: dict[str, Any] = self._found["config"]
         return config
 
     @property
     def environ(self) -> dict[str, str]:
-        """The image's variables, without those that this machine needs to build one."""
+        """Return the image's variables, without those that this machine needs to build one."""
         pairs = (pair.partition("=")[::2] for pair in self.config["Env"])
         return {name: value for name, value in pairs if name not in machine_settings()[0]}
 
@@ -166,7 +166,7 @@ class Image:
         return command if kind == "CMD" else ["/bin/sh", "-c", *command]
 
     def layers_above(self, base: Image) -> list[tuple[str, int]]:
-        """Each one's digest, and its size in bytes as it is unpacked."""
+        """Return each layer's digest, and its unpacked size in bytes."""
         (index,) = self.builder.folder.glob("storage/*-layers/layers.json")
         layers = json.loads(index.read_text())
         sizes = {layer["diff-digest"]: layer["diff-size"] for layer in layers if "diff-digest" in layer}
@@ -175,7 +175,7 @@ class Image:
         return [(layer, sizes[layer]) for layer in all_layers[len(below) :]]
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command in a container of its own, and waits for it."""
+        """Run a command in its own container, and wait for it."""
         return subprocess.run(
             Container(self, variables).around(command),
             env=self.builder.environ,
@@ -190,8 +190,8 @@ class Image:
 class Container(Service):
     """Runs the image's own command as the image's user, in its folder and with its variables.
 
-    It has namespaces of its own for processes and mounts, a read-only root, a tmpfs on /tmp, no privilege and no way
-    to one. It has the network of the machine, so it is told to stay on loopback.
+    It has its own namespaces for processes and mounts, a read-only root, a tmpfs on /tmp, and no way to gain
+    privileges. It shares the machine's network, so it is configured to stay on loopback.
     """
 
     def __init__(self, image: Image, variables: Mapping[str, str]) -> None:
@@ -206,15 +206,15 @@ class Container(Service):
         return self.image.command
 
     def prepare(self) -> None:
-        """A container of its own does that."""
+        """Do nothing: a separate container prepares the database."""
 
     def around(self, command: Sequence[str]) -> list[str]:
-        """What makes `command` the first process of a new container."""
+        """Return the command that starts `command` as the first process of a new container."""
         namespaces = [*OWN_MOUNTS, "--pid", "--fork", "--kill-child"]
         return [*namespaces, "sh", "-c", RUN, "run", self._root, *self._as_configured(command)]
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command beside the service, as `docker exec` does."""
+        """Run a command next to the service, as `docker exec` does."""
         inside = ["nsenter", f"--target={self.first_process}", "--mount", "--pid", "--root"]
         return subprocess.run(
             [*inside, *self._as_configured(command)],
@@ -231,7 +231,7 @@ class Container(Service):
 
     @property
     def first_process(self) -> int:
-        """Which number 1 of the container is, seen from outside."""
+        """Return the container's process 1 as seen from outside."""
         (pid,) = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return int(pid)
 
@@ -248,15 +248,15 @@ class Container(Service):
 
 
 def base_of(project: Path) -> str:
-    """The image that its Dockerfile begins with."""
+    """Return the image that the Dockerfile starts from."""
     for line in (project / "Dockerfile").read_text(encoding="utf-8").splitlines():
         if line.startswith("FROM "):
             return line.split()[1]
-    raise ValueError(f"{project} has a Dockerfile that begins with nothing.")
+    raise ValueError(f"{project} has a Dockerfile without FROM.")
 
 
 def machine_settings() -> tuple[dict[str, str], list[str]]:
-    """The variables and the files by which this machine reaches a package index, and says which one."""
+    """Return the variables and the files with which this machine reaches a package index."""
     names = re.compile(r"(PIP|UV)_\w+|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE")
     variables = {name: value for name, value in os.environ.items() if names.fullmatch(name)}
     files = ["/etc/pip.conf", "/etc/uv/uv.toml", "/etc/ssl/certs", *variables.values()]
@@ -265,7 +265,7 @@ def machine_settings() -> tuple[dict[str, str], list[str]]:
 
 
 def apt_source() -> tuple[str, str, str]:
-    """The system of this machine, its release, and the line for its mirror, from the machine's own configuration."""
+    """Return this machine's distribution, its release, and the line for its mirror, from apt's configuration."""
     release = dict(
         line.split("=", 1) for line in shlex.split(Path("/etc/os-release").read_text(encoding="utf-8")) if "=" in line
     )

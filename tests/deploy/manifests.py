@@ -1,4 +1,4 @@
-"""Kubernetes manifests as a cluster gets them: rendered by kustomize, and what a container of them starts with."""
+"""Kubernetes manifests as a cluster gets them: rendered by kustomize, with the environment of each container."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import yaml
 Object = dict[str, Any]
 
 
-class Missing(Exception):  # noqa: N818 - it is no error where nothing is deployed
-    """Why nothing can be rendered here."""
+class Missing(Exception):  # not an error where nothing is deployed
+    """Nothing can be rendered here; the message says why."""
 
 
 def find_kustomize() -> list[str]:
-    """The command that renders a folder."""
+    """Return the command that renders a folder."""
     for program, command in (("kubectl", "kustomize"), ("kustomize", "build")):
         if path := shutil.which(program):
             return [path, command]
@@ -27,7 +27,7 @@ def find_kustomize() -> list[str]:
 
 
 def render(folder: Path) -> list[Object]:
-    """RuntimeError, with what kustomize printed, if it fails."""
+    """Return the rendered objects; raise RuntimeError with kustomize's output if it fails."""
     done = subprocess.run([*find_kustomize(), str(folder)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{folder} cannot be rendered:\n{done.stderr}")
@@ -44,7 +44,7 @@ def the(objects: Sequence[Object], kind: str) -> Object:
 
 
 def pods(objects: Sequence[Object]) -> list[Object]:
-    """The templates of Deployment and Job."""
+    """Return the pod templates of Deployment and Job."""
     return [item["spec"]["template"] for item in of_kind(objects, "Deployment", "Job")]
 
 
@@ -57,7 +57,7 @@ def containers(objects: Sequence[Object]) -> list[Object]:
 
 
 def texts(node: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in the object, and where it stands."""
+    """Yield every text in the object, and its path."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield from texts(value, f"{path}.{key}")
@@ -74,9 +74,9 @@ _REFERENCE = re.compile(r"\$\(([^()]+)\)")
 def environment(
     container: Object, objects: Sequence[Object], pod: Mapping[str, str], secret: Mapping[str, str]
 ) -> dict[str, str]:
-    """What the kubelet starts the container with; `pod` is the Downward API by path, `secret` the Secret by key.
+    """Return the container's environment; `pod` is the Downward API by path, `secret` the Secret by key.
 
-    LookupError for what would keep the container from starting, and for a `$(NAME)` that would stay as it is.
+    Raise LookupError for anything that would keep the container from starting, and for an unresolved `$(NAME)`.
     """
     maps = {item["metadata"]["name"]: item["data"] for item in of_kind(objects, "ConfigMap")}
     imported = {name: value for source in container.get("envFrom", []) for name, value in _imported(source, maps)}

@@ -1,4 +1,4 @@
-"""A real metrics store, VictoriaMetrics: takes OTLP, answers PromQL, and plays rules in time that has yet to come."""
+"""A real metrics store, VictoriaMetrics: accepts OTLP, answers PromQL, and evaluates rules at times in the future."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ RELABELING = """
 - action: labeldrop
   regex: service_(namespace|name|instance_id)
 """
-"""The two labels that Prometheus makes of a service's resource."""
+"""The two labels that Prometheus derives from a service's resource."""
 
 
 class Missing(Exception):  # noqa: N818 - not every machine has the programs
-    """This machine does not have the programs; the message says where they were looked for."""
+    """This machine does not have the programs; the message says where they were searched for."""
 
 
 class Series(NamedTuple):
@@ -49,7 +49,7 @@ class Series(NamedTuple):
 
 
 def find(program: str) -> str:
-    """The path of a program: in a root of PYTHON_ROOTS, since it takes OTLP in Debian's unstable only, or on PATH."""
+    """Return the path of a program: in a root of PYTHON_ROOTS, as only Debian unstable's accepts OTLP, or on PATH."""
     roots = [Path(folder) for folder in (os.environ.get("PYTHON_ROOTS"),) if folder]
     found = sorted(path for root in roots for path in root.absolute().glob(f"*/usr/bin/{program}"))
     if path := next(map(str, found), None) or shutil.which(program):
@@ -58,9 +58,9 @@ def find(program: str) -> str:
 
 
 class Store(Receiver):
-    """Listens on loopback between `__enter__` and `__exit__`, and keeps its data in `folder`.
+    """Listens on loopback between `__enter__` and `__exit__`, and stores its data in `folder`.
 
-    It takes the metrics of services as any receiver does, and passes them on as they are.
+    It receives metrics like any receiver, and passes them on unchanged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -108,7 +108,7 @@ class Store(Receiver):
         self._stop()
 
     def query(self, expression: str, start: float, end: float, step: float = 5) -> list[Series]:
-        """What a panel shows of a time, without what is not a number. HTTPError if the store does not understand it."""
+        """Return what a panel shows of a period, without NaN; raise HTTPError if the store rejects the expression."""
         rows = self._get("/api/v1/query_range", query=expression, start=start, end=end, step=step)["result"]
         found = [
             Series(row["metric"], [value for _, text in row["values"] if not isnan(value := float(text))])
@@ -117,20 +117,20 @@ class Store(Receiver):
         return [series for series in found if series.values]
 
     def series(self) -> dict[str, list[Labels]]:
-        """The labels of every series, by the name of its metric."""
+        """Return the labels of every series, by metric name."""
         found: dict[str, list[Labels]] = {}
         for labels in self._get("/api/v1/series", **{"match[]": '{__name__!=""}', "start": 1}):
             found.setdefault(labels.pop("__name__"), []).append(labels)
         return found
 
     def settle(self) -> None:
-        """Returns when queries find all that has arrived."""
+        """Return when queries find everything that has arrived."""
         self._send("/internal/force_flush")
 
     def play(self, files: Iterable[Path], start: float, end: float) -> None:
-        """Evaluates rules for every second of a time, also one to come, and stores their results and ALERTS.
+        """Evaluate rules for every second of a period, even a future one, and store their results and ALERTS.
 
-        Each rule sees what others have stored in the round before, so there are several.
+        Each rule sees the results that others stored in the previous round, so there are several.
         """
         copies = []
         for path in files:
@@ -158,7 +158,7 @@ class Store(Receiver):
             self.settle()
 
     def _accept(self, protocol: str, signal: Signal, headers: Mapping[str, str], request: Message) -> Message:
-        """Also stores `target_info`, a metric that Prometheus makes of every resource, and VictoriaMetrics does not."""
+        """Also store `target_info`, which Prometheus, but not VictoriaMetrics, creates from every resource."""
         if signal.name == "metrics":
             self._send("/opentelemetry/v1/metrics", request.SerializeToString())
             points = cast("Iterable[Point]", signal.decode(request))

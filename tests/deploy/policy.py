@@ -1,4 +1,4 @@
-"""What the manifests of a service have to keep to, beyond the schemas of Kubernetes."""
+"""The rules for a service's manifests, beyond the schemas of Kubernetes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ POD = {
     "spec.nodeName": "node-1.example",
     "status.hostIP": "192.0.2.7",
 }
-"""The Downward API of a pod that might be."""
+"""The Downward API of an example pod."""
 SECRET = {"DATABASE_URL": "postgresql://user:password@database/orders", "SECRET_KEY": "k" * 48}
-"""What has to be in the Secret; the headers may be."""
+"""Required keys of the Secret; the headers are optional."""
 IDENTITY = {
     "k8s.pod.name": POD["metadata.name"],
     "k8s.pod.uid": POD["metadata.uid"],
@@ -28,7 +28,7 @@ IDENTITY = {
     "k8s.deployment.name": "order-service",
     "k8s.container.name": "server",
 }
-"""What its telemetry says of it."""
+"""Resource attributes that identify the pod."""
 
 _CREDENTIAL = re.compile(r"://[^/\s]*:[^/\s]*@|bearer|basic ", re.IGNORECASE)
 _SECRET_NAME = re.compile(r"PASSWORD|TOKEN|SECRET|CREDENTIAL|HEADERS|DATABASE_URL|API_KEY")
@@ -39,18 +39,18 @@ _UNITS = {"m": 0.001, "": 1, "Mi": 2**20, "Gi": 2**30}
 
 @dataclass(frozen=True)
 class Project:
-    """What the generated project itself says."""
+    """Facts from the generated project itself."""
 
     folder: Path
 
     @property
     def stop(self) -> float:
-        """Seconds from SIGTERM to the end: requests, closing, the flush and the interpreter's exit."""
+        """Return the seconds from SIGTERM to the end: requests, closing, the flush and the interpreter's exit."""
         return sum(self.steps.values())
 
     @property
     def steps(self) -> dict[str, float]:
-        """Seconds that each step of the stop may take."""
+        """Return the seconds that each step of the shutdown may take."""
         return {
             "requests": self._find(r"^ *(?:timeout_graceful_shutdown=|worker\.cfg\.set\(\"graceful_timeout\", )(\d+)"),
             "closing": self._find(r"^def closing\(timeout: float = ([\d.]+)"),
@@ -64,7 +64,7 @@ class Project:
 
     @property
     def variables(self) -> set[str]:
-        """Those that docs/configuration.md has, and that have an effect."""
+        """Return the documented variables that have an effect."""
         text = (self.folder / "docs/configuration.md").read_text(encoding="utf-8")
         sections = re.split(r"^##+ ", text, flags=re.MULTILINE)
         tables = [part for part in sections if not part.startswith("Variables without effect")]
@@ -90,7 +90,7 @@ class Project:
 
 
 def faults(objects: Sequence[Object], project: Project) -> list[str]:
-    """What is wrong, in the order of the checks; a fault may make others that follow from it."""
+    """Return what is wrong, in the order of the checks; one fault may cause others."""
     return [fault for check in _CHECKS for fault in check(objects, project)]
 
 
@@ -106,7 +106,7 @@ def _check_images(objects: Sequence[Object], project: Project) -> Iterator[str]:
 def _check_secrets(objects: Sequence[Object], project: Project) -> Iterator[str]:
     for item in objects:
         if item["kind"] == "Secret":
-            yield "a Secret stands in the repository"
+            yield "a Secret is in the repository"
         yield from (f"{path} is a credential" for path, text in texts(item) if _CREDENTIAL.search(text))
     values = {name for item in of_kind(objects, "ConfigMap") for name in item["data"]}
     values |= {
@@ -136,7 +136,7 @@ def _check_resources(objects: Sequence[Object], project: Project) -> Iterator[st
     for pod in pods(objects):
         for volume in pod["spec"].get("volumes", []):
             if "sizeLimit" not in volume.get("emptyDir", {}):
-                yield f"volume {volume['name']} is no emptyDir with a size limit"
+                yield f"volume {volume['name']} is not an emptyDir with a size limit"
 
 
 def _check_security(objects: Sequence[Object], project: Project) -> Iterator[str]:
@@ -157,7 +157,7 @@ def _check_security(objects: Sequence[Object], project: Project) -> Iterator[str
             yield "the pod gets the variables of other Services"
         account = pod["spec"].get("serviceAccountName")
         if account not in [item["metadata"]["name"] for item in of_kind(objects, "ServiceAccount")]:
-            yield f"there is no ServiceAccount {account}"
+            yield f"missing ServiceAccount {account}"
     for container in containers(objects):
         if not wanted.items() <= container.get("securityContext", {}).items():
             yield f"the security context of {container['name']} is not {wanted}"
@@ -225,13 +225,13 @@ def _check_scaling(objects: Sequence[Object], project: Project) -> Iterator[str]
         if (target["kind"], target["name"]) != (deployment["kind"], deployment["metadata"]["name"]):
             yield f"the HorizontalPodAutoscaler scales {target['name']}, which is not here"
         if "replicas" in deployment["spec"]:
-            yield "each apply would take back what the HorizontalPodAutoscaler did"
+            yield "each apply would undo the HorizontalPodAutoscaler's scaling"
         if scaler["spec"]["minReplicas"] < 2:
             yield "one pod alone is not available while it moves"
         if not of_kind(objects, "PodDisruptionBudget"):
-            yield "there is no PodDisruptionBudget"
+            yield "missing PodDisruptionBudget"
     if deployment["spec"]["strategy"]["rollingUpdate"].get("maxUnavailable") != 0:
-        yield "a rollout takes pods away before others are there"
+        yield "a rollout removes pods before new ones are available"
 
 
 def _check_stop(objects: Sequence[Object], project: Project) -> Iterator[str]:
@@ -239,7 +239,7 @@ def _check_stop(objects: Sequence[Object], project: Project) -> Iterator[str]:
     (container,) = pod["containers"]
     wait = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     if wait < 1:
-        yield "no preStop: requests are still sent to a pod that stops"
+        yield "no preStop: a stopping pod still receives requests"
     grace = pod.get("terminationGracePeriodSeconds", 30)
     if grace <= wait + project.stop:
         yield f"killed after {grace} s, while preStop and stop take up to {wait + project.stop} s"
@@ -266,7 +266,7 @@ def _check_network(objects: Sequence[Object], project: Project) -> Iterator[str]
     if project.has_database:
         wanted["PostgreSQL"] = [(5432, "TCP")]
     elif any(port == 5432 for port, _, _ in out):
-        yield "the NetworkPolicy lets out to PostgreSQL, and there is no database"
+        yield "the NetworkPolicy lets out to PostgreSQL without a database"
     for name, ports in wanted.items():
         if not set(ports) <= {(port, protocol) for port, protocol, _ in out}:
             yield f"the NetworkPolicy does not let out to {name}"
@@ -283,7 +283,7 @@ def _check_settings(objects: Sequence[Object], project: Project) -> Iterator[str
     if urlsplit(config["data"]["OTEL_EXPORTER_OTLP_ENDPOINT"]).port != port:
         yield "protocol and port of the endpoint are not of one kind"
     if config["data"].get("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED") != "true":
-        yield "spans that are dropped leave no sign"
+        yield "dropped spans go unnoticed"
     for container in containers(objects):
         try:
             started = environment(container, objects, POD, SECRET)
@@ -315,7 +315,7 @@ def _check_job(objects: Sequence[Object], project: Project) -> Iterator[str]:
         return
     spec = the(objects, "Job")["spec"]
     if "ttlSecondsAfterFinished" not in spec or "activeDeadlineSeconds" not in spec:
-        yield "the Job stays, or runs, for ever"
+        yield "the Job stays, or runs, forever"
     (container,) = spec["template"]["spec"]["containers"]
     expected = ["python", "-m", f"{project.package}.prepare"]
     if container["command"] != expected:
@@ -328,12 +328,12 @@ def _check_names(objects: Sequence[Object], project: Project) -> Iterator[str]:
         if "namespace" in metadata:
             yield f"{kind} is bound to the namespace {metadata['namespace']}"
         if kind in ("Service", "Job", "Deployment") and not _DNS_LABEL.fullmatch(metadata["name"]):
-            yield f"{metadata['name']} is no name for a {kind}"
+            yield f"{metadata['name']} is not a valid name for a {kind}"
         if "app.kubernetes.io/name" not in metadata.get("labels", {}):
             yield f"{kind} has no label app.kubernetes.io/name"
     labels = [metadata.get("labels", {}) for metadata in (item["metadata"] for item in [*objects, *pods(objects)])]
     values = {value for part in labels for value in part.values()}
-    yield from (f"{value!r} is no value of a label" for value in sorted(values) if not _LABEL.fullmatch(value))
+    yield from (f"{value!r} is not a valid label value" for value in sorted(values) if not _LABEL.fullmatch(value))
     for pod in pods(objects):
         if "instrumentation.opentelemetry.io/inject-python" not in pod["metadata"].get("annotations", {}):
             yield "a namespace's annotation would let the operator in"

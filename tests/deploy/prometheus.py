@@ -1,4 +1,4 @@
-"""Metrics as Prometheus knows them, and PromQL read against them without a server."""
+"""Names of metrics in Prometheus, and PromQL checked against them without a server."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.otlp import Attributes, Point
 
 Labels: TypeAlias = Mapping[str, str]
 World: TypeAlias = dict[str, list[Labels]]
-"""The labels of every series, by the name of its metric."""
+"""The labels of every series, by metric name."""
 
 UNITS = {"s": "seconds", "ms": "milliseconds", "By": "bytes", "1": ""}
 IDENTITY = {"service.namespace", "service.name", "service.instance.id"}
 
 
 def world(points: Iterable[Point]) -> World:
-    """What Prometheus' OTLP endpoint, or the collector's exporters for it, make of these points."""
+    """Return the series that Prometheus' OTLP endpoint or the collector's Prometheus exporters make of these points."""
     found: World = {}
     for point in points:
         target = {"job": _job(point.resource), "instance": str(point.resource["service.instance.id"])}
@@ -41,7 +41,7 @@ def world(points: Iterable[Point]) -> World:
 
 
 def metric(point: Point) -> str:
-    """The name with its unit and its kind; of a histogram without _bucket, _sum and _count."""
+    """Return the name with unit and kind; for a histogram without _bucket, _sum and _count."""
     words = [word for word in re.split("[^a-zA-Z0-9:]+", point.name) if word]
     if "{" not in point.unit and point.unit:
         unit = UNITS.get(point.unit, point.unit)
@@ -67,13 +67,13 @@ def _text(value: object) -> str:
 
 @dataclass
 class Query:
-    """An expression, and what is wrong with it: names that do not exist, sides that never match, no result at all."""
+    """An expression and its faults: unknown names, sides that never match, no result at all."""
 
     expression: str
     world: World
     faults: list[str] = field(default_factory=list)
     result: list[Labels] = field(default_factory=list)
-    """The labels of every series that the expression can give."""
+    """The labels of every series that the expression can yield."""
 
     def __post_init__(self) -> None:
         self.result = self._evaluate(promql.parse(self.expression)) or []
@@ -84,7 +84,7 @@ class Query:
         return {name for row in self.result for name in row}
 
     def _evaluate(self, node: Any) -> list[Labels] | None:
-        """The labels of each possible series; None for a scalar."""
+        """Return the labels of each possible series; None for a scalar."""
         match node:
             case promql.NumberLiteral() | promql.StringLiteral():
                 return None
@@ -106,7 +106,7 @@ class Query:
         name = node.name or ""
         series = self.world.get(name)
         if series is None:
-            self.faults.append(f"there is no metric {name}")
+            self.faults.append(f"unknown metric {name}")
             return []
         for matcher in node.matchers.matchers:
             if not any(matcher.name in row for row in series):
@@ -158,7 +158,7 @@ class Query:
 
 
 def rules(groups: Iterable[Mapping[str, Any]], world: World) -> Iterator[tuple[str, str]]:
-    """The faults of recording and alerting rules, with the rule; what they make is added to `world`."""
+    """Yield the faults of recording and alerting rules, with the rule; add the recorded series to `world`."""
     for rule in (rule for group in groups for rule in group["rules"]):
         name = rule.get("record") or rule["alert"]
         query = Query(rule["expr"], world)
@@ -170,7 +170,7 @@ def rules(groups: Iterable[Mapping[str, Any]], world: World) -> Iterator[tuple[s
             world.setdefault("ALERTS", []).extend(dict(row) | added for row in query.result)
             text = " ".join(rule["annotations"].values())
             for used in set(re.findall(r"\$labels\.(\w+)", text)) - query.labels():
-                yield name, f"its text has the label {used}, its result has not"
+                yield name, f"its text uses the label {used}, which its result lacks"
 
 
 def _matches(matcher: promql.Matcher, value: str) -> bool:

@@ -1,4 +1,4 @@
-"""Dashboards and alerts against what a real service emits, and against the tools of Prometheus and Grafana."""
+"""Check dashboards and alerts against a real service's metrics, and with Prometheus' and Grafana's own tools."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ LOSSES = {
     ("otel.sdk.exporter.operation.duration", "error.type"),
     ("otel.sdk.exporter.operation.duration", "http.response.status_code"),
 }
-"""What the SDK says of telemetry only once some was lost: metrics, each with the attribute that tells."""
+"""The SDK's metrics that appear only after telemetry was lost, each with the distinguishing attribute."""
 NOT_YET = {"http_client_request_duration_seconds"}
-"""What the service dashboard shows once there are calls of other services: none in `minimal`."""
+"""Panels of the service dashboard that need calls to other services, which `minimal` does not make."""
 UNDER_ASGI = {"Event loop delay", "Event loop blocked", "EventLoopBlocked"}
-"""Panels and an alert that Django's metrics reach under an ASGI server only. test_real_data.py has one."""
+"""Panels and an alert whose metrics Django emits only under an ASGI server, as in test_real_data.py."""
 
 
 @pytest.fixture(params=[(f, s) for f in FRAMEWORKS for s in ("orders", "minimal")], ids="-".join)
@@ -65,7 +65,7 @@ def project(request: pytest.FixtureRequest, bake: Bake) -> Path:
 
 @pytest.fixture(scope="session")
 def promtool() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs Prometheus' own tool."""
+    """Return a function that runs Prometheus' own tool."""
     program = shutil.which("promtool") or ""
     if not program:
         reason = "There is no promtool on this machine; Debian's package `prometheus` has it."
@@ -89,25 +89,25 @@ def test_every_name_is_one_that_the_service_emits(framework: str, installed: Ins
     project, python = installed(framework=framework)
     points = emitted(project, python, tmp_path)
     assert beyond_wsgi(framework, faults(project, points)) == []
-    # Each metric that is asked for would be missed.
+    # A metric that is renamed is missed.
     text = "".join(made.text for made in dashboards(project))
     text += "".join(path.read_text(encoding="utf-8") for path in rules_files(project))
     for name in {point.name for point in points if metric(point) in text}:
         renamed = [replace(point, name=f"{name}.v2") if point.name == name else point for point in points]
-        assert any(fault.startswith("there is no metric") for _, fault in faults(project, renamed)), name
+        assert any(fault.startswith("unknown metric") for _, fault in faults(project, renamed)), name
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("framework", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in FRAMEWORKS])
-def test_the_smallest_service_emits_all_but_what_it_does_not_do(
+def test_the_smallest_service_lacks_only_metrics_of_absent_features(
     framework: str, installed: Installed, tmp_path: Path
 ) -> None:
     project, python = installed(framework=framework, sample="minimal")
     found = beyond_wsgi(framework, faults(project, emitted_by_the_smallest(project, python, tmp_path)))
-    missed = {fault.split()[-1] for _, fault in found if fault.startswith("there is no metric")}
+    missed = {fault.split()[-1] for _, fault in found if fault.startswith("unknown metric")}
     assert {re.sub("_(bucket|sum|count)$", "", name) for name in missed} <= NOT_YET
     assert "http_client_request_duration_seconds_count" in missed
-    # Nothing has failed. Whatever else is wrong follows from the metrics that it does not have yet.
+    # Nothing has failed. All other faults follow from metrics that it does not have yet.
     of_failures = {where for where, fault in found if fault.endswith('has http_response_status_code=~"5.."')}
     found = [(where, fault) for where, fault in found if where not in of_failures]
     rows = {panel["title"]: panel for panel in dashboard(project).json["panels"] if panel["type"] == "row"}
@@ -143,16 +143,16 @@ def test_another_name_in_the_service_is_found(
     assert source.count(name) == 1
     path.write_text(source.replace(name, other), encoding="utf-8")
     points = emitted(project, python, tmp_path, PYTHONPATH=str(project / "src"))
-    assert {fault.split()[-1] for _, fault in faults(project, points) if "there is no metric" in fault} == missed
+    assert {fault.split()[-1] for _, fault in faults(project, points) if "unknown metric" in fault} == missed
 
 
 def beyond_wsgi(framework: str, faults: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The faults that gunicorn does not explain."""
+    """Return the faults that gunicorn does not explain."""
     return [(where, fault) for where, fault in faults if framework != "django" or where not in UNDER_ASGI]
 
 
 def emitted_by_the_smallest(project: Path, python: Path, folder: Path) -> list[Point]:
-    """The same of a service without orders, whose one route does not fail."""
+    """Return the metrics of a service without orders, whose one route does not fail."""
 
     def send(service: Service) -> None:
         assert service.request("GET", "/api/hello/World").status == 200
@@ -164,7 +164,7 @@ def emitted_by_the_smallest(project: Path, python: Path, folder: Path) -> list[P
 
 
 def emitted(project: Path, python: Path, folder: Path, **environ: str) -> list[Point]:
-    """The metrics of a service in good days and, after a restart, in bad ones: every outcome, every kind of loss."""
+    """Return the metrics of a healthy service and, restarted, of one in trouble: every outcome and kind of loss."""
 
     def send(service: Service) -> None:
         assert service.request("POST", "/api/orders", items("1")).status == 502
@@ -195,7 +195,7 @@ def lose(
     losses: set[tuple[str, str]] = LOSSES,
     times: int = 1,
 ) -> None:
-    """Sends requests while the receiver is in trouble, until the service has reported every kind of loss.
+    """Send requests while the receiver is in trouble, until the service has reported every kind of loss.
 
     It reports them to `metrics`, or to the same receiver, with as many different numbers.
     """
@@ -203,7 +203,7 @@ def lose(
     deadline = time.monotonic() + 90
     for trouble in cycle((hang, reject)):
         receiver.turn(trouble())
-        # Longer than the timeout of an export, which would otherwise be tried again and succeed.
+        # Longer than the timeout of an export, which would otherwise be retried and succeed.
         over = time.monotonic() + 2 * float(ENVIRON["OTEL_EXPORTER_OTLP_TIMEOUT"])
         while time.monotonic() < over:
             send(service)
@@ -226,24 +226,24 @@ def _wait_for_metrics(receiver: Receiver) -> None:
 
 
 def faults(project: Path, points: list[Point]) -> list[tuple[str, str]]:
-    """What is wrong with the rules and the dashboards of a project whose service emitted `points`."""
+    """Return the faults of a project's rules and dashboards, for a service that emitted `points`."""
     series = world(points)
     of_rules = [fault for path in rules_files(project) for fault in rules(groups(path), series)]
     return [*of_rules, *(fault for made in dashboards(project) for fault in made.faults(series))]
 
 
 def dashboard(project: Path) -> Dashboard:
-    """The template's own."""
+    """Return the template's own dashboard."""
     return Dashboard(project / "deploy/dashboards/service.json")
 
 
 def dashboards(project: Path) -> list[Dashboard]:
-    """All that Grafana loads."""
+    """Return all dashboards that Grafana loads."""
     return [Dashboard(path) for path in sorted((project / "deploy/dashboards").iterdir())]
 
 
 def rules_files(project: Path) -> list[Path]:
-    """All that Prometheus loads, those of the objectives first."""
+    """Return all files that Prometheus loads, those of the objectives first."""
     found = sorted((project / "deploy/prometheus").glob("*.yaml"))
     return [path for path in found if path.name != "prometheus.yaml" and not path.name.endswith(".test.yaml")]
 
@@ -271,8 +271,8 @@ def test_calls_without_a_response_are_failed_calls(failed: bool, bake: Bake) -> 
     assert bool(faults) is not failed, faults
 
 
-def test_the_template_s_files_know_nothing_of_the_sample(bake: Bake) -> None:
-    """Only what belongs to the service's owner does."""
+def test_the_template_s_files_do_not_mention_the_sample(bake: Bake) -> None:
+    """Only files of the service's owner do."""
     project = bake(project_name="Stock Keeper")
     folders = [
         path
@@ -306,7 +306,7 @@ def test_without_monitoring_there_is_none(bake: Bake) -> None:
         assert not (bake(monitoring="no", kubernetes="no", sample=sample) / "deploy").exists()
 
 
-# How it is found out.
+# How faults are found.
 
 
 @pytest.mark.parametrize(
@@ -377,7 +377,7 @@ def test_good_queries(expression: str, labels: set[str]) -> None:
 @pytest.mark.parametrize(
     ("expression", "fault"),
     [
-        ("rate(request_count[5m])", "there is no metric request_count"),
+        ("rate(request_count[5m])", "unknown metric request_count"),
         ('requests_count{method="GET"}', "requests_count has no label method"),
         ('requests_count{method!="GET"}', "requests_count has no label method"),
         ('requests_count{code="500"}', 'no requests_count has code="500"'),
@@ -394,7 +394,7 @@ def test_bad_queries(expression: str, fault: str) -> None:
     assert first.startswith(fault)
 
 
-# What Prometheus says.
+# Prometheus' own tool.
 
 
 def test_the_rules_and_their_tests_pass(project: Path, promtool: Promtool) -> None:
@@ -440,7 +440,7 @@ def test_a_fault_in_the_rules_is_found(rule: str, fault: str, bake: Bake, promto
     assert "FAILED" in done.stdout + done.stderr
 
 
-def test_every_alert_has_its_entry_in_the_runbook(project: Path) -> None:
+def test_every_alert_has_an_entry_in_the_runbook(project: Path) -> None:
     documents = {"alerts.yaml": "docs/alerts.md", "orders.yaml": "docs/contract.md"}
     for path in rules_files(project):
         document = documents[path.name]
@@ -449,7 +449,7 @@ def test_every_alert_has_its_entry_in_the_runbook(project: Path) -> None:
         text = (project / document).read_text(encoding="utf-8")
         entries = dict(re.findall(r"^##+ (\w+)\n(.*?)(?=^##+ |\Z)", text, re.MULTILINE | re.DOTALL))
         assert names
-        # Every entry of an alert has an alert.
+        # Every entry about an alert belongs to one.
         assert {name for name, entry in entries.items() if "**Meaning**" in entry} == names.keys()
         for name, anchor in names.items():
             assert anchor == f"{document}#{name.lower()}"
@@ -473,13 +473,13 @@ def test_the_latency_objective_is_a_bucket_s_edge(project: Path) -> None:
     assert {float(edge) for edge in edges} < set(METRICS["http.server.request.duration"].bounds)
 
 
-# What Grafana says.
+# Grafana's own libraries.
 
 NOT_IN_THE_MODEL = {"definition", "step", "textFormat", "titleFormat"}
-"""What the data source for Prometheus reads of variables and annotations."""
+"""The fields of variables and annotations that the data source for Prometheus reads."""
 
 
-def test_grafana_knows_every_setting(project: Path) -> None:
+def test_grafana_accepts_every_setting(project: Path) -> None:
     register_default_plugins()
     for made in dashboards(project):
         understood = json.loads(JSONEncoder().encode(grafana.Dashboard.from_json(made.json)))
@@ -514,7 +514,7 @@ def made(request: pytest.FixtureRequest, bake: Bake) -> Dashboard:
     return Dashboard(bake(framework=framework, sample=sample) / f"deploy/dashboards/{name}.json")
 
 
-def test_the_dashboard_is_well_made(made: Dashboard) -> None:
+def test_the_dashboard_follows_the_rules(made: Dashboard) -> None:
     panels = list(made.panels())
     identities = [panel["id"] for panel in panels]
     assert len(set(identities)) == len(identities)

@@ -1,7 +1,7 @@
 """deploy/collector: a structural check of both configurations, since no registry has a collector of this release.
 
-It knows the fields and names of the components (collector.schema.yaml), how pipelines are put together, and how the two
-tiers fit each other. Each of its rules is shown to find a mistake.
+It covers fields and names of the components (collector.schema.yaml), how pipelines are assembled, and how the two
+tiers fit together. Each rule is shown to find a mistake.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DEPRECATED = {
     "resourcedetection": "resource_detection",
     "loadbalancing": "load_balancing",
 }
-"""Aliases that the collector still takes, with a warning. (`otlp` is a receiver's name, and was an exporter's.)"""
+"""Aliases that the collector still accepts, with a warning. (`otlp` is a receiver's name, and was an exporter's.)"""
 
 
 @cache
@@ -41,11 +41,11 @@ def validator() -> Draft202012Validator:
 
 
 def faults(tiers: dict[str, Collector], documented: set[str]) -> list[str]:
-    """One line for each, of both files, and of how they fit each other."""
+    """Return one line per fault, in both files and in how they fit together."""
     found = []
     for tier, collector in tiers.items():
         lines = [*faults_of_fields(collector)]
-        # Without the right shape there is nothing to go through.
+        # With an invalid structure there is nothing to check further.
         lines = lines or [*faults_of_pipelines(collector), *faults_of_queues(collector), *faults_of_patterns(collector)]
         found += [f"{tier}: {line}" for line in lines]
     return found or [*faults_of_tiers(tiers), *faults_of_variables(tiers, documented)]
@@ -73,7 +73,7 @@ def faults_of_pipelines(collector: Collector) -> Iterator[str]:
         if storage and storage not in enabled:
             yield f"extensions/{storage} is used as a storage, and does not run"
     if not any(name.split("/")[0] == "health_check" for name in enabled):
-        yield "extensions: nobody can ask for its health"
+        yield "extensions: no health check"
     for name, pipeline in pipelines.items():
         kinds = [processor.split("/")[0] for processor in pipeline["processors"]]
         if kinds[0] != "memory_limiter":
@@ -123,21 +123,21 @@ def faults_of_batches(queue: dict[str, Any], batch: dict[str, Any]) -> Iterator[
 
 
 def faults_of_patterns(collector: Collector) -> Iterator[str]:
-    """Every expression compiles, in the syntax that Go has: no lookaround, no back-references."""
+    """Check that every expression compiles in Go's syntax: no lookaround, no back-references."""
     for name, processor in collector["processors"].items():
         for field in ("blocked_key_patterns", "blocked_values", "allowed_values", "ignored_key_patterns"):
             for pattern in processor.get(field, []):
                 try:
                     re2.compile(pattern)
                 except re2.error as error:
-                    yield f"{name}/{field}: {pattern} is no expression: {error}"
+                    yield f"{name}/{field}: {pattern} is not a valid expression: {error}"
 
 
 def faults_of_tiers(tiers: dict[str, Collector]) -> Iterator[str]:
     agent, gateway = tiers["agent"], tiers["gateway"]
     sampling = [tier for tier, collector in tiers.items() if components(collector, "processors", "tail_sampling")]
     if sampling != ["gateway"]:
-        yield f"tail_sampling stands in {sampling}, and has to stand where the spans of a trace meet: in the gateway"
+        yield f"tail_sampling is in {sampling}, but belongs where the spans of a trace meet: in the gateway"
         return
     balancing = components(agent, "exporters", "load_balancing")
     if [exporter["routing_key"] for exporter in balancing] != ["traceID"]:
@@ -174,8 +174,8 @@ def faults_of_variables(tiers: dict[str, Collector], documented: set[str]) -> It
     names = {name for pair in used for name in pair if name}
     for name in sorted(names - documented):
         yield f"{name} is not in README.md"
-    for name in sorted(documented - names - {"OTEL_RESOURCE_ATTRIBUTES", "GOMEMLIMIT"}):  # read without being named
-        yield f"{name} is in README.md, and nobody reads it"
+    for name in sorted(documented - names - {"OTEL_RESOURCE_ATTRIBUTES", "GOMEMLIMIT"}):  # read unreferenced
+        yield f"{name} is in README.md but unused"
     for found in re.findall(r"\$(?!\{env:[A-Z0-9_]+\})\S*", text):
         yield f"{found} is no ${{env:NAME}}"
 
@@ -266,8 +266,8 @@ TAIL = "processors/tail_sampling"
         ("agent", f"{LOAD}/protocol/otlp/sending_queue", None, "a second queue"),
         ("gateway", f"{HTTP}/retry_on_failure/enabled", False, "does not try again"),
         # Expressions.
-        ("gateway", "processors/redaction/blocked_values", ["(4[0-9]{12}"], "is no expression"),
-        ("gateway", "processors/redaction/blocked_values", [r"(?<!\d)4[0-9]{12}"], "is no expression"),
+        ("gateway", "processors/redaction/blocked_values", ["(4[0-9]{12}"], "is not a valid expression"),
+        ("gateway", "processors/redaction/blocked_values", [r"(?<!\d)4[0-9]{12}"], "is not a valid expression"),
         # The two tiers.
         ("agent", f"{LOAD}/routing_key", "service", "not sent by their id"),
         ("agent", f"{LOAD}/resolver/k8s/ports", [4318], "the gateway listens on"),
@@ -289,7 +289,7 @@ def test_a_planted_mistake_is_found(
 
 
 def plant(collector: Any, path: str, value: object) -> None:
-    """Writes `value` at `path`, or takes away what is there when it is None."""
+    """Write `value` at `path`, or remove what is there if it is None."""
     *way, last = (int(step) if step.isdigit() else step for step in path.split("/"))
     for step in way:
         collector = collector[step]
@@ -303,7 +303,7 @@ def plant(collector: Any, path: str, value: object) -> None:
 def test_a_processor_in_the_wrong_place_is_found(
     processor: str, tiers: dict[str, Collector], documented: set[str]
 ) -> None:
-    """Both are right in themselves: `batch` next to queues that batch, and `tail_sampling` where no trace is whole."""
+    """Both are valid on their own: `batch` next to queues that batch, `tail_sampling` where traces are incomplete."""
     agent = copy.deepcopy(tiers["agent"])
     settings = {"batch": {"timeout": "1s"}} | tiers["gateway"]["processors"]
     agent["processors"][processor] = settings[processor]

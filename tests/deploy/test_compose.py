@@ -1,4 +1,4 @@
-"""compose.yaml and compose.override.yaml: by their schema, what they promise, and running them as plain processes."""
+"""compose.yaml and compose.override.yaml: their schemas, the rules for them, and their services as plain processes."""
 
 from __future__ import annotations
 
@@ -55,25 +55,25 @@ def project(bake: Bake, framework: str, protocol: str, sample: str) -> Path:
 
 
 class Loader(yaml.SafeLoader):
-    """Knows what compose adds to YAML."""
+    """Supports the tags that compose adds to YAML."""
 
 
 @dataclass(frozen=True)
 class Reset:
-    """In the place of what is inherited, nothing."""
+    """Represents `!reset`, which removes what is inherited."""
 
 
 Loader.add_constructor("!reset", lambda loader, node: Reset())
 
 
 def read(path: Path) -> Compose:
-    """Anchors and merge keys resolved, `x-` fields gone, variables left as they stand."""
+    """Return the file with anchors and merge keys resolved, without `x-` fields, and with variables unexpanded."""
     document = yaml.load(path.read_text(encoding="utf-8"), Loader)
     return {key: value for key, value in document.items() if not key.startswith("x-")}
 
 
 def merge(base: Any, further: Any) -> Any:
-    """What compose makes of the same field in two files, as far as these files need it."""
+    """Merge the same field of two files as compose does, as far as these files need it."""
     if isinstance(base, dict) and isinstance(further, dict):
         merged = base | {key: merge(base.get(key), value) for key, value in further.items()}
         return {key: value for key, value in merged.items() if not isinstance(value, Reset)}
@@ -83,7 +83,7 @@ def merge(base: Any, further: Any) -> Any:
 
 
 def load(project: Path) -> Compose:
-    """As compose reads it: what is extended taken over, and what is overridden laid over the rest."""
+    """Return the files as compose reads them: extended services included, overrides applied."""
     document = read(project / "compose.yaml")
     override = project / "compose.override.yaml"
     if not override.exists():
@@ -106,7 +106,7 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_schema(project: Path, tmp_path: Path) -> None:
-    """Without the tag, which the checker cannot read."""
+    """Validate without the tag, which the checker cannot read."""
     for path in files(project):
         plain = tmp_path / path.name
         plain.write_text(path.read_text(encoding="utf-8").replace("!reset ", ""), encoding="utf-8")
@@ -123,12 +123,12 @@ def test_minimal_has_one_file_and_no_database(bake: Bake, framework: str) -> Non
     assert "volumes" not in load(minimal)
 
 
-def test_only_the_owner_s_file_knows_of_payments(bake: Bake) -> None:
+def test_only_the_owner_s_file_mentions_payments(bake: Bake) -> None:
     project = bake()
     own = read(project / "compose.yaml")
     assert own["services"].keys() == {"service", "telemetry", "migrate", "database"}
     assert own["services"]["service"]["depends_on"].keys() == {"migrate", "telemetry"}
-    # Without the other file it stands alone.
+    # Without the other file it works alone.
     assert [fault for fault in faults(own, project) if not fault.startswith("service: waits for {")] == []
     merged = load(project)["services"]
     assert merged["service"]["ports"] == own["services"]["service"]["ports"]
@@ -167,7 +167,7 @@ def test_yamllint_finds_a_mistake(bake: Bake, tmp_path: Path) -> None:
 
 
 def faults(document: Compose, project: Path) -> list[str]:
-    """What is not as it was promised, one line each."""
+    """Return one line per broken rule."""
     services: dict[str, Compose] = document["services"]
     return [
         *(fault for name, service in services.items() for fault in faults_of_service(name, service, project)),
@@ -193,7 +193,7 @@ def faults_of_service(name: str, service: Compose, project: Path) -> list[str]:
             if not source.startswith("./") or not (project / source).exists():
                 found.append(f"{name}: {source} is not in the project")
         if not target.startswith("/"):
-            found.append(f"{name}: {target} is no path")
+            found.append(f"{name}: {target} is not a path")
     if set(service.get("deploy", {}).get("resources", {}).get("limits", {})) != {"cpus", "memory", "pids"}:
         found.append(f"{name}: no limits")
     if service.get("security_opt") != ["no-new-privileges:true"]:
@@ -202,7 +202,7 @@ def faults_of_service(name: str, service: Compose, project: Path) -> list[str]:
         found.append(f"{name}: is not isolated")
     check = service.get("healthcheck", {})
     if "test" not in check and not (name in OURS and check):
-        found.append(f"{name}: nobody knows whether it is healthy")
+        found.append(f"{name}: no health check")
     if name in OURS:
         hardened = {
             "read_only": True,
@@ -216,7 +216,7 @@ def faults_of_service(name: str, service: Compose, project: Path) -> list[str]:
 
 
 def faults_of_order(services: Mapping[str, Compose], *, has_database: bool) -> list[str]:
-    """What has to run before what, and that each condition can come true."""
+    """Check what has to start before what, and that each condition can become true."""
     if not has_database:
         order = {name: list(service.get("depends_on", {})) for name, service in services.items()}
         return [] if order == {"service": ["telemetry"], "telemetry": []} else [f"they wait for {order}"]
@@ -239,7 +239,7 @@ def faults_of_order(services: Mapping[str, Compose], *, has_database: bool) -> l
         for other, condition in conditions.items():
             ends = services.get(other, {}).get("restart") == "no"
             if ends != (condition == "service_completed_successfully"):
-                found.append(f"{name}: waits for ever for {other}")
+                found.append(f"{name}: waits forever for {other}")
             if condition == "service_healthy" and services[other].get("healthcheck", {}).get("disable"):
                 found.append(f"{name}: waits for {other}, which is never healthy")
     return found
@@ -250,23 +250,23 @@ def faults_of_secrets(services: Mapping[str, Compose]) -> list[str]:
     for name, service in services.items():
         for key, value in service.get("environment", {}).items():
             if not isinstance(value, str):
-                found.append(f"{name}: {key} is no text, and YAML decides how it is written")
+                found.append(f"{name}: {key} is not a string, so YAML decides its form")
             secret = SECRET.search(key) or "@" in str(value)
-            # Of a URL only the password is secret; of anything else, all of it.
+            # In a URL only the password is secret; otherwise the whole value is.
             password = re.sub(r"^\w+://\w+:(.*)@.*$", r"\1", str(value))
             if secret and not VARIABLE.fullmatch(password):
                 found.append(f"{name}: {key} holds a secret")
             if secret and ":-" in str(value):
-                found.append(f"{name}: {key} has a default that everybody knows")
+                found.append(f"{name}: {key} has a publicly known default")
     return found
 
 
-def test_it_is_as_promised(project: Path) -> None:
+def test_the_rules_hold(project: Path) -> None:
     assert faults(load(project), project) == []
 
 
 def plant(document: Compose, path: str, value: object) -> None:
-    """Writes `value` at `path`, or takes away what is there when it is None."""
+    """Write `value` at `path`, or remove what is there if it is None."""
     *way, last = path.split("/")
     for step in way:
         document = document.setdefault(step, {})
@@ -292,14 +292,14 @@ def plant(document: Compose, path: str, value: object) -> None:
         ("service/read_only", None, "read_only"),
         ("service/cap_drop", ["NET_RAW"], "cap_drop"),
         ("service/stop_grace_period", "10s", "stop_grace_period"),
-        ("database/healthcheck", None, "healthy"),
+        ("database/healthcheck", None, "no health check"),
         ("service/depends_on/migrate/condition", "service_started", "waits for"),
         ("migrate/depends_on", None, "waits for"),
-        ("migrate/restart", "always", "for ever"),
+        ("migrate/restart", "always", "forever"),
         ("database/environment/POSTGRES_PASSWORD", "service", "holds a secret"),
-        ("database/environment/POSTGRES_PASSWORD", "${POSTGRES_PASSWORD:-service}", "everybody knows"),
+        ("database/environment/POSTGRES_PASSWORD", "${POSTGRES_PASSWORD:-service}", "publicly known"),
         ("service/environment/DATABASE_URL", "postgresql://service:service@database/service", "holds a secret"),
-        ("service/environment/OTEL_METRIC_EXPORT_INTERVAL", 15000, "no text"),
+        ("service/environment/OTEL_METRIC_EXPORT_INTERVAL", 15000, "not a string"),
     ],
 )
 def test_a_planted_fault_is_found(path: str, value: object, message: str, bake: Bake) -> None:
@@ -309,7 +309,7 @@ def test_a_planted_fault_is_found(path: str, value: object, message: str, bake: 
 
 
 def test_the_parts_fit_each_other(project: Path) -> None:
-    """What is mounted where, and what the mounted files and the variables say of those places."""
+    """Mounts, mounted files and variables agree on paths."""
     telemetry = load(project)["services"]["telemetry"]
     mounts = dict(volume.split(":")[:2] for volume in telemetry["volumes"])
     dashboards = mounts["./deploy/dashboards"]
@@ -317,7 +317,7 @@ def test_the_parts_fit_each_other(project: Path) -> None:
     assert [entry["options"]["path"] for entry in provider["providers"]] == [dashboards]
     assert telemetry["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == f"{dashboards}/service.json"
     assert (project / "deploy/dashboards/service.json").is_file()
-    # Where Grafana of this image looks, under another name than that of the image's own file.
+    # In Grafana's folder of this image, under a different name than the image's own file.
     provisioning = mounts["./deploy/grafana/provisioning/dashboards.yaml"]
     assert provisioning == "/otel-lgtm/grafana/conf/provisioning/dashboards/service.yaml"
     assert mounts["./deploy/prometheus/prometheus.yaml"] == "/otel-lgtm/prometheus.yaml"
@@ -334,15 +334,15 @@ def variables(document: Compose) -> set[str]:
 
 
 def example(text: str) -> dict[str, str | None]:
-    """What an `.env` holds in which every commented line is taken in, read by python-dotenv."""
+    """Return what an `.env` holds with every commented line enabled, as python-dotenv reads it."""
     return dotenv_values(stream=StringIO(re.sub(r"^# (?=[A-Z][A-Z0-9_]*=)", "", text, flags=re.MULTILINE)))
 
 
-def test_every_variable_stands_in_the_example(project: Path) -> None:
-    """And everything in the example is known; its defaults are a matter of the project's own tests."""
+def test_every_variable_is_in_the_example(project: Path) -> None:
+    """Everything in the example is read; the project's own tests check its defaults."""
     text = (project / ".env.example").read_text(encoding="utf-8")
     names = example(text).keys()
-    assert dotenv_values(stream=StringIO(text)) == {}  # it shows defaults, and sets none
+    assert dotenv_values(stream=StringIO(text)) == {}  # it shows defaults and sets none
     wanted = variables(load(project)) - {"VERSION"}  # `make up` sets it
     assert wanted <= names
     documents = [(project / "docs" / name).read_text(encoding="utf-8") for name in ("configuration.md", "contract.md")]
@@ -364,7 +364,7 @@ def test_git_ignores_the_secrets(project: Path) -> None:
 def test_make_up_writes_what_is_missing_and_nothing_else(
     framework: str, sample: str, bake: Bake, tmp_path: Path
 ) -> None:
-    """With a `docker` that only notes what it is asked."""
+    """Run with a `docker` that only records its arguments."""
     project = bake(fresh=True, framework=framework, sample=sample)
     docker = tmp_path / "docker"
     script = """#!/bin/sh
@@ -393,7 +393,7 @@ def test_make_up_writes_what_is_missing_and_nothing_else(
     asked = (tmp_path / "asked").read_text(encoding="utf-8").splitlines()
     up = ["0.1.0 compose up --build --detach --wait", " compose port service 8000", " compose port telemetry 3000"]
     assert asked == [*up, *up, " compose down"]
-    # The file is lost, and with it the password that the database was made with.
+    # The file is lost, and with it the password with which the database was created.
     (project / ".env").unlink()
     done = subprocess.run(["make", "up"], cwd=project, env=environ, capture_output=True, text=True, check=False)
     assert (done.returncode != 0) == (sample == "orders")
@@ -401,11 +401,11 @@ def test_make_up_writes_what_is_missing_and_nothing_else(
     assert (project / ".env").exists() == ((sample, framework) == ("minimal", "django"))
 
 
-# What the file says, run without an engine.
+# Run what the file says, without an engine.
 
 
 def interpolate(value: str, given: Mapping[str, str]) -> str:
-    """As compose does it with `.env`: a variable, its default, or an error that names it."""
+    """Expand as compose does with `.env`: a variable, its default, or an error that names it."""
 
     def replace(match: re.Match[str]) -> str:
         if given.get(match["name"]):
@@ -418,10 +418,10 @@ def interpolate(value: str, given: Mapping[str, str]) -> str:
 
 
 class Container(Service):
-    """A copy of the service with exactly the environment of compose.yaml, addresses aside."""
+    """A copy of the service with exactly the environment of compose.yaml, except for addresses."""
 
     def prepare(self) -> None:
-        """A service of its own in compose.yaml."""
+        """Do nothing: compose.yaml has a separate service for this."""
 
 
 @dataclass
@@ -471,7 +471,7 @@ def everything(
         def container(service: str) -> Container:
             copy = Container(project, python, tmp_path_factory.mktemp(service), environ(service))
             copy.port = ports[service]
-            copy.environ["PORT"] = str(ports[service])  # 8000 in a container of its own
+            copy.environ["PORT"] = str(ports[service])  # 8000 in its own container
             return copy
 
         migration = container("service")
@@ -492,7 +492,7 @@ def everything(
 @pytest.mark.slow
 @pytest.mark.xdist_group("postgresql")
 class TestEverything:
-    def test_the_order_is_kept(self, everything: Everything) -> None:
+    def test_the_order_is_stored(self, everything: Everything) -> None:
         assert everything.order.status == 201
         assert everything.rows == [[everything.order.json()["id"], "confirmed"]]
 

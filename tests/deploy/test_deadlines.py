@@ -1,4 +1,4 @@
-"""The runbook's table of deadlines against the settings, and the steps of a stop against what ends them all."""
+"""Compare the runbook's table of deadlines with the settings, and the steps of a stop with the limit that ends them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIMITS = {"compose.yaml": r"stop_grace_period: (\d+)s", "deployment.yaml": r"ter
 
 
 def limit(project: Path, name: str) -> float:
-    """The largest is that of the service; a database may have one of its own."""
+    """Return the largest limit, which is the service's; a database may have its own."""
     (path,) = project.rglob(name)
     return max(map(float, re.findall(LIMITS[name], path.read_text(encoding="utf-8"))))
 
@@ -47,7 +47,7 @@ def test_the_table_says_what_is_set(framework: str, bake: Bake) -> None:
     (wait,) = re.findall(r"preStop:\n(?:.*\n)*?.*seconds: (\d+)", next(project.rglob("deployment.yaml")).read_text())
     assert pod >= container + float(wait)
     assert f"wait for {container:g} seconds before it kills" in text
-    # No drain can take longer than the step that it is a part of.
+    # No drain can take longer than the step that contains it.
     source = "\n".join(path.read_text(encoding="utf-8") for path in project.glob("src/**/*.py"))
     assert set(map(float, re.findall(r"^def drain\(timeout: float = ([\d.]+)", source, re.MULTILINE))) == {5.0}
     assert steps["closing"] > 5
@@ -57,7 +57,7 @@ def test_the_table_says_what_is_set(framework: str, bake: Bake) -> None:
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_no_other_document_has_numbers_of_its_own(framework: str, bake: Bake) -> None:
+def test_no_other_document_repeats_the_numbers(framework: str, bake: Bake) -> None:
     project = bake(framework=framework)
     found: dict[int, list[str]] = {}
     for path in [*project.rglob("*.md"), *project.rglob("*.yaml")]:

@@ -1,4 +1,4 @@
-"""The Dockerfile before it is built: what hadolint says, what goes into the context, what the answers do to it."""
+"""The Dockerfile before it is built: hadolint, the build context, and the effect of the answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Bake = Callable[..., Path]
 
 
 def hadolint(dockerfile: str) -> list[str]:
-    """The rules that it breaks, one for each fault."""
+    """Return the rules that it breaks, one per fault."""
     program = Path(sys.executable).with_name("hadolint")
     command = [str(program), "--no-color", "--format=json", "--failure-threshold=style", "-"]
     done = subprocess.run(command, input=dockerfile, capture_output=True, encoding="utf-8", cwd="/", check=False)
@@ -35,7 +35,7 @@ def hadolint(dockerfile: str) -> list[str]:
 @pytest.mark.parametrize("answers", combinations("framework", "python_version", "sample"))
 def test_hadolint_finds_nothing(answers: dict[str, str], bake: Bake) -> None:
     dockerfile = (bake(**answers) / "Dockerfile").read_text(encoding="utf-8")
-    assert "hadolint" not in dockerfile  # which could switch a rule off
+    assert "hadolint" not in dockerfile  # a comment could disable a rule
     assert hadolint(dockerfile) == []
     assert f"FROM python:{answers['python_version']}-slim-trixie AS base" in dockerfile
 
@@ -68,8 +68,8 @@ def test_hadolint_finds(fault: str, bake: Bake) -> None:
     assert any(found.startswith(rule) for found in hadolint(changed)), hadolint(changed)
 
 
-def test_the_context_is_a_list_of_what_is_allowed(bake: Bake) -> None:
-    """What the Dockerfile copies is there, and nothing else is."""
+def test_the_context_is_an_allow_list(bake: Bake) -> None:
+    """The context has what the Dockerfile copies, and nothing else."""
     for framework, sample in itertools.product(("fastapi", "flask", "django"), ("orders", "minimal")):
         project = bake(framework=framework, sample=sample)
         everything, *allowed, cache = [
@@ -81,7 +81,7 @@ def test_the_context_is_a_list_of_what_is_allowed(bake: Bake) -> None:
             copied |= {source.replace("uv.loc[k]", "uv.lock") for source in sources.split()}
         assert {line.removeprefix("!") for line in allowed} == copied
         assert {path for path in copied if not (project / path).exists()} == {"uv.lock"}
-        # What the service or its preparation looks for in the folder that it runs in.
+        # Files that the service or its preparation looks for in the working directory.
         needed = {"gunicorn.conf.py", "manage.py", "migrations"}
         assert copied & needed == {name for name in needed if (project / name).exists()}
 
@@ -97,7 +97,7 @@ def test_the_image_has_a_database_where_the_service_has_one(framework: str, bake
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory, config_file: Path, make_context: Callable[..., Any]) -> list[str]:
-    """The Dockerfiles of answers that mean something in other languages, typed or replayed."""
+    """The Dockerfiles of answers with special characters of other languages, typed or replayed."""
     folder = tmp_path_factory.mktemp("hostile")
     dockerfiles = []
     for number, text in enumerate(HOSTILE_BUT_ALLOWED):
@@ -115,7 +115,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, config_file: Path, make_co
 @pytest.mark.slow
 @pytest.mark.xdist_group("image")
 def test_hostile_answers_are_labels_and_nothing_else(hostile: list[str], builder: Builder, tmp_path: Path) -> None:
-    """A builder reads them as they were typed: no variable is put in their place, and no line ends early."""
+    """A builder reads them unchanged: no variable is expanded, and no line ends early."""
     lines = ["FROM scratch", "ENV HOME=pwned PATH=pwned"]
     for number, dockerfile in enumerate(hostile):
         (label,) = re.findall(r"^LABEL (?:.*\\\n)+.*$", dockerfile, re.MULTILINE)

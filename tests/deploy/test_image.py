@@ -1,4 +1,4 @@
-"""The image for real: built from the generated Dockerfile, run as it is configured, asked, stopped, counted."""
+"""The real image: built from the generated Dockerfile, run as configured, queried, stopped and measured."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from tests.processes.postgres import Postgres
 from tests.processes.servers import ORDER, assert_complete
 from tests.service import free_port
 
-# One worker for all: the base is made once, and the builds share their caches.
+# One worker for all: the base is built once, and the builds share their caches.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("image")]
 
 VERSION, RAISED = "0.1.0", "0.2.0"
-LIMITS = {"flask": 80e6, "fastapi": 80e6, "django": 90e6}  # with Alembic, but for Django
+LIMITS = {"flask": 80e6, "fastapi": 80e6, "django": 90e6}  # includes Alembic, except on Django
 """Bytes above the base, with OTLP over HTTP."""
 ORDERS = 20
 LOCKED = "3.10"
-"""A version of idna, which every service depends on, that no build takes by itself."""
+"""A version of idna, which every service depends on, that no build picks by itself."""
 
 
 @dataclass
 class Run:
-    """An image, and what became of a container from it."""
+    """An image, and the results of running a container."""
 
     framework: str
     protocol: str
@@ -46,7 +46,7 @@ class Run:
     version: str
     migrations: list[tuple[int, str]] = field(default_factory=list)
     starts: list[tuple[int, float]] = field(default_factory=list)
-    """Of the first order: its status, and its seconds after the start."""
+    """For the first order: its status, and its seconds after the start."""
     healthy: int = -1
     answers: list[int] = field(default_factory=list)
     prints: dict[str, str] = field(default_factory=dict)
@@ -72,7 +72,7 @@ def run(
     version = VERSION
     if protocol == GRPC:
         uv(project, "lock", "--upgrade-package", f"idna=={LOCKED}")
-        version = RAISED  # as for a release, without another lock
+        version = RAISED  # as for a release, without a new lock
         path = project / "pyproject.toml"
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace(f'version = "{VERSION}"', f'version = "{RAISED}"', 1), encoding="utf-8")
@@ -87,7 +87,7 @@ def run(
 
 
 def migrate(run: Run, variables: dict[str, str]) -> None:
-    """As several replicas would: all at the same time."""
+    """Run the migration several times at once, as replicas would."""
     command = ["python", "-m", "order_service.prepare"]
     several = [
         subprocess.Popen(
@@ -105,7 +105,7 @@ def migrate(run: Run, variables: dict[str, str]) -> None:
 
 
 def serve(run: Run, variables: dict[str, str]) -> None:
-    # With the names that Django answers to narrowed down; the others know no such variable.
+    # With the host names that Django accepts narrowed down; the others ignore this variable.
     container = Container(run.image, {**variables, "ALLOWED_HOSTS": "orders.example"})
     with started(container, run):
         run.healthy = container.run(*run.image.health_check).returncode
@@ -132,12 +132,12 @@ def started(container: Container, run: Run) -> Iterator[None]:
         yield
 
 
-def test_tables_are_made_by_several_at_once(run: Run) -> None:
+def test_several_migrations_can_run_at_once(run: Run) -> None:
     assert [code for code, _ in run.migrations] == [0, 0], run.migrations
 
 
 def test_answers_an_order_within_five_seconds_of_its_start(run: Run, postgres: Postgres, measured: Measured) -> None:
-    # What else the machine is busy with may hold one start up, but hardly three.
+    # Other load on the machine may delay one start, but hardly three.
     variables = {"OTEL_SDK_DISABLED": "true", "DATABASE_URL": postgres.url(run.image.tag)}
     while run.starts[-1][1] >= 5 and len(run.starts) < 3:
         with started(Container(run.image, variables), run):
@@ -161,7 +161,7 @@ def test_is_healthy_by_its_own_health_check(run: Run) -> None:
     assert run.healthy == 0
 
 
-def test_is_unhealthy_when_nobody_answers(run: Run) -> None:
+def test_is_unhealthy_without_a_response(run: Run) -> None:
     done = run.image.run(*run.image.health_check, PORT=str(free_port()))
     assert done.returncode == 1, done.stderr
 
@@ -201,7 +201,7 @@ def test_configuration(run: Run) -> None:
         "SIGTERM",
         ["8000/tcp"],
     )
-    assert run.image.command[0] in ("gunicorn", "python")  # no shell that would keep the signal to itself
+    assert run.image.command[0] in ("gunicorn", "python")  # no shell that would not forward the signal
     assert run.image.environ == {
         "PATH": "/app/.venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "PYTHONUNBUFFERED": "1",
@@ -213,7 +213,7 @@ def test_configuration(run: Run) -> None:
     }
 
 
-def test_holds_the_service_and_nothing_to_build_it_with(run: Run) -> None:
+def test_contains_the_service_without_build_tools(run: Run) -> None:
     added = ("find", "/app", "/service", "/root", "/tmp", "-mindepth", "1")
     found = run.image.run(*added, "-not", "-path", "/app/.venv/*", "-not", "-path", "/app/migrations/*").stdout.split()
     kept = {
@@ -233,8 +233,8 @@ def test_holds_the_service_and_nothing_to_build_it_with(run: Run) -> None:
     assert not {"uv", "hatchling", "pytest", "mypy", "ruff"} & set(installed)
 
 
-def test_byte_code_is_there_and_valid(run: Run) -> None:
-    """On a root that is read-only nothing else would make it, and every start would compile all that it imports."""
+def test_byte_code_is_present_and_valid(run: Run) -> None:
+    """On a read-only root nothing else would write it, and every start would compile all imported modules."""
     code = """
 from importlib.util import cache_from_source
 from pathlib import Path
@@ -256,7 +256,7 @@ def plain(builder: Builder, bake: Callable[..., Path]) -> Image:
 
 
 def test_these_tests_find_faults(builder: Builder, plain: Image, tmp_path: Path) -> None:
-    """An image that runs as root, calls itself healthy whatever happens, and keeps SIGTERM from its server."""
+    """An image that runs as root, always reports itself healthy, and does not forward SIGTERM to its server."""
     faults = ["FROM plain", "USER 0", "HEALTHCHECK CMD true", 'CMD ["sh", "-c", "gunicorn; true"]']
     (tmp_path / "Dockerfile").write_text("\n".join(faults) + "\n", encoding="utf-8")
     builder.build(tmp_path, "faulty")
@@ -277,7 +277,7 @@ def test_a_change_of_the_service_builds_no_dependency_again(
     builder.build(project, f"{plain.tag}-changed")
     base = builder.image(base_of(project))
     before, after = (image.layers_above(base) for image in (plain, builder.image(f"{plain.tag}-changed")))
-    # A layer holds the times of its files: made again, it would be another one.
+    # A layer contains modification times: rebuilt, it would be a different one.
     assert before[0] == after[0]
     assert before[1] != after[1]
 
@@ -289,7 +289,7 @@ def test_the_lock_decides_where_there_is_one(run: Run) -> None:
 
 @pytest.fixture
 def example(run: Run) -> Iterator[Container]:
-    """With the image's own database."""
+    """The image with its own database."""
     with Container(run.image, {"OTEL_SDK_DISABLED": "true"}) as container:
         yield container
 

@@ -1,4 +1,4 @@
-"""The Kubernetes manifests: rendered, held against the schemas and the policy, and a service run by them."""
+"""The Kubernetes manifests: rendered, checked against the schemas and the policy, and used to run a service."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ CELLS = [
         FRAMEWORKS, (HTTP, GRPC), ("orders", "minimal"), OVERLAYS
     )
 ]
-"""The answers that the manifests read, and an overlay."""
+"""The answers that affect the manifests, and an overlay."""
 every_cell = pytest.mark.parametrize(
     ("answers", "overlay"), CELLS, ids=lambda part: "-".join(dict(part).values()) if isinstance(part, dict) else part
 )
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
-"""Of Kubernetes: the oldest that the manifests' README promises, and the newest that the package knows."""
+"""Kubernetes: the oldest version that the manifests' README promises, and the newest that the package has."""
 LONG = "a" * 54 + "-" + "b" * 8
 
 
 @pytest.fixture(autouse=True, scope="module")
 def kustomize() -> None:
-    """Needed by all of these tests."""
+    """The command, which all of these tests need."""
     try:
         find_kustomize()
     except Missing as reason:
@@ -58,7 +58,7 @@ def kustomize() -> None:
 
 @pytest.fixture(scope="module")
 def rendered(bake: Bake) -> Callable[..., tuple[Project, list[Object]]]:
-    """The project of the given answers, and the objects of an overlay of it."""
+    """Return the project of the given answers, and the objects of one of its overlays."""
 
     @functools.cache
     def rendered(overlay: str, **answers: str) -> tuple[Project, list[Object]]:
@@ -73,25 +73,25 @@ Rendered = Callable[..., tuple[Project, list[Object]]]
 
 @functools.cache
 def validate(item: str, version: str) -> None:
-    """ValidationError for what that version of Kubernetes does not know. Most objects are the same in many cells."""
+    """Raise ValidationError for what that version of Kubernetes rejects. Most objects are the same in many cases."""
     kubernetes_validate.validate(json.loads(item), version, strict=True)
 
 
 @every_cell
-def test_the_schemas_are_kept(answers: dict[str, str], overlay: str, rendered: Rendered) -> None:
+def test_the_schemas_accept_the_manifests(answers: dict[str, str], overlay: str, rendered: Rendered) -> None:
     _, objects = rendered(overlay, **answers)
     for item, version in itertools.product(objects, VERSIONS):
         validate(json.dumps(item), version)
 
 
 @every_cell
-def test_the_policy_is_kept(answers: dict[str, str], overlay: str, rendered: Rendered) -> None:
+def test_the_policy_accepts_the_manifests(answers: dict[str, str], overlay: str, rendered: Rendered) -> None:
     project, objects = rendered(overlay, **answers)
     assert faults(objects, project) == []
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_policy_needs_no_other_extra(overlay: str, rendered: Rendered) -> None:
+def test_the_policy_holds_without_other_extras(overlay: str, rendered: Rendered) -> None:
     """Neither monitoring nor the development tools, with either sample."""
     for sample in ("orders", "minimal"):
         project, objects = rendered(overlay, sample=sample, monitoring="no", dev_tools="no", github_actions="no")
@@ -109,7 +109,7 @@ def test_a_service_without_a_database_has_no_job(rendered: Rendered) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_what_an_overlay_decides(overlay: str, rendered: Rendered) -> None:
+def test_each_overlay_has_its_settings(overlay: str, rendered: Rendered) -> None:
     _, objects = rendered(overlay, sampler_ratio="0.25")
     data = the(objects, "ConfigMap")["data"]
     found = (
@@ -188,8 +188,8 @@ def test_yamllint_has_no_remark(framework: str, protocol: str, sample: str, bake
     assert yamllint(project / "deploy" / "kubernetes") == ""
 
 
-def test_the_agent_of_the_node_is_a_matter_of_comments(bake: Bake) -> None:
-    """The lines that deployment.yaml offers work as they stand."""
+def test_uncommenting_selects_the_agent_of_the_node(bake: Bake) -> None:
+    """The lines that deployment.yaml offers work as they are."""
     project = bake(fresh=True)
     path = project / "deploy/kubernetes/base/deployment.yaml"
     text, lines = re.subn(
@@ -206,14 +206,14 @@ def test_the_agent_of_the_node_is_a_matter_of_comments(bake: Bake) -> None:
     assert faults(objects, Project(project)) == []
 
 
-# The checkers themselves: each fault is planted into what is right, and has to be found.
+# The checkers themselves: each planted fault is found in otherwise correct manifests.
 GONE = "(gone)"
 SERVER = "Deployment spec.template.spec"
 FAULTS: list[tuple[str, object, str]] = [
     (f"{SERVER}.containers.0.image", "ghcr.io/o/order-service:latest", "names no release"),
     (f"{SERVER}.containers.0.image", "ghcr.io/o/order-service", "names no release"),
     ("Job spec.template.spec.containers.0.image", "ghcr.io/o/order-service:0.0.9", "different images"),
-    ("ServiceAccount kind", "Secret", "a Secret stands"),
+    ("ServiceAccount kind", "Secret", "a Secret is in"),
     (f"{SERVER}.containers.0.env.2", {"name": "DATABASE_URL", "value": "postgresql://host/d"}, "come from the Secret"),
     ("ConfigMap data.PAYMENT_URL", "http://user:hunter2@payments/api/payments", "is a credential"),
     ("ConfigMap data.OTEL_EXPORTER_OTLP_HEADERS", "x-token=abc", "come from the Secret"),
@@ -232,7 +232,7 @@ FAULTS: list[tuple[str, object, str]] = [
     (f"{SERVER}.hostNetwork", True, "hostNetwork is on"),
     (f"{SERVER}.automountServiceAccountToken", GONE, "token of the cluster"),
     (f"{SERVER}.enableServiceLinks", GONE, "variables of other Services"),
-    (f"{SERVER}.serviceAccountName", "default", "no ServiceAccount default"),
+    (f"{SERVER}.serviceAccountName", "default", "missing ServiceAccount default"),
     (f"{SERVER}.containers.0.livenessProbe.httpGet.path", "/ready", "livenessProbe does not ask for /health"),
     (f"{SERVER}.containers.0.startupProbe", GONE, "startupProbe does not ask"),
     (f"{SERVER}.containers.0.readinessProbe.httpGet.port", "metrics", "asks at port metrics"),
@@ -246,9 +246,9 @@ FAULTS: list[tuple[str, object, str]] = [
     ("NetworkPolicy spec.podSelector.matchLabels", {"app": "orders"}, "NetworkPolicy does not match"),
     ("HorizontalPodAutoscaler spec.scaleTargetRef.name", "orders", "which is not here"),
     ("HorizontalPodAutoscaler spec.minReplicas", 1, "one pod alone"),
-    ("Deployment spec.replicas", 2, "take back"),
-    ("PodDisruptionBudget kind", "Other", "no PodDisruptionBudget"),
-    ("Deployment spec.strategy.rollingUpdate.maxUnavailable", 1, "takes pods away"),
+    ("Deployment spec.replicas", 2, "undo the"),
+    ("PodDisruptionBudget kind", "Other", "missing PodDisruptionBudget"),
+    ("Deployment spec.strategy.rollingUpdate.maxUnavailable", 1, "removes pods"),
     (f"{SERVER}.containers.0.lifecycle", GONE, "no preStop"),
     (f"{SERVER}.terminationGracePeriodSeconds", GONE, "killed after 30 s"),
     (f"{SERVER}.terminationGracePeriodSeconds", 35, "killed after 35 s"),
@@ -266,16 +266,16 @@ FAULTS: list[tuple[str, object, str]] = [
     ("ConfigMap data.OTEL_TRACE_SAMPLER_ARG", "0.1", "does not know OTEL_TRACE_SAMPLER_ARG"),
     ("ConfigMap data.OTEL_SERVICE_VERSION", "1.0", "does not know OTEL_SERVICE_VERSION"),
     ("ConfigMap data.OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "not of one kind"),
-    ("ConfigMap data.OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", GONE, "no sign"),
+    ("ConfigMap data.OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", GONE, "unnoticed"),
     ("ConfigMap data.DEPLOYMENT_ENVIRONMENT", GONE, "no key DEPLOYMENT_ENVIRONMENT"),
     ("ConfigMap metadata.name", "other", "no ConfigMap order-service-"),
     (f"{SERVER}.containers.0.env.4", GONE, "not defined above it"),
     (f"{SERVER}.containers.0.env.9", {"name": "OTEL_RESOURCE_ATTRIBUTES", "value": "a=b"}, "resource is wrong"),
     (f"{SERVER}.containers.0.env.5.valueFrom.fieldRef.fieldPath", "metadata.uid", "wrong in k8s.pod.name"),
-    ("Job spec.ttlSecondsAfterFinished", GONE, "for ever"),
+    ("Job spec.ttlSecondsAfterFinished", GONE, "forever"),
     ("Job spec.template.spec.containers.0.command", ["python", "-m", "order_service"], "does not run"),
-    ("Job metadata.name", "m" * 64, "no name for a Job"),
-    ("Service metadata.labels", {"app.kubernetes.io/part-of": "the shop"}, "'the shop' is no value of a label"),
+    ("Job metadata.name", "m" * 64, "not a valid name for a Job"),
+    ("Service metadata.labels", {"app.kubernetes.io/part-of": "the shop"}, "'the shop' is not a valid label value"),
     ("ConfigMap metadata.labels", {}, "ConfigMap has no label"),
     ("Service metadata.namespace", "shop", "bound to the namespace"),
     ("Job spec.template.metadata.annotations", GONE, "operator in"),
@@ -334,7 +334,7 @@ def test_yamllint_finds(bake: Bake) -> None:
     assert "duplication of key" in yamllint(folder)
 
 
-def test_kustomize_finds_a_name_that_nobody_has(bake: Bake) -> None:
+def test_kustomize_finds_an_unknown_name(bake: Bake) -> None:
     folder = bake(fresh=True) / "deploy/kubernetes/overlays/production"
     path = folder / "resources.yaml"
     path.write_text(path.read_text(encoding="utf-8").replace("order-service", "orders"), encoding="utf-8")
@@ -342,9 +342,9 @@ def test_kustomize_finds_a_name_that_nobody_has(bake: Bake) -> None:
         render(folder)
 
 
-# What the container starts with, taken by the service itself.
+# The container's environment, read by the service itself.
 def load_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module and those that it imports, in a package that imports nothing else: no SDK is installed here."""
+    """Load the module and those that it imports, in a package that imports nothing else: no SDK is installed here."""
     (folder,) = project.glob("src/*/observability")
     package = ModuleType("observability_of_a_service")
     package.__path__ = [str(folder)]
@@ -367,7 +367,7 @@ def test_the_service_finds_no_fault(
 ) -> None:
     project, objects = rendered(overlay, **answers)
     module = load_environment(project.folder, monkeypatch)
-    # No exporter is installed where the tests run; the service itself finds its own below.
+    # No exporter is installed where the tests run; the service finds its own below.
     monkeypatch.setattr(module.checks, "is_installed", lambda kind, name: True)
     secret = {**SECRET, "OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Bearer%20TOKEN"}
     (container,) = the(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
@@ -398,9 +398,9 @@ def pod(
     installed: Callable[..., tuple[Path, Path]],
     tmp_path: Path,
 ) -> Callable[[Receiver, Mapping[str, str]], Service]:
-    """A service with the environment of its container, and further variables, whose tables the Job has made.
+    """Return a service with its container's environment and more variables; the Job has created its tables.
 
-    The Job has the environment of its own container, and reports. Only addresses are this machine's, and the
+    The Job runs with its own container's environment, and reports. Only addresses differ, and the
     database is SQLite.
     """
     _, objects = rendered(overlay, framework=framework, otlp_protocol=protocol)
@@ -416,7 +416,7 @@ def pod(
         machine = {name: service.environ[name] for name in ("PATH", "HOME", "DATABASE_URL")}
         with Receiver() as reports:
             environ = {**prepares, **machine, "OTEL_EXPORTER_OTLP_ENDPOINT": reports.endpoint(protocol)}
-            for _ in range(2):  # once more, as after a pod that failed late
+            for _ in range(2):  # again, as after a pod that failed late
                 subprocess.run(job["command"], cwd=project, env=environ, check=True, capture_output=True)
         assert len(roots := trees(reports.spans)) == 2
         assert {root.span.resource["deployment.environment.name"] for root in roots} == {overlay}
@@ -426,7 +426,7 @@ def pod(
 
 
 class Migrated(Service):
-    """A service that finds its tables."""
+    """A service whose tables exist."""
 
     def prepare(self) -> None:
         pass
@@ -472,10 +472,10 @@ def test_a_service_runs_as_the_pod_would(
 def test_the_operator_may_take_over(
     overlay: str, bake: Bake, framework: str, pod: Callable[[Receiver, Mapping[str, str]], Service]
 ) -> None:
-    """What the operator does to a pod: its packages come first, and set OpenTelemetry up before the service starts."""
+    """As the operator does to a pod: its packages come first, and configure OpenTelemetry before the service starts."""
     makefile = (bake(framework=framework) / "Makefile").read_text(encoding="utf-8")
     recipe = makefile.partition("\nrun-zero-code:")[2].partition("opentelemetry-instrument")[0].replace("$$", "$")
-    # As README.md says. The protocol stays that of the ConfigMap.
+    # As in README.md. The protocol remains that of the ConfigMap.
     further = dict(re.findall(r"(OTEL_\w+)='?([^\s']+)", recipe))
     del further["OTEL_EXPORTER_OTLP_PROTOCOL"]
     with Receiver() as receiver:

@@ -1,4 +1,4 @@
-"""Every query of the dashboards and every rule, on a real metrics store that real services have filled."""
+"""Run every query of the dashboards and every rule on a real metrics store filled by real services."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ pytestmark = pytest.mark.slow
 
 KINDS = {"fastapi": (UVICORN,), "flask": (FLASK,), "django": (DJANGO, DJANGO_ASGI)}
 THREADS = {UVICORN.name: 40, FLASK.name: 8, DJANGO.name: 8}
-"""How many serve requests, by default."""
+"""Default number of threads that serve requests."""
 CONNECTIONS = {UVICORN.name: 15, FLASK.name: 15}
-"""How many SQLAlchemy's pool has, by default."""
+"""Default size of SQLAlchemy's pool."""
 EVENT_LOOPS = (UVICORN.name, DJANGO_ASGI.name)
 OF_METRICS = {("otel.sdk.exporter.metric_data_point.exported", "error.type")}
-"""The loss that no store hears of while it lasts."""
+"""Losses that no store sees while they last."""
 AFTERWARDS = 20 * 60
-"""Seconds after the last metrics in which every alert fires, the one that says that there are none included."""
+"""Seconds after the last metrics until every alert fires, including the one for missing metrics."""
 
 
 @dataclass
 class Filled:
-    """A store, and the time in which a project's services sent metrics and its rules were evaluated."""
+    """A store, and the period in which a project's services sent metrics and its rules were evaluated."""
 
     project: Path
     store: Store
     series: dict[str, list[Labels]]
-    """What the services sent."""
+    """Everything that the services sent."""
     start: float
     end: float
 
     def empty(self, dashboard: Dashboard) -> Iterator[str]:
-        """The queries that show nothing, or never anything but zero, or have no label that their legend has."""
+        """Yield the queries that show nothing, or only zeros, or lack a label of their legend."""
         for where, expression, legend in dashboard.targets():
             found = self.store.query(dashboard.filled(expression), self.start, self.end)
             labels = {name for series in found for name in series.labels}
@@ -72,11 +72,11 @@ def filled(
     extended: Extended,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Filled]:
-    """After good days, bad ones and the worst, with the results of the rules."""
+    """The store after a healthy, a troubled and the worst period, with the results of the rules."""
     try:
         store = Store(tmp_path_factory.mktemp("store"))
     except Missing as reason:
-        pytest.skip(str(reason))  # Debian's unstable is broken on some days; the summary of the run says so
+        pytest.skip(str(reason))  # Debian unstable is sometimes broken; the summary of the run says so
     start = time()
     with store:
         for kind in KINDS[request.param]:
@@ -90,7 +90,7 @@ def filled(
 
 
 def live(kind: Kind, store: Store, extended: Extended) -> None:
-    """A service in good days and, after a restart, in bad ones, at the end of which it is killed."""
+    """Run a service in good conditions and, after a restart, in bad ones, and kill it in the end."""
     with TroubledReceiver() as receiver:
         environ = receiver.environ(HTTP) | ENVIRON | {"OTEL_METRIC_EXPORT_INTERVAL": "500"}
         environ["OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"] = f"{store.endpoint()}/v1/metrics"
@@ -114,7 +114,7 @@ def live(kind: Kind, store: Store, extended: Extended) -> None:
 
 
 def fill_queues(receiver: TroubledReceiver, service: Service, store: Store) -> None:
-    """Sends requests until both queues have been found filled for so long that no query can miss it."""
+    """Send requests until both queues have been full for so long that no query can miss it."""
 
     def is_filled(queue: str) -> bool:
         found = [bool(point.value) for point in store.points if point.name == queue]
@@ -135,7 +135,7 @@ def send_in_vain(service: Service) -> None:
 
 
 def saturate(kind: Kind, service: Service, store: Store, start: float) -> None:
-    """Uses up threads, connections and the event loop, as far as the service has them, and leaves it so.
+    """Use up threads, connections and the event loop, as far as the service has them, and leave it so.
 
     `start` is when the service started, by monotonic().
     """
@@ -149,7 +149,7 @@ def saturate(kind: Kind, service: Service, store: Store, start: float) -> None:
     if kind.name in CONNECTIONS:
         list(clients.map(send, ["POST"] * CONNECTIONS[kind.name], ["/leak"] * CONNECTIONS[kind.name]))
         for _ in range(2):  # rate() does not see a counter's first value
-            send("POST", "/api/orders", items("1"))  # waits for a connection in vain
+            send("POST", "/api/orders", items("1"))  # waits in vain for a connection
             wait_for_exports(store, 1)
         clients.submit(send, "POST", "/api/orders", items("1"))
     if kind.name in THREADS:
@@ -158,7 +158,7 @@ def saturate(kind: Kind, service: Service, store: Store, start: float) -> None:
     wait_for_exports(store, 4)
     if kind.name in EVENT_LOOPS:
         blocked = 0
-        while blocked < (monotonic() - start) / 3:  # the rule looks at the share of the time
+        while blocked < (monotonic() - start) / 3:  # the rule uses the share of the time
             send("GET", "/block/1")
             blocked += 1
         wait_for_exports(store, 1)
@@ -166,7 +166,7 @@ def saturate(kind: Kind, service: Service, store: Store, start: float) -> None:
 
 
 def wait_for_exports(store: Store, count: int) -> None:
-    """Until metrics have arrived as many times."""
+    """Wait until metrics have arrived this many times."""
     before = len(store.deliveries)
     store.wait_for(lambda store: len(store.deliveries) - before >= count, 60)
 
@@ -179,7 +179,7 @@ def test_the_store_names_metrics_as_prometheus_and_the_collector_do(filled: Fill
 
 
 def distinct(series: list[Labels]) -> set[frozenset[tuple[str, str]]]:
-    """Without the values that are empty: to Prometheus these labels do not exist."""
+    """Return the labels without empty values, which do not exist for Prometheus."""
     return {frozenset((name, value) for name, value in labels.items() if value) for labels in series}
 
 

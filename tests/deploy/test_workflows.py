@@ -1,4 +1,4 @@
-"""The workflows and the settings of Dependabot, generated ones and the template's own, before GitHub sees them."""
+"""Check the workflows and the settings of Dependabot, generated ones and the template's own, before GitHub does."""
 
 import os
 import re
@@ -19,7 +19,7 @@ Bake = Callable[..., Path]
 Workflow = dict[str, Any]
 
 BIN = Path(sys.executable).parent
-# More than any job needs; which one may publish has a test of its own.
+# More than any job needs; a separate test covers the one that may publish.
 NEEDED = {"contents": "read", "packages": "write"}
 GITHUB_CONTEXT = {"github.event_name", "github.ref", "github.token", "github.workflow"}
 YAMLLINT = """
@@ -35,7 +35,7 @@ rules:
 @pytest.fixture(
     params=[
         pytest.param(None, id="the template"),
-        # Every answer that these files read.
+        # Every answer that affects these files.
         pytest.param({"framework": "fastapi"}, id="fastapi"),
         pytest.param({"framework": "flask", "python_version": "3.11"}, id="flask-3.11"),
         pytest.param({"framework": "django"}, id="django"),
@@ -51,7 +51,7 @@ def project(request: pytest.FixtureRequest, bake: Bake) -> Path:
 
 @pytest.fixture
 def broken(bake: Bake) -> Callable[[str, str, str], Path]:
-    """A project in whose `.github` one text is replaced by another: `broken(file, good, bad)`."""
+    """Return a project in whose `.github` one text is replaced: `broken(file, good, bad)`."""
 
     def broken(name: str, good: str, bad: str) -> Path:
         project = bake(fresh=True, framework="flask")
@@ -97,7 +97,7 @@ def test_commands_exist(project: Path) -> None:
 
 
 def test_the_actions_are_the_same_everywhere(bake: Bake) -> None:
-    # So an update of the template's own workflows cannot forget the generated ones.
+    # So that an update of the template's own workflows cannot miss the generated ones.
     pins: dict[str, set[str]] = {}
     for project in (REPO, bake()):
         for line in uses_lines(project):
@@ -112,12 +112,12 @@ def test_dependabot_can_read_the_generated_workflows_too() -> None:
     (actions,) = (each for each in settings["updates"] if each["package-ecosystem"] == "github-actions")
     _, pattern = actions["directories"]
     (folder,) = REPO.glob(pattern.removeprefix("/"))
-    # It reads them as they stand there.
+    # It reads the files unrendered.
     names = {path.name for path in folder.iterdir() if yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]}
     assert names == {"ci.yml", "weekly.yml"}
 
 
-def test_without_workflows_there_is_nothing_for_github(bake: Bake) -> None:
+def test_without_workflows_there_are_no_files_for_github(bake: Bake) -> None:
     project = bake(github_actions="no")
     assert not (project / ".github").exists()
     assert ".github" not in (project / "README.md").read_text(encoding="utf-8")
@@ -130,7 +130,7 @@ def test_the_oldest_python_is_tested_too_and_once(version: str, bake: Bake) -> N
 
 
 def steps(project: Path, job: str) -> dict[str, str]:
-    """What the job's steps run, by their name."""
+    """Return the commands of the job's steps, by name."""
     found = workflows(project)["ci.yml"]["jobs"].get(job, {"steps": []})["steps"]
     return {step["name"]: step["run"] for step in found if "run" in step}
 
@@ -190,7 +190,7 @@ def test_one_job_may_publish_and_no_pull_request_reaches_it(bake: Bake) -> None:
 
 
 def test_the_image_is_published_under_the_repositorys_name(bake: Bake, tmp_path: Path) -> None:
-    # Not the build, which needs Docker, but what the shell makes of it: `docker` writes down how it is called.
+    # Without the build, which needs Docker, but with the shell: `docker` records its arguments.
     calls = tmp_path / "calls"
     (tmp_path / "docker").write_text(f'#!/bin/sh\nfor word; do echo "$word"; done >>{calls}\n', encoding="utf-8")
     (tmp_path / "docker").chmod(0o755)
@@ -229,7 +229,7 @@ def test_the_weekly_report_is_written_whatever_it_says(
     steps = workflows(REPO if own else bake())["weekly.yml"]["jobs"][job]["steps"]
     compare, report = (step for step in steps if "run" in step)
     assert (run_script(compare["run"], tmp_path, environ).returncode == 0) == (status == 0)
-    # A difference does not fail the service's build; versions that break a service fail the template's.
+    # A difference does not fail the service's build; versions that break a service fail the template's own.
     assert compare.get("continue-on-error", False) != own
     assert ("if" in report) == own
     assert run_script(report["run"], tmp_path, environ).returncode == 0
@@ -239,7 +239,7 @@ def test_the_weekly_report_is_written_whatever_it_says(
 
 
 @pytest.mark.parametrize("framework", CHOICES["framework"])
-def test_updates_keep_what_belongs_together(framework: str, bake: Bake) -> None:
+def test_packages_in_lockstep_are_updated_together(framework: str, bake: Bake) -> None:
     text = (bake(framework=framework) / ".github/dependabot.yml").read_text(encoding="utf-8")
     updates = {update["package-ecosystem"]: update for update in yaml.safe_load(text)["updates"]}
     assert set(updates) == {"docker", "docker-compose", "github-actions", "uv"}
@@ -270,7 +270,7 @@ def schema_faults(project: Path) -> str:
 
 
 def zizmor_faults(project: Path) -> str:
-    """The strictest persona, and no exception from it."""
+    """Run with the strictest persona, and without exceptions."""
     options = ["--offline", "--persona=auditor", "--strict-collection", "--collect=all", "--no-config", "--no-ignores"]
     return output("zizmor", *options, "--no-progress", "--format=plain", str(project / ".github"))
 
@@ -280,7 +280,7 @@ def yamllint_faults(project: Path) -> str:
 
 
 def script_faults(project: Path) -> str:
-    """Every script is bash, as the steps of a Linux runner are."""
+    """Treat every script as bash, as the steps of a Linux runner are."""
     found = ""
     for workflow in workflows(project).values():
         for job in workflow["jobs"].values():
@@ -292,7 +292,7 @@ def script_faults(project: Path) -> str:
 
 
 def pin_faults(project: Path) -> str:
-    """Every action by its whole commit, and beside it the version for people."""
+    """Check that every action is pinned by its full commit, with a comment that has the version."""
     good = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
     lines = uses_lines(project)
     assert lines
@@ -320,7 +320,7 @@ def permission_faults(project: Path) -> str:
 
 
 def reference_faults(project: Path) -> str:
-    """What expressions and `needs` name: GitHub takes a wrong name for an empty text and says nothing."""
+    """Check the names in expressions and `needs`: GitHub silently treats a wrong name as an empty text."""
     found = ""
     for name, workflow in workflows(project).items():
         for job_name, job in workflow["jobs"].items():
@@ -333,7 +333,7 @@ def reference_faults(project: Path) -> str:
 
 
 def command_faults(project: Path) -> str:
-    """What the steps call is there: targets of the Makefile, modules of the package, files of the project."""
+    """Check that the steps' commands exist: targets of the Makefile, modules of the package, files of the project."""
     targets = set(re.findall(r"^([a-z-]+):", (project / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     found = ""
     for workflow in workflows(project).values():
@@ -376,7 +376,7 @@ PIN = "actions/checkout@08c6903cd8c0fde910a37f88322edcfb5dd907a8 # v5.0.0"
                 "excessive-permissions",
             ),
             ("action by its tag", zizmor_faults, "ci.yml", PIN, "actions/checkout@v5", "unpinned-uses"),
-            ("credentials kept", zizmor_faults, "ci.yml", "persist-credentials: false", "fetch-depth: 1", "artipacked"),
+            ("credentials stay", zizmor_faults, "ci.yml", "persist-credentials: false", "fetch-depth: 1", "artipacked"),
             (
                 "template injection",
                 zizmor_faults,
@@ -447,7 +447,7 @@ def test_a_missing_dockerfile_is_found(bake: Bake) -> None:
 
 
 def output(program: str, *arguments: str, text: str | None = None) -> str:
-    """Returns what a checker finds fault with; nothing when it is content."""
+    """Return a checker's findings; empty if there are none."""
     found = shutil.which(program, path=str(BIN))
     assert found, f"{program} is missing: `make .venv/ready`"
     # The folder of an action or a reusable workflow would depend on where this runs.
@@ -456,7 +456,7 @@ def output(program: str, *arguments: str, text: str | None = None) -> str:
 
 
 def run_script(script: str, folder: Path, environ: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    """As a runner does with `shell: bash`."""
+    """Run a script as a runner does with `shell: bash`."""
     command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
     return subprocess.run(command, cwd=folder, env=environ, capture_output=True, encoding="utf-8", check=False)
 
