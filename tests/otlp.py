@@ -1,4 +1,4 @@
-"""An OTLP receiver for tests: serves both protocols on loopback, decodes what arrives, lets a test wait for it."""
+"""An OTLP receiver for tests: serve both protocols on loopback, decode what arrives, and let a test wait for it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Span:
-    """Times are in nanoseconds since 1970, ids in hexadecimal; `parent_id` is empty for the root of a trace."""
+    """Times are in nanoseconds since 1970, IDs in hexadecimal; `parent_id` is empty for the root of a trace."""
 
     trace_id: str
     span_id: str
@@ -70,7 +70,7 @@ class Span:
     resource: Attributes
     scope: Scope
     schema_url: str = ""
-    """That of the resource."""
+    """The attributes of the resource."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Exemplar:
 
 @dataclass(frozen=True)
 class Point:
-    """One data point of a metric: `value` of a sum or gauge; `count`, `sum`, `bounds` and `buckets` of a histogram."""
+    """One data point: `value` of a sum or gauge; `count`, `sum`, `bounds` and `buckets` of a histogram."""
 
     name: str
     unit: str
@@ -101,7 +101,7 @@ class Point:
     resource: Attributes
     scope: Scope
     schema_url: str = ""
-    """That of the resource."""
+    """The attributes of the resource."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class LogRecord:
     resource: Attributes
     scope: Scope
     schema_url: str = ""
-    """That of the resource."""
+    """The attributes of the resource."""
 
 
 Item: TypeAlias = Span | Point | LogRecord
@@ -126,7 +126,7 @@ Item: TypeAlias = Span | Point | LogRecord
 
 @dataclass(frozen=True)
 class Delivery:
-    """One export request as it came in; header names are lower case."""
+    """One export request as received; header names are lowercase."""
 
     protocol: str
     signal: str
@@ -144,7 +144,7 @@ class Node(NamedTuple):
 
 
 def trees(spans: Iterable[Span]) -> list[Node]:
-    """Roots and children stand in the order of their start; a span whose parent did not arrive counts as a root."""
+    """Return roots and children in the order of their start; a span whose parent did not arrive counts as a root."""
     spans = sorted(spans, key=lambda span: span.start)
     known = {(span.trace_id, span.span_id) for span in spans}
     children: dict[tuple[str, str], list[Span]] = {}
@@ -160,14 +160,14 @@ def trees(spans: Iterable[Span]) -> list[Node]:
 
 
 class Receiver:
-    """Takes OTLP/HTTP and OTLP/gRPC at once, on ports that the system chooses, between `__enter__` and `__exit__`.
+    """Receives OTLP/HTTP and OTLP/gRPC, on ports that the system chooses, between `__enter__` and `__exit__`.
 
-    What arrived is kept in `spans`, `points`, `logs` and `deliveries`, in the order of arrival; metrics are cumulative
+    `spans`, `points`, `logs` and `deliveries` hold everything in the order of arrival; metrics are cumulative
     in most services, so a later point replaces an earlier one of the same name and attributes.
     """
 
     everything: ClassVar[list[Item]] = []
-    """What all receivers got during a test; the fixture `conventions` empties it."""
+    """Everything that all receivers got during a test; the fixture `conventions` clears it."""
 
     def __init__(self) -> None:
         self._arrival = Condition()
@@ -196,11 +196,11 @@ class Receiver:
         return f"http://127.0.0.1:{self._ports[protocol]}"
 
     def environ(self, protocol: str = HTTP) -> dict[str, str]:
-        """The variables that make an OpenTelemetry SDK send everything here."""
+        """Return the variables that make an OpenTelemetry SDK send everything here."""
         return {"OTEL_EXPORTER_OTLP_PROTOCOL": protocol, "OTEL_EXPORTER_OTLP_ENDPOINT": self.endpoint(protocol)}
 
     def clear(self) -> None:
-        """New lists: those that a caller already holds stay as they are."""
+        """Start new lists: those that a caller already holds do not change."""
         with self._arrival:
             self.spans: list[Span] = []
             self.points: list[Point] = []
@@ -208,7 +208,7 @@ class Receiver:
             self.deliveries: list[Delivery] = []
 
     def wait_for(self, predicate: Callable[[Receiver], bool], timeout: float = 10) -> None:
-        """Returns as soon as `predicate(self)` is true; TimeoutError, saying what did arrive, when it stays false."""
+        """Return as soon as `predicate(self)` is true; raise TimeoutError, with what has arrived, if it stays false."""
         with self._arrival:
             if not self._arrival.wait_for(lambda: predicate(self), timeout):
                 raise TimeoutError(
@@ -217,7 +217,7 @@ class Receiver:
                 )
 
     def _accept(self, protocol: str, signal: Signal, headers: Mapping[str, str], request: Message) -> Message:
-        """Every delivery of either protocol passes here, on a thread of its server; returns the answer."""
+        """Process one delivery of either protocol, on a thread of its server; return the response."""
         with self._arrival:
             self.deliveries.append(Delivery(protocol, signal.name, headers))
             decoded = [*signal.decode(request)]

@@ -1,4 +1,4 @@
-"""Services to which their owner has added a module of routes, as the README describes it."""
+"""Services to which their owner has added a module with routes, as the README describes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SEAMS = {
         "from order_service import extra",
     ),
 }
-"""The file that names the owner's routes, what is replaced in it, and the import that this needs."""
+"""The file that lists the owner's routes, the line to replace, and the import that this needs."""
 
 Extended = Callable[[Kind, str, Mapping[str, str]], Server]
 
@@ -31,7 +31,7 @@ Extended = Callable[[Kind, str, Mapping[str, str]], Server]
 def extended(
     installed: Callable[..., tuple[Path, Path]], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[Kind, str, Mapping[str, str]], Server]:
-    """A server that is not started yet, of a service with two modules more.
+    """Return a function that builds a server, not yet started, of a service with two more modules.
 
     `extra` is `tests/extensions/<name>_<framework>.py`, and `owner` has what the frameworks share:
     `with extended(UVICORN, "http", receiver.environ(HTTP)) as server`.
@@ -51,7 +51,7 @@ def extended(
         source = source.replace(before, after)
         source = source.replace(future, f"{future}\n{line}\n") if future in source else f"{line}\n{source}"
         (package / seam).write_text(source, encoding="utf-8")
-        # The environment has the original installed; this comes first.
+        # The original is installed in the environment; this takes precedence.
         environ = {**environ, "PYTHONPATH": str(project / "src")}
         return Server(kind, project, python, tmp_path_factory.mktemp("run"), environ)
 

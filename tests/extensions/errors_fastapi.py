@@ -204,7 +204,7 @@ class After:
 
 
 class Function(BaseHTTPMiddleware):
-    """What `@app.middleware("http")` adds."""
+    """A middleware as `@app.middleware("http")` adds it."""
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         response = await call_next(request)
@@ -214,7 +214,7 @@ class Function(BaseHTTPMiddleware):
 
 
 def install(app: FastAPI) -> None:
-    """What an owner adds to create_app(), after everything else."""
+    """Add to create_app() what an owner would, after everything else."""
     app.add_middleware(CORSMiddleware, allow_origins=["*"])
     app.add_middleware(Before)
     app.add_middleware(After)

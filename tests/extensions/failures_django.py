@@ -1,4 +1,4 @@
-"""Answers that an owner makes deliberately, odd statuses, and exceptions in every layer."""
+"""An owner's deliberate responses, odd statuses, and exceptions in every layer."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def fail_async(request: HttpRequest) -> HttpResponse:
 
 
 def middleware(name: str) -> Any:
-    """Middlewares that raise before or after the view, where the path asks for it, and set a header."""
+    """Return middleware that raises before or after the view, where the path asks for it, and sets a header."""
 
     def check(request: HttpRequest, when: str) -> None:
         if request.path == f"/x/fail/{name}-{when}":

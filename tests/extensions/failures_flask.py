@@ -1,4 +1,4 @@
-"""Answers that an owner makes deliberately, odd statuses, and exceptions in every layer."""
+"""An owner's deliberate responses, odd statuses, and exceptions in every layer."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ async def slow(request: HttpRequest) -> JsonResponse:
 
 
 def report(request: HttpRequest) -> HttpResponse:
-    """Return nothing; the path has the name of a probe in it."""
+    """Return nothing; the path contains a probe's name."""
     return HttpResponse()
 
 

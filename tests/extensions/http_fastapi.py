@@ -71,7 +71,7 @@ async def chat(socket: WebSocket, room: str) -> None:
 
 @router.get("/health/report")
 async def report() -> None:
-    """Return nothing; the path has the name of a probe in it."""
+    """Return nothing; the path contains a probe's name."""
 
 
 @router.get("/exposing")

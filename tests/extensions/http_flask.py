@@ -46,7 +46,7 @@ def private() -> str:
 
 @blueprint.get("/health/report")
 def report() -> str:
-    """Return nothing; the path has the name of a probe in it."""
+    """Return nothing; the path contains a probe's name."""
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Views whose clients do not stay."""
+"""Views whose clients disconnect."""
 
 from __future__ import annotations
 

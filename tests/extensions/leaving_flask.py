@@ -1,4 +1,4 @@
-"""Routes whose clients do not stay."""
+"""Routes whose clients disconnect."""
 
 from __future__ import annotations
 

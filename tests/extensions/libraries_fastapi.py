@@ -1,4 +1,4 @@
-"""A database, calls and threads as their owner writes them: imported by name, and created when this is imported."""
+"""A database, calls and threads in an owner's style: imported by name, and created on import."""
 
 from __future__ import annotations
 

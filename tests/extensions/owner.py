@@ -1,4 +1,4 @@
-"""What owners add in the same way on every framework; a service gets it as its module `owner`."""
+"""Code that owners add in the same way on every framework; a service gets it as its module `owner`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ files = metrics.get_meter(__name__).create_counter("files", description="caf\udc
 
 @traced("produce")
 def rows(count: int, seconds: float) -> Iterator[bytes]:
-    """A body in parts, with a pause after each."""
+    """Yield a body in parts, with a pause after each."""
     for number in range(count):
         logger.info("row %d", number)
         yield b"x" * 1000
@@ -33,7 +33,7 @@ def failing() -> Iterator[bytes]:
 
 
 def run_threads() -> None:
-    """Work in a pool, its callback, a thread and a timer."""
+    """Run work in a pool, its callback, a thread and a timer."""
     ready, called = Event(), Event()
     future = pool.submit(lambda: ready.wait(10) and work("in the pool"))
     future.add_done_callback(lambda future: work("in the callback", called))
@@ -84,7 +84,7 @@ def fail_for_another_reason() -> None:
 
 
 def handle(function: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that handles what the function raises."""
+    """Return a function that handles exceptions of the given one."""
 
     def handled() -> None:
         with suppress(Exception):
@@ -126,7 +126,7 @@ STATEMENTS = {
     "slow": "SELECT pg_sleep(30)",
     "gone": "SELECT pg_terminate_backend(pg_backend_pid())",
 }
-"""Statements that a unique key, the time limit and the end of the connection let fail."""
+"""Statements that fail because of a unique key, the time limit, or a closed connection."""
 
 
 def export() -> None:

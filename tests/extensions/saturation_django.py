@@ -1,4 +1,4 @@
-"""Views of an owner that use up what a process has: threads and the event loop."""
+"""An owner's views that use up a process's threads and event loop."""
 
 from __future__ import annotations
 

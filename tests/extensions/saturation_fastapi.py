@@ -1,4 +1,4 @@
-"""Routes of an owner that use up what a process has: connections, the event loop, threads."""
+"""An owner's routes that use up a process's connections, event loop and threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes of an owner that use up what a process has: connections and threads."""
+"""An owner's routes that use up a process's connections and threads."""
 
 from __future__ import annotations
 

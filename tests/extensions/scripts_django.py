@@ -1,4 +1,4 @@
-"""A job that cron starts: `python manage.py expire URL END`. It says nothing about telemetry."""
+"""A cron job: `python manage.py expire URL END`. Its code does not mention telemetry."""
 
 from __future__ import annotations
 

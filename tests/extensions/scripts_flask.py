@@ -1,4 +1,4 @@
-"""A job that cron starts: `python -m order_service.expire URL END`."""
+"""A cron job: `python -m order_service.expire URL END`."""
 
 from __future__ import annotations
 

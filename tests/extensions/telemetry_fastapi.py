@@ -1,4 +1,4 @@
-"""Routes of an owner: a call to another service, and exceptions that are handled or not."""
+"""An owner's routes: a call to another service, and exceptions that are handled or not."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 4, "timeou
 """
 MAX = {"fastapi": 15, "flask": 15, "django": 4}
 FORCED: dict[tuple[str, str], Attributes] = {
-    # asyncpg has a time limit of its own, of which the server does not know, and asks whether the connection is closed.
+    # asyncpg enforces a time limit of which the server does not know, and checks whether the connection is closed.
     ("fastapi", "slow"): {"error.type": "TimeoutError"},
     ("fastapi", "gone"): {"error.type": "08003", "db.response.status_code": "08003"},
 }

@@ -1,4 +1,4 @@
-"""Failures in every layer of a FastAPI service, and clients that go away: the answer, one log record, one event."""
+"""Failures in every layer of a FastAPI service, and clients that disconnect: response, log record and event."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def server(extended: Extended, receiver: Receiver) -> Iterator[Server]:
 
 
 class Telemetry:
-    """What arrived since the test began."""
+    """The telemetry that has arrived since the test began."""
 
     def __init__(self, receiver: Receiver, server: Server) -> None:
         self._receiver = receiver
@@ -51,7 +51,7 @@ class Telemetry:
         receiver.clear()
 
     def span(self, path: str, is_ready: Callable[[Span], bool] = lambda span: True) -> Span:
-        """The SERVER span of the only request for this path."""
+        """Return the SERVER span of the only request for this path."""
 
         def found(receiver: Receiver) -> list[Span]:
             return [span for span in receiver.spans if span.attributes.get("url.path") == path and is_ready(span)]
@@ -61,7 +61,7 @@ class Telemetry:
         return span
 
     def errors(self) -> list[LogRecord]:
-        """All records above INFO, once everything that was logged before this call has arrived."""
+        """Return all records above INFO, once everything logged before this call has arrived."""
         self._server.request("GET", "/extra/marker")  # records are exported in order
         self._receiver.wait_for(lambda receiver: "marker" in [record.body for record in receiver.logs])
         return [record for record in self._receiver.logs if record.severity != "INFO" and record.body != "marker"]
@@ -237,7 +237,7 @@ def test_a_client_that_leaves_within_its_body_is_not_a_failure(
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n"
     with Connection(server, is_reset) as connection:
         connection.send(f"{head}Expect: 100-continue\r\n\r\n")
-        assert connection.response() == b"HTTP/1.1 100 Continue\r\n\r\n"  # the body is awaited
+        assert connection.response() == b"HTTP/1.1 100 Continue\r\n\r\n"  # the service waits for the body
         connection.send("[")
     span = telemetry.span(path)
     assert span.status == "UNSET"
@@ -246,10 +246,10 @@ def test_a_client_that_leaves_within_its_body_is_not_a_failure(
     assert not span.events
     assert not telemetry.errors()
 
-    route = span.attributes.get("http.route")  # none where a middleware read the body
+    route = span.attributes.get("http.route")  # none if a middleware reads the body
 
     def statuses(receiver: Receiver) -> list[object]:
-        """Of all requests for this route since the server started."""
+        """Return those of all requests for this route since the server started."""
         points = last_points(receiver.points, "http.server.request.duration")
         points = [point for point in points if point.attributes.get("http.route") == route]
         return [point.attributes.get("http.response.status_code") for point in points]
@@ -284,7 +284,7 @@ def test_a_client_that_leaves_a_websocket_is_not_a_failure(
 
 
 class Connection:
-    """A connection to the server, which `is_reset` ends as a machine does that was switched off."""
+    """A connection to the server; `is_reset` ends it as a machine that loses power would."""
 
     def __init__(self, server: Server, is_reset: bool = False) -> None:
         self._socket = socket.create_connection(("127.0.0.1", server.port), 10)
@@ -304,7 +304,7 @@ class Connection:
         return self._socket.recv(65536)
 
     def response(self) -> bytes:
-        """A response with a Content-Length."""
+        """Return a response with a Content-Length."""
         head, _, body = self._read_until(b"\r\n\r\n").partition(b"\r\n\r\n")
         fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
         while len(body) < int(fields.get(b"content-length", 0)):
@@ -320,11 +320,11 @@ class Connection:
         return self.response()
 
     def say(self, text: str) -> None:
-        """A text frame, whose mask changes nothing."""
+        """Send a text frame whose mask changes nothing."""
         self._socket.sendall(struct.pack("!BBI", 0x81, 0x80 | len(text), 0) + text.encode())
 
     def frame(self) -> tuple[int, bytes]:
-        """The opcode and the content of a short frame."""
+        """Return the opcode and the content of a short frame."""
         opcode, length = self._read(2)
         return opcode & 0x0F, self._read(length)
 

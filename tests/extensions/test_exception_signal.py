@@ -24,7 +24,7 @@ EVENTS = {
     "recorded": [("records", "LookupError")],
     "client": [("GET", "requests.exceptions.ConnectionError")],
 }
-"""By what fails: the spans that have an event, and the type of the exception."""
+"""By kind of failure: the spans that have an event, and the exception's type."""
 LOGS = {
     "view": [("ERROR", "http.server.request.exception", "SERVER", "LookupError")],
     "traced": [("ERROR", "http.server.request.exception", "SERVER", "ValueError")],
@@ -43,7 +43,7 @@ LOGS = {
     "recorded": [("WARN", "exception", "records", "LookupError")],
     "client": [("WARN", "exception", "GET", "requests.exceptions.ConnectionError")],
 }
-"""The log records that have an exception: severity, name of the event or else the message, span, and type."""
+"""The log records with an exception: severity, name of the event or else the message, span, and type."""
 
 
 @pytest.mark.slow
@@ -62,7 +62,7 @@ LOGS = {
         for signal in signals
     ],
 )
-def test_exceptions_are_recorded_on_the_signal_that_is_asked_for(kind: Kind, signal: str, extended: Extended) -> None:
+def test_exceptions_are_recorded_on_the_selected_signal(kind: Kind, signal: str, extended: Extended) -> None:
     environ = {VARIABLE: signal, "OTEL_TRACES_SAMPLER_ARG": "1", "NO_PROXY": "*"}
     with Receiver() as receiver, extended(kind, "telemetry", {**receiver.environ(HTTP), **environ}) as server:
         for name in EVENTS:

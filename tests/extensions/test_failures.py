@@ -1,4 +1,4 @@
-"""Deliberate answers pass unchanged; every unhandled exception is one problem, one ERROR record and one event."""
+"""Deliberate responses pass unchanged; every unhandled exception is one problem, one ERROR record and one event."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def running(request: pytest.FixtureRequest, extended: Extended) -> Iterator[Runn
 
 
 def on(*kinds: Kind) -> pytest.MarkDecorator:
-    """Runs the test against these servers, each of which is started once for all tests."""
+    """Run the test against these servers, each of which is started once for all tests."""
     params = [pytest.param(kind, marks=pytest.mark.xdist_group(kind.framework), id=kind.name) for kind in kinds]
     return pytest.mark.parametrize("running", params, indirect=True, scope="module")
 
 
 @on(FLASK, DJANGO, DJANGO_ASGI)
-def test_an_exception_is_reported_once_whatever_raises_it(running: Running) -> None:
+def test_an_exception_of_any_layer_is_reported_once(running: Running) -> None:
     traces: dict[str, str] = {}
     for layer in LAYERS[running.server.kind.framework]:
         traces[problem(running.get(f"/x/fail/{layer}"), 500)["trace_id"]] = layer
@@ -106,7 +106,7 @@ def test_any_status_can_be_answered(running: Running, status: int) -> None:
     raised = problem(running.get(f"/x/problem/{status}"), status)
     assert raised["detail"] == "what the owner says"
     assert raised["title"]
-    if running.server.kind.framework != "django":  # which has no such exception
+    if running.server.kind.framework != "django":  # it has no such exception
         assert problem(running.get(f"/x/status/{status}"), status)["detail"] == "what the owner says"
     deliberate = running.get(f"/x/response/{status}")
     assert (deliberate.status, deliberate.json()) == (status, {"ok": False})

@@ -1,4 +1,4 @@
-"""SERVER spans and their metrics are right for whatever an owner's routes do."""
+"""SERVER spans and their metrics are correct for everything that an owner's routes do."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ANSWERS = {
     ("GET", "/health", b""): 200,
     ("GET", "/ready", b""): 200,
 }
-"""Requests with their body, and the status of the response."""
+"""Requests with their body, and the expected status."""
 JSON = {"Content-Type": "application/json"}
 HOSTS = {
     "[2001:db8::1]:8080": ("2001:db8::1", 8080),
@@ -40,14 +40,14 @@ HOSTS = {
     "192.0.2.1:443": ("192.0.2.1", 443),
     f"shop.example:{'9' * 5000}": ("shop.example", 80),
 }
-"""Host headers, and the address and port that they give."""
+"""Host headers, with the resulting address and port."""
 CLIENT = "192.0.2.7"
 ABANDONED = {DJANGO_ASGI.name: ("/async-stream/100", "/slow")}
-"""Responses whose clients leave. Under ASGI servers Django reads a synchronous iterator before it sends anything."""
+"""Responses whose clients disconnect. Under ASGI servers Django reads a synchronous iterator before sending anything."""
 
 
 class Run:
-    """What arrived from a server to which all requests of `visit` were sent."""
+    """Everything that arrived from a server that got all requests of `visit`."""
 
     def __init__(
         self, kind: Kind, server: Server, receiver: Receiver, answers: dict[tuple[str, str, bytes], Response]
@@ -70,7 +70,7 @@ class Run:
         return [child for child in self.spans if child.parent_id == span.span_id]
 
     def measured(self, route: str) -> Point:
-        """The last export of the duration of requests to a route, preflight requests apart."""
+        """Return the last export of the duration of requests to a route, except for preflight requests."""
         last = {
             str(point.attributes): point
             for point in self.points
@@ -82,7 +82,7 @@ class Run:
 
 
 def get(server: Server, path: str, *, until: bytes = b"") -> bytes:
-    """What the server answers, over a raw connection that is closed as soon as `until` has arrived."""
+    """Return the server's response over a raw connection, closed as soon as `until` has arrived."""
     with closing(socket.create_connection(("127.0.0.1", server.port), 30)) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n".encode())
         received = b""
@@ -94,7 +94,7 @@ def get(server: Server, path: str, *, until: bytes = b"") -> bytes:
 
 
 def chat(server: Server, room: str, text: str) -> None:
-    """Opens a WebSocket, sends one text, and waits for the server to close the connection."""
+    """Open a WebSocket, send one text, and wait for the server to close the connection."""
     with closing(socket.create_connection(("127.0.0.1", server.port), 30)) as connection:
         lines = [
             f"GET /chat/{room} HTTP/1.1",
@@ -107,7 +107,7 @@ def chat(server: Server, room: str, text: str) -> None:
         connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
         received = read_until(connection, b"\r\n\r\n")
         assert received.startswith(b"HTTP/1.1 101"), received
-        mask = bytes(4)  # a mask of zeros leaves the text as it is (RFC 6455, section 5.3)
+        mask = bytes(4)  # a mask of zeros does not change the text (RFC 6455, section 5.3)
         connection.sendall(bytes([0x81, 0x80 | len(text)]) + mask + text.encode())
         while b"\x88" not in received.partition(b"\r\n\r\n")[2] and (chunk := connection.recv(65536)):
             received += chunk
@@ -202,7 +202,7 @@ def test_a_streamed_response_is_covered_to_its_end(run: Run) -> None:
     assert (point.count, point.sum >= 0.6) == (1 if run.kind is DJANGO_ASGI else 2, True)
 
 
-def test_a_client_that_leaves_ends_the_span_and_is_not_an_error(run: Run) -> None:
+def test_a_client_that_disconnects_ends_the_span_and_is_not_an_error(run: Run) -> None:
     for path in ABANDONED.get(run.kind.name, ("/stream/100",)):
         span = run.server(path)
         assert (span.status, "error.type" in span.attributes) == ("UNSET", False), path
@@ -249,9 +249,9 @@ def test_addresses_and_ports(run: Run) -> None:
 
 def test_the_client_of_a_trusted_proxy(run: Run) -> None:
     attributes = run.server("/forwarded").attributes
-    if run.kind in (FLASK, DJANGO):  # gunicorn does not read the header
+    if run.kind in (FLASK, DJANGO):  # gunicorn ignores the header
         assert attributes["client.address"] == attributes["network.peer.address"] == "127.0.0.1"
-    else:  # uvicorn puts the client where the peer was
+    else:  # uvicorn puts the client in the peer's place
         assert attributes["client.address"] == CLIENT
         assert not {"client.port", "network.peer.address", "network.peer.port"} & attributes.keys()
 
@@ -303,7 +303,7 @@ def test_preflight_requests(run: Run) -> None:
 
 
 @pytest.mark.parametrize("run", [param(FLASK)], indirect=True)
-def test_what_answers_before_the_route_is_traced(run: Run) -> None:
+def test_responses_before_the_route_are_traced(run: Run) -> None:
     span = run.server("/private")
     assert (span.name, span.attributes["http.response.status_code"]) == ("GET /private", 401)
     (record,) = [record for record in run.logs if record.body == "no token"]

@@ -1,4 +1,4 @@
-"""A client that closes its connection is not a failure of the service (FastAPI: test_errors.py)."""
+"""A client that disconnects is not a failure of the service (FastAPI: test_errors.py)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BODIES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_client_that_leaves_is_not_a_failure(extended: Extended, kind: Kind) -> None:
+def test_a_client_that_disconnects_is_not_a_failure(extended: Extended, kind: Kind) -> None:
     fast = {f"OTEL_{name}": "100" for name in ("BSP_SCHEDULE_DELAY", "BLRP_SCHEDULE_DELAY", "METRIC_EXPORT_INTERVAL")}
     with Receiver() as receiver, extended(kind, "leaving", {**receiver.environ(HTTP), **fast}) as server:
         for is_reset in (False, True):
@@ -63,9 +63,9 @@ def test_a_client_that_leaves_is_not_a_failure(extended: Extended, kind: Kind) -
 
 
 def leave(server: Server, head: str, answer: bytes, part: str, is_reset: bool) -> None:
-    """Sends the head of a request and, when `answer` shows that it is being served, a part of the body; then leaves."""
+    """Send the head of a request, wait for `answer`, which shows that it is served, send part of the body, and disconnect."""
     with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
-        if is_reset:  # as a machine that is switched off
+        if is_reset:  # as if the machine lost power
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.sendall(head.encode())
         assert connection.recv(len(answer)) == answer

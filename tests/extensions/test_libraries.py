@@ -1,4 +1,4 @@
-"""Databases, HTTP clients and threads, used in the ways that owners use them."""
+"""Databases, HTTP clients and threads, used as owners use them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_RESPONSE = {
     "fastapi": {name: f"httpx.{error}" for name, error in HTTPX.items()},
     **{key: {name: f"requests.exceptions.{error}" for name, error in REQUESTS.items()} for key in ("flask", "django")},
 }
-"""`error.type` of calls without a response."""
+"""The `error.type` of calls without a response."""
 
 
 @pytest.mark.slow
@@ -34,7 +34,7 @@ NO_RESPONSE = {
     ],
 )
 def test_databases_threads_and_calls_are_traced(kind: Kind, extended: Extended) -> None:
-    # No proxy answers for a host that does not exist, and the resolver does not take long.
+    # No proxy answers for a host that does not exist, and the resolver responds quickly.
     environ = {"NO_PROXY": "*", "RES_OPTIONS": "attempts:1 timeout:1"}
     with Receiver() as receiver, callees() as urls:
         with extended(kind, "libraries", {**receiver.environ(HTTP), **environ}) as server:
@@ -57,7 +57,7 @@ def test_databases_threads_and_calls_are_traced(kind: Kind, extended: Extended) 
             names = {span.name for span in tree.walk()}
             work = {"in the pool", "in a thread", "in a timer"} | ({"in run_in_executor"} if kind is UVICORN else set())
             assert names >= work
-            # Its thread serves many requests, so a callback belongs to none, rather than always to the first.
+            # Its thread serves many requests, so a callback belongs to none of them, instead of always to the first.
             assert "in the callback" not in names
         assert Counter(tree.span.name for tree in trees(receiver.spans))["in the callback"] == 2
 
@@ -79,14 +79,14 @@ def test_databases_threads_and_calls_are_traced(kind: Kind, extended: Extended) 
 
 def call(attributes: Attributes) -> tuple[Value, ...]:
     address, port = attributes["server.address"], attributes["server.port"]
-    if port == 80:  # of the machine that runs the tests: something may answer there, or nothing
+    if port == 80:  # that of the machine that runs the tests: something may respond there, or nothing
         return address, port, "any"
     return address, port, attributes.get("http.response.status_code"), attributes.get("error.type")
 
 
 @contextmanager
 def callees() -> Iterator[dict[str, str]]:
-    """URLs that respond, and others that don't, by name."""
+    """Yield URLs that respond, and others that don't, by name."""
     stop = Event()
 
     class Handler(BaseHTTPRequestHandler):

@@ -73,7 +73,7 @@ def job(
         target = package / "orders" / "management" / "commands" / "expire.py"
         target.parent.mkdir(parents=True)
     shutil.copy(FOLDER / f"scripts_{framework}.py", target)
-    # The environment has the original installed; this comes first.
+    # The original is installed in the environment; this takes precedence.
     service = Service(project, python, tmp_path_factory.mktemp("run"), {"PYTHONPATH": str(project / "src")})
     service.prepare()
     return Job(framework, service)
@@ -109,7 +109,7 @@ ENDS = [("crash", 1, "RuntimeError"), ("3", 3, "3"), ("no tenant", 1, "1")]
 @pytest.mark.parametrize(("end", "code", "kind"), ENDS, ids=[end for end, _, _ in ENDS])
 def test_a_script_that_fails(end: str, code: int, kind: str, job: Job) -> None:
     with Receiver() as receiver:
-        # One of them over gRPC: what is in `run` does not depend on it.
+        # One case uses gRPC: the content of `run` does not depend on it.
         protocol = GRPC if end == "3" else HTTP
         found, output, errors = job.run(job.expire(receiver, end), receiver.environ(protocol))
         assert found == code
@@ -175,7 +175,7 @@ def test_the_migrations_have_a_trace(job: Job, tmp_path: Path) -> None:
 
 @DJANGO
 def test_djangos_own_commands(job: Job) -> None:
-    """Only migrate, the one of them that runs in production."""
+    """Only migrate has telemetry, because it runs in production."""
     with Receiver() as receiver:
         environ = receiver.environ(HTTP)
         for arguments in (["help"], ["check"], ["expire", "--help"], ["shell", "-c", "print(6 * 7)"], []):

@@ -1,7 +1,7 @@
-"""Requests with every kind of trace context: what the service records, and what it sends on.
+"""Requests with every kind of trace context: what the service records, and what it propagates.
 
-The cases follow https://www.w3.org/TR/trace-context-2/. Those of tests/service_suite/test_propagation.py are more, and
-need no server.
+The cases follow https://www.w3.org/TR/trace-context-2/. tests/service_suite/test_propagation.py has more, which need no
+server.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ FULL = [",".join(f"k{number:02}={'v' * 256}" for number in range(start, start + 
 
 @dataclass(frozen=True)
 class Case:
-    """Headers of a request, and what the service has to make of them."""
+    """Headers of a request, and the service's expected reaction."""
 
     headers: tuple[tuple[str, str], ...]
     is_continued: bool = True
     state: str = ""
     """The `tracestate` of the SERVER span and of the next request."""
     flags: str = "01"
-    """Those of the next request."""
+    """The `baggage` of the next request."""
 
 
 def parent(*values: str, state: str = "a=1", name: str = "traceparent") -> tuple[tuple[str, str], ...]:
@@ -49,7 +49,7 @@ def state(*values: str, name: str = "tracestate") -> tuple[tuple[str, str], ...]
 
 
 def new(*headers: tuple[str, str]) -> Case:
-    """A request that starts a trace of its own, whose ID is random."""
+    """Return a request whose headers start a new trace with a random ID."""
     return Case(headers, is_continued=False, flags="03")
 
 
@@ -136,7 +136,7 @@ CASES = {
         for kind, speedups in ((UVICORN, "true"), (FLASK, "false"), (DJANGO, "true"), (DJANGO_ASGI, "false"))
     ],
 )
-def test_trace_context_is_recorded_and_sent_on(kind: Kind, speedups: str, extended: Extended) -> None:
+def test_trace_context_is_recorded_and_propagated(kind: Kind, speedups: str, extended: Extended) -> None:
     environ = {"OTEL_TRACES_SAMPLER_ARG": "1", "OBSERVABILITY_SPEEDUPS": speedups, "NO_PROXY": "*"}
     with Receiver() as receiver, next_service() as (url, arrived):
         with extended(kind, "telemetry", {**receiver.environ(HTTP), **environ}) as server:
@@ -186,7 +186,7 @@ def get(port: int, path: str, headers: tuple[tuple[str, str], ...]) -> None:
 
 @contextmanager
 def next_service() -> Iterator[tuple[str, dict[str, Message]]]:
-    """The URL of a service that is called, and the headers that arrived there, by path."""
+    """Run a service to be called; yield its URL, and the headers that arrived there, by path."""
     arrived: dict[str, Message] = {}
 
     class Handler(BaseHTTPRequestHandler):

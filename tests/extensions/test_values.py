@@ -1,4 +1,4 @@
-"""A value that cannot be encoded costs no other, and no server writes the values of queries."""
+"""A value that cannot be encoded does not lose others, and no server writes the values of queries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 FILE = r"caf\udce9"
 UVICORN_CLI = Kind(
-    "uvicorn with handlers of its own",
+    "uvicorn with its own handlers",
     "fastapi",
     "BIN/uvicorn --factory order_service.app:create_app --port $PORT",
     exit_codes=UVICORN.exit_codes,
@@ -43,7 +43,7 @@ def mark(kind: Kind, *values: object) -> object:
 
 
 @pytest.mark.parametrize(("kind", "protocol"), [mark(UVICORN, HTTP), mark(FLASK, GRPC), mark(DJANGO, HTTP)])
-def test_one_value_costs_no_other(kind: Kind, protocol: str, extended: Extended) -> None:
+def test_a_bad_value_loses_no_other(kind: Kind, protocol: str, extended: Extended) -> None:
     with Receiver() as receiver, extended(kind, "values", receiver.environ(protocol)) as server:
         for number in range(5):
             assert server.request("GET", "/good").status == 200

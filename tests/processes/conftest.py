@@ -1,4 +1,4 @@
-"""Servers of the generated services, run in every way that the template supports."""
+"""Servers of the generated services, run in every supported way."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.processes.postgres import Missing, Postgres
 from tests.processes.servers import Kind, Server
 
 EXTRAS = {"fastapi": ("grpc",), "flask": ("grpc",), "django": ("grpc", "asgi")}
-"""One environment for each framework: with both exporters installed, the protocol is a matter of a variable."""
+"""One environment per framework: with both exporters installed, a variable selects the protocol."""
 
 
 @pytest.fixture
 def serve(installed: Callable[..., tuple[Path, Path]], tmp_path: Path) -> Callable[[Kind, Mapping[str, str]], Server]:
-    """A server that is not started yet: `with serve(kind, environ) as server`."""
+    """Return a function that builds a server, not yet started: `with serve(kind, environ) as server`."""
 
     def serve(kind: Kind, environ: Mapping[str, str]) -> Server:
         project, python = installed(*EXTRAS[kind.framework], framework=kind.framework)

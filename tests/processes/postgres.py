@@ -1,4 +1,4 @@
-"""A real PostgreSQL server, from the binaries of this machine, for as long as a test needs it."""
+"""A real PostgreSQL server from this machine's binaries, for as long as a test needs it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ USER = "shopkeeper"
 PASSWORD = "hunter2-of-the-database"
 
 
-class Missing(Exception):  # noqa: N818 - it is no error where no server is needed
-    """Why no server can be run here."""
+class Missing(Exception):  # not an error where no server is needed
+    """No server can run here; the message says why."""
 
 
 class Postgres:
@@ -42,7 +42,7 @@ class Postgres:
                 os.chown(self._folder, user.pw_uid, user.pw_gid)
             password = self._folder / "password"
             password.write_text(PASSWORD)
-            password.chmod(0o644)  # the folder is closed to everybody else
+            password.chmod(0o644)  # other users cannot enter the folder
             options = ["--auth=scram-sha-256", f"--pwfile={password}", "--encoding=UTF8", "--locale=C", "--no-sync"]
             self._run("initdb", "--pgdata=data", f"--username={USER}", *options)
             self.start()
@@ -60,17 +60,17 @@ class Postgres:
             self._remove()
 
     def start(self) -> None:
-        """Returns when the server takes connections."""
+        """Return when the server accepts connections."""
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
         self._run("pg_ctl", "start", "--wait", "--pgdata=data", "--log=log", f"--options={options}")
 
     def stop(self) -> None:
-        """Ends the server and its connections at once; without effect when it does not run."""
+        """End the server and its connections at once, if it is running."""
         if (self._folder / "data" / "postmaster.pid").exists():
             self._run("pg_ctl", "stop", "--wait", "--pgdata=data", "--mode=fast")
 
     def create(self, database: str) -> str:
-        """Returns the URL of a new database."""
+        """Return the URL of a new database."""
         self.query("postgres", f'CREATE DATABASE "{database}"')
         return self.url(database)
 
@@ -78,13 +78,13 @@ class Postgres:
         return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
     def query(self, database: str, statement: str) -> list[list[str]]:
-        """The rows, as text."""
+        """Return the rows, as text."""
         output = self._run("psql", *self._client(database), "-c", statement)
         return [line.split("|") for line in output.splitlines()]
 
     @contextmanager
     def holding(self, database: str, statement: str) -> Iterator[None]:
-        """Executes `statement` and does not commit it, so whoever wants the same waits until this is over."""
+        """Execute `statement` without committing it, so that others who need the lock wait until the block ends."""
         with subprocess.Popen(
             [self._binaries / "psql", *self._client(database)],
             cwd=self._folder,
@@ -104,9 +104,9 @@ class Postgres:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """The server's processes stop: the kernel still accepts connections and data, and nothing is answered."""
+        """Stop the server's processes: the kernel still accepts connections and data, but nothing is answered."""
         first = int((self._folder / "data" / "postmaster.pid").read_text().splitlines()[0])
-        os.kill(first, signal.SIGSTOP)  # first, so that it starts no more
+        os.kill(first, signal.SIGSTOP)  # first, so that it starts no others
         processes = [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
         for process in processes:
             os.kill(process, signal.SIGSTOP)
@@ -126,7 +126,7 @@ class Postgres:
         return {"PATH": os.environ["PATH"], "LC_ALL": "C", "PGPASSWORD": PASSWORD}
 
     def _run(self, program: str, *arguments: str) -> str:
-        # Into a file: the server inherits the output of pg_ctl, and would hold a pipe open.
+        # Into a file: the server inherits the output of pg_ctl, and would keep a pipe open.
         with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
             done = subprocess.run(
                 [self._binaries / program, *arguments],
@@ -150,14 +150,14 @@ class Postgres:
 
 
 def find_binaries() -> Path:
-    """The folder of the newest server. Debian has them outside of PATH."""
+    """Return the folder of the newest server. Debian has them outside of PATH."""
     versions = sorted(Path("/usr/lib/postgresql").glob("[0-9]*/bin"), key=lambda path: float(path.parent.name))
     on_path = shutil.which("initdb")
     folders = [*versions[::-1], *([Path(on_path).resolve().parent] if on_path else [])]
     for folder in folders:
         if all((folder / program).exists() for program in ("initdb", "pg_ctl", "postgres", "psql")):
             return folder
-    raise Missing("There is no PostgreSQL server on this machine; Debian's package `postgresql` has one.")
+    raise Missing("PostgreSQL is not installed on this machine (Debian's package `postgresql`).")
 
 
 def find_user(names: Sequence[str] = ("postgres", "nobody")) -> pwd.struct_passwd:

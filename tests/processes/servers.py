@@ -1,4 +1,4 @@
-"""The ways in which a generated service is run, load for it, and what must have arrived once it has ended."""
+"""The ways to run a generated service, load for it, and checks of what has arrived once it has ended."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Kind:
     name: str
     framework: str
     command: str = ""
-    """Without one it is what `make run` does; `make TARGET` stands for what that target runs last."""
+    """Without one it is `make run`; `make TARGET` stands for the last command of that target."""
     environ: Mapping[str, str] = field(default_factory=dict)
     workers: int = 1
     exit_codes: tuple[int, ...] = (0,)
-    """Of the process that was started, after SIGTERM."""
+    """The possible exit codes of the started process, after SIGTERM."""
     whole_group: bool = False
-    """SIGTERM goes to all processes of the group, as a terminal sends it, and the last of them is waited for."""
+    """SIGTERM goes to the whole process group, as from a terminal, and the last process is waited for."""
 
     def with_workers(self, workers: int) -> Kind:
         environ = {**self.environ, "WEB_CONCURRENCY": str(workers)}
@@ -55,7 +55,7 @@ DJANGO_ASGI = Kind(
 
 
 class Server(Service):
-    """A service that is run in the way of `kind`."""
+    """A service that runs as `kind` describes."""
 
     def __init__(self, kind: Kind, project: Path, python: Path, folder: Path, environ: Mapping[str, str]) -> None:
         super().__init__(project, python, folder, {**kind.environ, **environ})
@@ -71,7 +71,7 @@ class Server(Service):
             dry = subprocess.run(
                 ["make", "--dry-run", "--no-print-directory", command.removeprefix("make ")],
                 cwd=self.project,
-                env=self.environ,  # not what an outer make may have put into that of the tests
+                env=self.environ,  # without the variables of a make that runs the tests
                 capture_output=True,
                 text=True,
                 check=True,
@@ -88,34 +88,34 @@ class Server(Service):
         if self.kind.whole_group and self._readers:
             os.killpg(self.process.pid, signal.SIGTERM)
             for reader in self._readers:
-                reader.join(timeout)  # the end of the output is the end of the last process
+                reader.join(timeout)  # the output ends with the last process
         code = super().stop(timeout)
         self.seconds_to_exit = self.seconds_to_exit or monotonic() - start
         return code
 
     def wait_for_end(self, timeout: float) -> int:
-        """The exit code of the first process, once all have ended by themselves."""
+        """Return the exit code of the first process, once all have ended by themselves."""
         deadline = monotonic() + timeout
         for reader in self._readers:
-            reader.join(max(0.0, deadline - monotonic()))  # the end of the output is the end of the last process
+            reader.join(max(0.0, deadline - monotonic()))  # the output ends with the last process
         if any(reader.is_alive() for reader in self._readers):
             raise TimeoutError(f"not all processes ended within {timeout} s; printed:\n{self.printed()}")
         return self.process.wait(timeout)
 
     def workers(self) -> list[int]:
-        """The processes that serve, when the first one only looks after them."""
+        """Return the processes that serve, if the first one only supervises them."""
         pid = self.process.pid
         children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
         workers = []
         for child in children:
-            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended since
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
                 if b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes():
                     workers.append(child)
         return workers
 
     @contextmanager
     def only(self, worker: int) -> Iterator[None]:
-        """Lets one of the workers serve, for a moment, and holds the others."""
+        """Let one of the workers serve, for a moment, and suspend the others."""
         others = [pid for pid in self.workers() if pid != worker]
         for pid in others:
             os.kill(pid, signal.SIGSTOP)
@@ -148,7 +148,7 @@ sys.meta_path.insert(0, Finder())
 
 
 def inject(module: str, source: str, folder: Path) -> dict[str, str]:
-    """The variables that make a server call `loaded(module)`, a function in `source`, when it has loaded `module`."""
+    """Return variables that make a server call `loaded(module)`, a function in `source`, when it has loaded `module`."""
     path = folder / "inject" / "sitecustomize.py"
     path.parent.mkdir()
     path.write_text(INJECT.format(module=module, source=source), encoding="utf-8")
@@ -161,7 +161,7 @@ def send(call: Callable[[int], Response], requests: int, clients: int = 6) -> li
 
 
 def last_points(points: Iterable[Point], name: str) -> list[Point]:
-    """The last of each series: an instance's numbers are cumulative."""
+    """Return the last point of each series: an instance's values are cumulative."""
     series = {}
     for point in points:
         if point.name == name:
@@ -170,7 +170,7 @@ def last_points(points: Iterable[Point], name: str) -> list[Point]:
 
 
 def total(points: Iterable[Point], name: str, **attributes: object) -> float:
-    """Of the last points with these attributes: the sum over all instances; of a histogram, how many it counted."""
+    """Return the sum of the last points with these attributes over all instances; for a histogram, of its counts."""
     return sum(
         point.count if point.value is None else point.value
         for point in last_points(points, name)
@@ -179,7 +179,7 @@ def total(points: Iterable[Point], name: str, **attributes: object) -> float:
 
 
 def assert_complete(receiver: Receiver, orders: int, instances: int | None = 1) -> None:
-    """All that `orders` confirmed orders have to leave behind is here, and is here once."""
+    """Check that everything `orders` confirmed orders must leave behind is here exactly once."""
     spans = receiver.spans
     assert len({span.span_id for span in spans}) == len(spans)
     kinds = Counter(span.kind for span in spans)
@@ -191,7 +191,7 @@ def assert_complete(receiver: Receiver, orders: int, instances: int | None = 1) 
     for statement in ("INSERT", "UPDATE"):
         found = [span for span in spans if span.kind == "CLIENT" and re.match(rf"{statement}\b", span.name)]
         assert len(found) == orders, statement
-    # A parent that did not arrive would make a root of its children.
+    # A parent that did not arrive would turn its children into roots.
     assert {root.span.kind for root in trees(spans)} == {"SERVER", "CONSUMER"}
     producers = {span.span_id for span in spans if span.kind == "PRODUCER"}
     assert producers == {link.span_id for span in spans if span.kind == "CONSUMER" for link in span.links}

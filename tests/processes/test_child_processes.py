@@ -1,4 +1,4 @@
-"""A process that the service starts, such as a command, inherits the operator's OTEL_* variables and no others."""
+"""A process started by the service, such as a command, inherits the operator's OTEL_* variables and no others."""
 
 from __future__ import annotations
 

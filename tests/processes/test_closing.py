@@ -1,4 +1,4 @@
-"""What an owner opens in components.resources() hangs when it is closed: the process ends, with all its telemetry."""
+"""A resource of components.resources() hangs when it is closed: the process ends, and loses no telemetry."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_closing_that_hangs(kind: Kind, hang: str, again: str, code: int, serve:
         late = [str(record.body) for record in receiver.logs if " within " in str(record.body)]
         assert late, server.printed()
         stacks = " ".join([*late, *(str(record.attributes.get("exception.stacktrace")) for record in receiver.logs)])
-        assert hang in stacks or again != "pass"  # the function that hangs, unless the event loop waits for it
+        assert hang in stacks or again != "pass"  # the hanging function, unless the event loop waits for it
 
 
 DRAIN = """
@@ -112,7 +112,7 @@ def loaded(components):
     "kind",
     [pytest.param(kind, id=kind.name, marks=pytest.mark.xdist_group(kind.framework)) for kind in (FLASK, DJANGO)],
 )
-def test_an_aborted_worker_flushes_although_its_background_work_hangs(kind: Kind, serve: Serve, tmp_path: Path) -> None:
+def test_an_aborted_worker_flushes_even_if_its_background_work_hangs(kind: Kind, serve: Serve, tmp_path: Path) -> None:
     with (
         Receiver() as receiver,
         serve(kind, receiver.environ() | inject("order_service.components", DRAIN, tmp_path)) as server,
@@ -120,7 +120,7 @@ def test_an_aborted_worker_flushes_although_its_background_work_hangs(kind: Kind
         assert {answer.status for answer in send(server.order, ORDERS)} == {201}
         server.wait_for(lambda _: server.printed().count("order confirmed to the customer") == ORDERS)
         (worker,) = server.workers()
-        os.kill(worker, signal.SIGABRT)  # what the master sends to a worker that hangs
+        os.kill(worker, signal.SIGABRT)  # as the master does to a hanging worker
         server.wait_for(lambda _: server.printed().count("Booting worker") == 2, timeout=30)
         assert_complete(receiver, ORDERS, instances=None)
         os.killpg(server.process.pid, signal.SIGKILL)

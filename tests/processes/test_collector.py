@@ -1,4 +1,4 @@
-"""A collector that is down, hangs or answers 503: no request notices, memory is bounded, the operator is told."""
+"""A collector that is down, hangs or answers 503: requests are not affected, memory is bounded, and the log says so."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Serve = Callable[[Kind, Mapping[str, str]], Server]
 
 CLIENTS = 4
 SPANS = 3
-"""Of one request: SERVER, create_order, validate_order. It leaves one log record, and does not touch the database."""
+"""Per request: SERVER, create_order, validate_order. It leaves one log record, and does not use the database."""
 
 SLICES, SLICE = 5, 400
-"""2,000 requests for each kind of collector, in turns, so that what else the machine does hits all of them."""
+"""2,000 requests per kind of collector, in turns, so that other load on the machine affects all of them."""
 ATTEMPTS = 3
 SLACK = 0.005
-"""Seconds. At a p99 of some 20 ms a single turn of the scheduler is more than the 20 % in question."""
+"""Seconds. At a p99 of some 20 ms, a single scheduling delay exceeds the 20 % in question."""
 
 BATCH, QUEUE = 100, 400
 SMALL = {
@@ -39,15 +39,15 @@ SMALL = {
     "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": str(BATCH),
     "OTEL_BLRP_MAX_QUEUE_SIZE": str(QUEUE),
 }
-"""While the collector is in trouble such queues are full, and every request has telemetry to give up."""
+"""While the collector is in trouble such queues are full, and every request drops telemetry."""
 ROUNDS, ROUND = 8, 400
 """The first round fills both queues."""
 GROWTH = 3_000_000
-"""Bytes, over three rounds: a span or log record takes some 2 KB, so keeping those would take three times as much."""
+"""Bytes, over three rounds: a span or log record takes some 2 KB, so storing those would take three times as much."""
 
 
 def load(server: Server, requests: int) -> list[float]:
-    """Seconds that each of the requests took; every answer is the right one."""
+    """Return the seconds of each request; check every response."""
 
     def visit(_: int) -> Iterator[float]:
         with closing(HTTPConnection("127.0.0.1", server.port, timeout=30)) as connection:
@@ -72,12 +72,12 @@ def p99(seconds: list[float]) -> float:
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, id=kind.name, marks=pytest.mark.xdist_group("latency")) for kind in MAIN]
 )
-def test_requests_do_not_notice(kind: Kind, serve: Serve) -> None:
+def test_requests_are_not_affected(kind: Kind, serve: Serve) -> None:
     troubles: tuple[Callable[[], Trouble], ...] = (ok, refuse, hang, unavailable)
     measured: dict[str, list[float]] = {trouble.__name__: [] for trouble in troubles}
     with TroubledReceiver() as receiver, serve(kind, receiver.environ() | SMALL) as server:
         load(server, SLICE)
-        # Where something waits for the collector, it does so each time; a busy machine calms down.
+        # Anything that waits for the collector does so every time; a busy machine calms down.
         for _ in range(ATTEMPTS):
             for _ in range(SLICES):
                 for trouble in troubles:
@@ -110,7 +110,7 @@ def test_the_collector_comes_back(kind: Kind, protocol: str, trouble: Callable[[
     environ = {
         **SMALL,
         "OTEL_METRIC_EXPORT_INTERVAL": "1000",
-        # Time to try each batch twice, a second apart. With less, batches may be given up as fast as they are made.
+        # Time to try each batch twice, a second apart. With less, batches may be dropped as fast as they are created.
         "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
         "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": "true",
     }
@@ -123,8 +123,8 @@ def test_the_collector_comes_back(kind: Kind, protocol: str, trouble: Callable[[
             wait_for_trouble(server)
             assert not receiver.deliveries
             receiver.turn(ok())
-            # Every span was dropped from the queue, or handed to the exporter with what was still queued. The SDK looks
-            # at the queue and puts into it without a lock in between, so its counts are right to a few.
+            # Every span was dropped from the queue, or passed to the exporter with what was still queued. The SDK checks
+            # the queue and appends to it without a lock in between, so its counts may be slightly off.
             receiver.wait_for(lambda receiver: accounted(receiver, "span") >= 0.99 * SPANS * made, 30)
             receiver.wait_for(lambda receiver: accounted(receiver, "log") >= 0.99 * made, 30)
             server.stop()
@@ -137,16 +137,16 @@ def test_the_collector_comes_back(kind: Kind, protocol: str, trouble: Callable[[
             assert "Is a collector listening there? OTEL_EXPORTER_OTLP_ENDPOINT names another one" in line
 
         assert dropped(receiver, "span") > made
-        # The lines that the service writes when it starts and stops are records, too.
+        # The lines that the service logs when it starts and stops are records, too.
         assert accounted(receiver, "span") <= 1.01 * SPANS * made
         assert accounted(receiver, "log") <= 1.01 * made + 20
         for item, arrived in ("span", receiver.spans), ("log", receiver.logs):
             assert arrived
-            # What the exporter gave up waiting for may have arrived all the same. Of batches that were answered with
-            # an HTTP status SDK 1.45.1 says in this metric that they were exported.
+            # A batch may arrive even though the exporter stopped waiting for it. For batches that were answered with
+            # an HTTP status, SDK 1.45.1 reports in this metric that they were exported.
             if (protocol, trouble) != (HTTP, unavailable):
                 assert len(arrived) >= exported(receiver, item)
-        # Nothing about OTLP goes to OTLP.
+        # Nothing about OTLP is sent over OTLP.
         assert not [span.name for span in receiver.spans if span.kind == "CLIENT"]
         scopes = {record.scope.name.partition(".")[0] for record in receiver.logs}
         assert scopes <= {"order_service", "uvicorn", "gunicorn"}
@@ -169,16 +169,16 @@ def wait_for_trouble(server: Server) -> None:
     try:
         server.wait_for(lambda service: {"logs", "metrics", "traces"} <= set(signals(service.stdout)), 30)
     except TimeoutError:
-        pytest.fail(f"only of {signals(server.stdout)} the console says that they are not delivered")
+        pytest.fail(f"the console reports only {signals(server.stdout)} as not delivered")
 
 
 def resident(server: Server) -> int:
-    """Bytes of memory that the process which serves has in use."""
+    """Return the resident memory in bytes of the process that serves."""
     (pid,) = server.workers() or [server.process.pid]
     status = Path(f"/proc/{pid}/status").read_text()
     return 1024 * int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0])
 
 
 def signals(lines: list[str]) -> list[str]:
-    """The signals that the console says are not delivered, a line each."""
+    """Return the signals that the console reports as not delivered, one per line."""
     return [found[1] for line in lines if (found := re.search(r'"message": "(\w+) are not delivered to', line))]

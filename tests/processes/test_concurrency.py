@@ -1,4 +1,4 @@
-"""Many orders at once, on several workers and both databases: none is lost, none is made twice, none is refused."""
+"""Many orders at once, on several workers and both databases: none is lost, duplicated or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Django's connections to the database: each belongs to the thread that opened it, and no other can close it."""
+"""Django's database connections: each belongs to the thread that opened it, and no other thread can close it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that would make delivery impossible: one ERROR line at the start, and telemetry arrives all the same."""
+"""Settings that would prevent delivery: one ERROR line at startup, and telemetry still arrives."""
 
 from __future__ import annotations
 

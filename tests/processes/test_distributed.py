@@ -1,4 +1,4 @@
-"""One trace across services, and what a service makes of the trace context that anybody can send it."""
+"""One trace across services, and how a service treats trace context from any caller."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ENTRIES = [f"key{number}=value" for number in range(200)]
 
 
 class Sent(NamedTuple):
-    """A caller's headers; whether its trace goes on, and what of its tracestate and baggage the next service gets."""
+    """A caller's headers; whether its trace continues, and which parts of its tracestate and baggage are propagated."""
 
     headers: Headers
     goes_on: bool
@@ -60,7 +60,7 @@ CALLERS = {
     "unknown flags": Sent(parents(PARENT[:-2] + "ff"), goes_on=True),
     "a later version": Sent(parents(f"01{PARENT[2:]}-and-more"), goes_on=True),
     "the last version": Sent(parents(f"fe{PARENT[2:]}"), goes_on=True),
-    # The recommendation allows no two; which of them is whose cannot be known.
+    # The recommendation does not allow two, since their order is unknown.
     "twice the same": Sent(parents(PARENT, PARENT), goes_on=False),
     "two": Sent(parents(PARENT, f"00-{'1' * 32}-{'2' * 16}-01"), goes_on=False),
     "two of a later version": Sent(parents(*[f"01{PARENT[2:]}-and-more"] * 2), goes_on=False),
@@ -81,7 +81,7 @@ CALLERS = {
     "a key twice": Sent(states("a=1,a=2"), goes_on=True, state="a=1"),
     "a key in two parts": Sent(states("a=1", "a=2"), goes_on=True, state="a=1"),
     "a key of level 2": Sent(states("tenant@=1"), goes_on=True, state="tenant@=1"),
-    # An illegal tracestate is left out as a whole; the trace goes on.
+    # An invalid tracestate is dropped as a whole; the trace continues.
     "an illegal key": Sent(states("A=1,b=2"), goes_on=True),
     "a long key": Sent(states(f"{'k' * 257}=1"), goes_on=True),
     "a long value": Sent(states(f"a={'v' * 257}"), goes_on=True),
@@ -102,16 +102,16 @@ CALLERS = {
 
 @dataclass
 class Visit:
-    """What one service was sent, and what came of it, by the names in CALLERS."""
+    """The requests that one service got, and their telemetry, by the names in CALLERS."""
 
     service: Service
     answers: dict[str, tuple[int, Any]]
     forwarded: dict[str, Message]
-    """The headers that the payment service got."""
+    """The headers that arrived at the payment service."""
     spans: list[Span]
 
     def server(self, name: str) -> Span:
-        """The SERVER span of a request."""
+        """Return the SERVER span of a request."""
         order_id = self.answers[name][1]["id"]
         (root,) = (
             root.span
@@ -145,7 +145,7 @@ def visit(
 
 
 @pytest.mark.parametrize("name", CALLERS)
-def test_what_a_caller_sends(visit: Visit, name: str) -> None:
+def test_the_trace_context_of_a_caller(visit: Visit, name: str) -> None:
     sent = CALLERS[name]
     assert visit.answers[name][0] == 201
     server = visit.server(name)
@@ -167,20 +167,20 @@ def test_what_a_caller_sends(visit: Visit, name: str) -> None:
     assert "x-evil" not in forwarded
 
 
-def test_what_the_caller_does_not_record_is_not_recorded(visit: Visit) -> None:
+def test_the_caller_s_decision_not_to_sample_is_followed(visit: Visit) -> None:
     """The ratio is 1.0: without a traceparent both requests would be recorded."""
     assert visit.answers["unsampled"][0] == 201
     assert visit.answers["unsampled payment"][0] == 200
     order_id = visit.answers["unsampled"][1]["id"]
     linked = [span for span in visit.spans if span.attributes.get("order.id") == order_id]
-    assert {span.kind for span in linked} <= {"CONSUMER"}  # a trace of its own, with a decision of its own
+    assert {span.kind for span in linked} <= {"CONSUMER"}  # its own trace, with its own sampling decision
     assert not [span for span in visit.spans if span.name in ("POST /api/payments", "authorize_payment")]
     _, trace_id, _, flags = visit.forwarded["unsampled"]["traceparent"].split("-")
     assert trace_id == TRACE
     assert not int(flags, 16) & 1
 
 
-def test_no_caller_fills_the_console(visit: Visit) -> None:
+def test_no_caller_can_flood_the_console(visit: Visit) -> None:
     orders = len(visit.forwarded)
     lines = [line for line in map(json.loads, visit.service.stdout + visit.service.stderr) if "trace_id" in line]
     assert {line["message"] for line in lines} == {"order created", "order confirmed to the customer"}
@@ -198,7 +198,7 @@ def receiver() -> Iterator[Receiver]:
 def payers(
     receiver: Receiver, installed: Installed, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Mapping[str, Service]]:
-    """A payment service of each framework. They record nothing on their own account: their ratio is 0."""
+    """A payment service of each framework. Their ratio is 0, so they start no traces themselves."""
     environ = receiver.environ() | {"OTEL_TRACES_SAMPLER_ARG": "0", "OTEL_BSP_SCHEDULE_DELAY": "50"}
     with ExitStack() as stack:
         payers = {}
@@ -254,13 +254,13 @@ def test_one_order_is_one_trace(
             ("authorize_payment", "UNSET"),
         ]
         assert next(span for span in spans if span.name == "process_payment").attributes["payment.success"] is True
-    # The payment that came with no trace has none: only the caller's decision made the others.
+    # The payment without a trace has none: only the caller's decision caused the others.
     assert sum(span.name == "authorize_payment" for span in receiver.spans) == 2
     assert len({span.span_id for span in receiver.spans}) == len(receiver.spans)
 
 
 def path(node: Node, name: str) -> list[tuple[object, str, str]]:
-    """From `node` down to the span `name`: service, kind and name of each."""
+    """Return service, kind and name of each span from `node` down to the span `name`."""
     here = (node.span.resource["service.name"], node.span.kind, node.span.name)
     if node.span.name == name:
         return [here]
@@ -269,7 +269,7 @@ def path(node: Node, name: str) -> list[tuple[object, str, str]]:
 
 
 def post(port: int, path: str, body: object, headers: Headers = ()) -> tuple[int, Any]:
-    """Sends each header as it is, also twice."""
+    """Send each header unchanged, even twice."""
     content = json.dumps(body).encode()
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
     try:
@@ -285,7 +285,7 @@ def post(port: int, path: str, body: object, headers: Headers = ()) -> tuple[int
 
 @contextmanager
 def payment_service() -> Iterator[tuple[str, dict[str, Message]]]:
-    """Approves of everything; gives its URL, and the headers that came with each order."""
+    """Run a payment service that approves everything; yield its URL and the headers of each order."""
     received: dict[str, Message] = {}
 
     class Handler(BaseHTTPRequestHandler):

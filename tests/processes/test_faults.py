@@ -1,4 +1,4 @@
-"""Faults injected into the real server: whatever fails beside the request, the answers stay those of the contract."""
+"""Faults injected into the real server: whatever fails besides the request, the responses still follow the contract."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def configured():
             module.time_ns = jumping_ns
 """,
 }
-"""Python that `observability.configure()` runs when it is done."""
+"""Python code that runs at the end of `observability.configure()`."""
 
 CONFIGURE = """
 def loaded(telemetry):
@@ -102,7 +102,7 @@ def kinds() -> pytest.MarkDecorator:
 
 
 def assert_contract(server: Server) -> None:
-    """One request for each kind of answer."""
+    """Check one request for each kind of response."""
     order = server.order()
     assert order.status == 201
     path = str(order.headers["Location"])
@@ -143,7 +143,7 @@ def test_telemetry_that_fails(kind: Kind, fault: str, serve: Serve, tmp_path: Pa
 
 @kinds()
 def test_full_disk(kind: Kind, serve: Serve, tmp_path: Path) -> None:
-    """A limit on the size of files does to SQLite what a full disk does."""
+    """A limit on file sizes affects SQLite like a full disk."""
     with Receiver() as receiver:
         with serve(kind, receiver.environ()) as server:
             assert_contract(server)
@@ -162,7 +162,7 @@ def test_full_disk(kind: Kind, serve: Serve, tmp_path: Path) -> None:
 
 @contextmanager
 def small_files(server: Server, folder: Path) -> Iterator[None]:
-    """No process of the server may make a file longer than the database is now."""
+    """Prevent every process of the server from making a file longer than the database is now."""
     import resource
 
     longest = max(path.stat().st_size for path in folder.glob("service.db*"))
@@ -187,7 +187,7 @@ def test_a_table_goes_and_comes_back(kind: Kind, serve: Serve, tmp_path: Path) -
         for _ in range(2):
             assert_problem(server.order(), 500)
             assert_problem(server.request("GET", "/api/orders"), 500)
-            # A table that is missing is not an outage of the database: no other replica would have it.
+            # A missing table is not an outage of the database: no other replica would have it.
             assert server.request("GET", "/ready").status == 200
             assert server.request("GET", "/health").status == 200
         with closing(sqlite3.connect(database)) as connection:

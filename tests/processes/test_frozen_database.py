@@ -1,4 +1,4 @@
-"""A PostgreSQL that accepts connections and answers nothing, as after `docker compose pause database`."""
+"""A PostgreSQL that accepts connections but does not respond, as after `docker compose pause database`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("postgresql")]
 Serve = Callable[[Kind, Mapping[str, str]], Server]
 
 READY = 2.0
-"""Seconds within which /ready answers."""
+"""Seconds within which /ready responds."""
 STOP = 15.0
 """Seconds for closing and for the flush: docs/runbook.md has 8 and 5."""
 
@@ -61,10 +61,10 @@ def test_readiness_and_requests_end_in_time(kind: Kind, serve: Serve, postgres: 
                 found = [seconds_to_ready(server, 503) for _ in range(2)]
                 assert 1 <= seconds_to_fail(server) < 10
             wait_until_ready(server)
-            assert send(server.order, 1)[0].status == 201  # so there is a connection in the pool
+            assert send(server.order, 1)[0].status == 201  # so that the pool has a connection
             with postgres.frozen():
                 found += [seconds_to_ready(server, 503) for _ in range(2)]
-                # Several at a time share one check.
+                # Concurrent requests share one check.
                 with ThreadPoolExecutor(4) as pool:
                     found += pool.map(lambda _: seconds_to_ready(server, 503), range(4))
             assert max(found) < READY, found
@@ -74,12 +74,12 @@ def test_readiness_and_requests_end_in_time(kind: Kind, serve: Serve, postgres: 
                 assert 1 <= seconds_to_fail(server) < 10
             assert server.request("GET", "/api/orders").status == 200
     assert {span.name for span in receiver.spans if span.kind == "SERVER"} == {"POST /api/orders", "GET /api/orders"}
-    assert {root.span.kind for root in trees(receiver.spans)} == {"SERVER", "CONSUMER"}  # no check is a trace
+    assert {root.span.kind for root in trees(receiver.spans)} == {"SERVER", "CONSUMER"}  # checks have no traces
 
 
 @each
 def test_the_service_stops(kind: Kind, serve: Serve, postgres: Postgres) -> None:
-    """With connections in the pool."""
+    """The pool has connections."""
     with Receiver() as receiver:
         environ = receiver.environ() | {"DATABASE_URL": postgres.create(name(kind, "stop"))}
         with serve(kind, environ) as server:
@@ -87,14 +87,14 @@ def test_the_service_stops(kind: Kind, serve: Serve, postgres: Postgres) -> None
             with postgres.frozen():
                 assert server.stop(STOP) in kind.exit_codes, server.printed()
         assert_complete(receiver, 6)
-        if kind is UVICORN:  # the others close a connection without waiting for an answer
+        if kind is UVICORN:  # the others close a connection without waiting for a response
             (record,) = (record for record in receiver.logs if "were not closed within" in str(record.body))
             assert "dispose" in str(record.attributes["exception.stacktrace"])
 
 
 @each
 def test_a_statement_ends_in_time(kind: Kind, serve: Serve, postgres: Postgres) -> None:
-    """Also when the server does not end it."""
+    """The statement ends even if the server does not cancel it."""
     with Receiver() as receiver:
         environ = receiver.environ() | {
             "DATABASE_URL": postgres.create(name(kind, "statement")),

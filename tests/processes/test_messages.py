@@ -1,4 +1,4 @@
-"""Work that outlives the request, and the context of many requests at a time on their threads and tasks."""
+"""Work that outlives the request, and the context of many concurrent requests on their threads and tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.service import Response
 pytestmark = pytest.mark.slow
 
 ORDERS = 50
-# The messages wait until the service is asked to end, when None is put behind them.
+# The messages wait until the service is told to stop, when None is appended.
 HELD_BACK = """
 import queue, threading, time
 
@@ -35,12 +35,12 @@ queue.Queue.get = get_later
 
 @dataclass
 class Rush:
-    """Orders at the same time, each in a trace of its caller, and SIGTERM at once after the last answer."""
+    """Concurrent orders, each in its caller's trace, and SIGTERM right after the last response."""
 
     answers: list[Response]
     receiver: Receiver
     sent: list[str]
-    """The trace ids."""
+    """The trace IDs."""
 
     @property
     def servers(self) -> list[Span]:
@@ -72,7 +72,7 @@ def rush(
         environ: Mapping[str, str] = receiver.environ() | {"PYTHONPATH": str(folder)}
         server = Server(kind, project, python, folder, environ)
         server.environ["PAYMENT_URL"] = f"{server.url}/api/payments"  # the service pays itself
-        # Fewer clients than threads: each order takes one thread, and its payment another one.
+        # Fewer clients than threads: each order takes one thread, and its payment another.
         with server:
             answers = send(
                 lambda number: server.request(
@@ -84,7 +84,7 @@ def rush(
     return Rush(answers, receiver, sent)
 
 
-def test_each_order_is_processed_once_also_when_the_server_stops(rush: Rush) -> None:
+def test_each_order_is_processed_once_even_if_the_server_stops(rush: Rush) -> None:
     assert [answer.status for answer in rush.answers] == [201] * ORDERS
     orders = {answer.json()["id"] for answer in rush.answers}
     assert len(rush.consumers) == ORDERS
@@ -94,7 +94,7 @@ def test_each_order_is_processed_once_also_when_the_server_stops(rush: Rush) -> 
     assert len(confirmed) == ORDERS
 
 
-def test_each_has_a_trace_of_its_own_and_a_link(rush: Rush) -> None:
+def test_each_has_its_own_trace_and_a_link(rush: Rush) -> None:
     producers = {span.span_id: span for span in rush.receiver.spans if span.kind == "PRODUCER"}
     assert {span.parent_id for span in rush.consumers} == {""}
     assert len({span.trace_id for span in rush.consumers} - set(rush.sent)) == ORDERS

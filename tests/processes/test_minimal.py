@@ -1,4 +1,4 @@
-"""The leanest service: what its one route records arrives, and its server stops as the others do."""
+"""The leanest service: the telemetry of its one route arrives, and its server stops like the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""workarounds.py and speedups.py: each entry is still needed, and none is once a library has changed."""
+"""workarounds.py and speedups.py: each entry is still needed, and none is required once a library has changed."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ FAULTS = {
         assert child.wait() == -signal.SIGTERM
     """,
 }
-"""Scripts that fail while the library has the fault, unless the entry is applied."""
+"""Scripts that fail because of the library's bug, unless the entry is applied."""
 
 SPEEDUPS = {"encode_spans_in_place"}
-"""`make bench` shows what they gain; the tests of the services, that the result is the same."""
+"""`make bench` shows the gain; the services' own tests check that the results are the same."""
 
 SCRIPT = """
 import sys
@@ -117,7 +117,7 @@ def service(installed: Callable[..., tuple[Path, Path]]) -> Callable[[str], tupl
 def test_the_fault_is_there_without_the_workaround(
     entry: str, service: Callable[[str], tuple[Path, Path]], tmp_path: Path
 ) -> None:
-    """If this fails, the library has been corrected: remove the entry."""
+    """If this fails, the library has been fixed: remove the entry."""
     project, python = service("flask")
     lines = FAULTS[entry].splitlines()
     script = tmp_path / "script.py"
@@ -147,15 +147,15 @@ def entries(path: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Change:
-    """What becomes of a name in a new version of a library. The library itself still works."""
+    """A change to a name in a new version of a library. The library itself still works."""
 
     name: str
     folder: str
-    """Of the library, below site-packages."""
+    """Path in the library, below site-packages."""
     wrapper: str = ""
-    """What the name stands for instead, with the old one as `old`; without it, the name is another one."""
+    """The new value of the name, with the old one as `old`; without it, the name is renamed."""
     module: str = ""
-    """The file that has the name, for a wrapper."""
+    """The file with the name, for a wrapper."""
 
     def __str__(self) -> str:
         return f"{self.name} {'changed' if self.wrapper else 'gone'}"
@@ -178,11 +178,11 @@ CHANGES = [
     Change("encode_metrics", "opentelemetry/exporter/otlp"),
     Change("encode_logs", "opentelemetry/exporter/otlp"),
 ]
-"""Every name in the two modules that no library promises, and what they are called with."""
+"""Every unstable name that the two modules use, and its parameters."""
 
 
 def apply(change: Change, packages: Path, folder: Path) -> None:
-    """Copy the libraries to a folder that comes first on the path, with the change."""
+    """Copy the changed libraries to a folder that comes first on the path."""
     package = change.folder.partition("/")[0]
     shutil.copytree(packages / package, folder / package)
     changed = folder / change.folder
@@ -213,7 +213,7 @@ class Outcome:
 
 
 def observe(server: Server, receiver: Receiver) -> Outcome:
-    """What the service answers and reports; the values that change from one run to the next are left out."""
+    """Return the service's responses and reports, without the values that change from run to run."""
     requests: list[tuple[str, str, object]] = [
         ("GET", "/health", None),
         ("GET", "/ready", None),
@@ -243,7 +243,7 @@ KINDS = {kind.framework: kind for kind in (UVICORN, FLASK, DJANGO)}
 
 
 class Prepared(Server):
-    """A server that finds its tables, which another one has made."""
+    """A server whose tables another one has created."""
 
     tables: Path
 
@@ -255,7 +255,7 @@ class Prepared(Server):
 def usual(
     installed: Callable[..., tuple[Path, Path]], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], tuple[Outcome, Path]]:
-    """What a service answers and reports, and its tables."""
+    """Return the usual responses and reports of a service, and its tables."""
 
     @cache
     def usual(framework: str) -> tuple[Outcome, Path]:
@@ -289,7 +289,7 @@ def test_a_library_may_change(
     service: Callable[[str], tuple[Path, Path]],
     tmp_path: Path,
 ) -> None:
-    """The service starts, answers and reports as before, and says in one line what it leaves out."""
+    """The service starts, responds and reports as before, and logs one line about the skipped entry."""
     project, python = service(framework)
     (packages,) = python.parent.parent.glob("lib/python*/site-packages")
     apply(change, packages, tmp_path / "changed")

@@ -1,4 +1,4 @@
-"""The services with PostgreSQL: what the spans say of it, and what becomes of requests while it is away."""
+"""The services with PostgreSQL: the contents of their spans, and the outcome of requests during an outage."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.service import Response, Service
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("postgresql")]
 
 AWAY = 5
-"""Requests of each kind while the database is away."""
+"""Requests of each kind during the outage."""
 
 
 @dataclass
 class Outage:
-    """A service before, while and after its database was away."""
+    """A service before, during and after an outage of its database."""
 
     framework: str
     before: dict[str, Response]
@@ -47,7 +47,7 @@ class Outage:
         return self.receiver.spans
 
     def trace(self, response: Response) -> Node:
-        """Of an order that was made."""
+        """Return the trace of an order that was created."""
         order_id = response.json()["id"]
         (root,) = (
             root
@@ -89,7 +89,7 @@ def outage(
                 ready.append(service.request("GET", "/ready").status)
             after = visit(service)
             after["order of before"] = service.request("GET", before["order"].headers["Location"])
-            # Started anew between two requests: the connections of the pool are dead, and nobody has noticed.
+            # Restarted between two requests: the pool's connections are dead, but not known to be.
             postgres.stop()
             postgres.start()
             unnoticed = service.request("GET", "/api/orders")
@@ -114,7 +114,7 @@ def visit(service: Service) -> dict[str, Response]:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_orders(outage: Outage, when: str) -> None:
-    """After the outage it is the same process: nobody has started it anew."""
+    """After the outage it is the same process, without a restart."""
     answers: dict[str, Response] = getattr(outage, when)
     statuses = {name: answer.status for name, answer in answers.items() if name != "order of before"}
     assert statuses == {"order": 201, "declined": 402, "known": 200, "list": 200, "ready": 200}
@@ -134,7 +134,7 @@ def test_rows(outage: Outage) -> None:
     assert sorted(status for _, status in outage.rows) == ["confirmed"] * 2 + ["declined"] * 2
 
 
-def test_what_is_answered_while_it_is_away(outage: Outage) -> None:
+def test_the_responses_during_the_outage(outage: Outage) -> None:
     assert len(outage.away) == 4 * AWAY
     for name, answer, seconds in outage.away:
         assert seconds < 5, name
@@ -172,14 +172,14 @@ def test_each_failure_is_a_trace_with_its_cause(outage: Outage) -> None:
 
 
 def test_a_statement_that_fails_is_recorded_once(outage: Outage) -> None:
-    """By the span of the statement, or else the first one that the exception passes, in whatever it is wrapped."""
+    """By the statement's span, or else the first one that the exception leaves, however it is wrapped."""
     assert outage.broken.status == 500
     traces = {root.span.trace_id: root for root in trees(outage.spans)}
     assert len(exceptions(traces[outage.broken.json()["trace_id"]])) == 1
 
 
 def exceptions(root: Node) -> list[object]:
-    """Types of those in a trace."""
+    """Return the types of the exceptions in a trace."""
     return [event.attributes["exception.type"] for span in root.walk() for event in span.events]
 
 
@@ -198,7 +198,7 @@ def test_database_spans(outage: Outage) -> None:
 
 
 def test_no_span_is_an_orphan(outage: Outage) -> None:
-    """Also not those of a connection that was found dead, or made anew, nor of /ready."""
+    """This includes the connections that were found dead, the new ones, and /ready."""
     roots = trees(outage.spans)
     assert {root.span.kind for root in roots} == {"SERVER", "CONSUMER"}
     assert {root.span.parent_id for root in roots} == {""}
@@ -212,16 +212,16 @@ def test_no_credentials(outage: Outage) -> None:
     assert PASSWORD not in repr(received)
     assert PASSWORD not in outage.service.printed()
     assert not [span for span in receiver.spans if USER in repr(span.attributes)]
-    # Nor what stands in a row: the instrumentations show a statement without its values.
+    # Nor values of rows: the instrumentations record statements without values.
     order_id = outage.before["order"].json()["id"]
     assert not [span for span in receiver.spans if order_id in str(span.attributes.get("db.query.text"))]
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_migrations_are_applied_once_by_several_at_a_time(
+def test_concurrent_migrations_are_applied_once(
     framework: str, postgres: Postgres, installed: Callable[..., tuple[Path, Path]], tmp_path: Path
 ) -> None:
-    """Several replicas bring a new version, and all of them find the database empty."""
+    """Several replicas start a new version, and all of them find the database empty."""
     project, python = installed(*EXTRAS[framework], framework=framework)
     database, first_table = f"{framework}-tables", "django_migrations" if framework == "django" else "alembic_version"
     applied = (

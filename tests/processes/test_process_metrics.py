@@ -1,4 +1,4 @@
-"""Each worker measures itself, and not the process that has started it; the same under opentelemetry-instrument."""
+"""Each worker measures itself, not the process that started it, even under opentelemetry-instrument."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ZERO_CODE = Kind("zero-code flask", "flask", "make run-zero-code")
 )
 def test_each_worker_measures_itself(kind: Kind, serve: Callable[[Kind, Mapping[str, str]], Server]) -> None:
     def starts() -> set[float]:
-        """When the processes started that have been measured, by their uptime."""
+        """Return the start times of the measured processes, from their uptime."""
         uptimes = [point for point in receiver.points if point.name == "process.uptime"]
         return {point.time / 1e9 - (point.value or 0) for point in uptimes}
 
@@ -50,5 +50,5 @@ def test_each_worker_measures_itself(kind: Kind, serve: Callable[[Kind, Mapping[
 
 
 def is_same(start: float, other: float) -> bool:
-    """The system counts in ticks of 0.01 s; a server takes longer to start a worker."""
+    """The system counts in ticks of 0.01 s; a server needs longer to start a worker."""
     return abs(start - other) < 0.05

@@ -1,4 +1,4 @@
-"""The resource of a service whose operator switches on resource detectors."""
+"""The resource of a service whose operator enables resource detectors."""
 
 from __future__ import annotations
 

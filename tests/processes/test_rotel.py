@@ -1,4 +1,4 @@
-"""A second opinion: a collector that is not ours takes the telemetry, and passes on what it understood."""
+"""A second opinion: an independent collector accepts the telemetry, and forwards what it understands."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ORDERS = 60
 
 @contextmanager
 def rotel(receiver: Receiver, protocol: str, folder: Path) -> Iterator[str]:
-    """The endpoint of a rotel that forwards to `receiver`, both by `protocol`."""
+    """Run a rotel that forwards to `receiver`, both by `protocol`; yield its endpoint."""
     package = importlib.util.find_spec("rotel")
     if package is None or package.origin is None:
         unavailable("no rotel is installed: it has wheels for Python 3.10 to 3.13")
@@ -47,7 +47,7 @@ def rotel(receiver: Receiver, protocol: str, folder: Path) -> Iterator[str]:
             *(f"--{name}={value}" for name, value in options.items()),
         ],
         cwd=folder,
-        # It is linked to libpython, which the loader does not always find where the interpreter was installed.
+        # It is linked to libpython, which the loader does not always find where the interpreter is installed.
         env={"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": library},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -76,7 +76,7 @@ def is_open(port: int) -> bool:
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, id=kind.name, marks=pytest.mark.xdist_group(kind.framework)) for kind in MAIN]
 )
-def test_rotel_gets_everything(
+def test_rotel_receives_everything(
     kind: Kind, protocol: str, serve: Callable[[Kind, Mapping[str, str]], Server], tmp_path: Path
 ) -> None:
     with Receiver() as receiver, rotel(receiver, protocol, tmp_path) as endpoint:
@@ -84,7 +84,7 @@ def test_rotel_gets_everything(
         with serve(kind, environ) as server:
             assert {answer.status for answer in send(server.order, ORDERS)} == {201}
             assert server.stop() in kind.exit_codes
-        # The service has ended; rotel passes on in its own time.
+        # The service has ended; rotel forwards at its own pace.
         receiver.wait_for(lambda receiver: is_complete(receiver), 20)
         assert {delivery.protocol for delivery in receiver.deliveries} == {protocol}
 

@@ -61,7 +61,7 @@ SEAMS = {
     "django": ("order_service.urls", VIEWS + DJANGO_VIEWS),
 }
 LIMITS = [(UVICORN, 40), (FLASK, 2), (DJANGO, 2)]
-"""Threads of a worker: anyio's default, and THREADS."""
+"""Threads per worker: anyio's default, and THREADS."""
 WAITING = 3
 
 
@@ -96,7 +96,7 @@ def test_exhausted_threads(kind: Kind, limit: int, serve: Serve, tmp_path: Path)
 
 
 def blocks(receiver: Receiver) -> int:
-    """How often the event loop was late by more than a second."""
+    """Return how often the event loop was late by more than a second."""
     points = [point for point in receiver.points if point.name == "worker.event_loop.delay"]
     return sum(points[-1].buckets[points[-1].bounds.index(1.0) + 1 :]) if points else -1
 
@@ -114,7 +114,7 @@ def test_a_blocked_event_loop(kind: Kind, serve: Serve, tmp_path: Path) -> None:
         assert has_pool == (kind is UVICORN)  # under ASGI servers Django starts a thread for each request
 
 
-@pytest.mark.foreign_telemetry("Django's development server knows no peer's port, and logs attributes of its own")
+@pytest.mark.foreign_telemetry("Django's development server knows no peer's port, and logs its own attributes")
 @pytest.mark.parametrize(
     "kind",
     [

@@ -25,13 +25,13 @@ pytestmark = pytest.mark.slow
 Serve = Callable[[Kind, Mapping[str, str]], Server]
 
 UNQUOTED = "!$'()*,;:@/?"
-"""What a client may leave as it is in the value of a query."""
+"""Characters that a client may leave unescaped in the value of a query."""
 SPECIAL = UNQUOTED + '&#%+=<>"\\`{}|^~-._ é€'
 
 
 @dataclass(frozen=True)
 class Secret:
-    """Letters that stand nowhere else, around characters that end a URL, a quotation or a value."""
+    """Unique letters around characters that end a URL, a quotation or a value."""
 
     head: str
     special: str
@@ -58,7 +58,7 @@ CONFIGURED = Secret("zqconfiguredqz", "'@:/?;&# %\"é", "zqbehinditqz")
 
 
 class Recorder(Receiver):
-    """Keeps each export request as it was sent."""
+    """Stores each export request as it was sent."""
 
     def clear(self) -> None:
         super().clear()
@@ -74,7 +74,7 @@ class Recorder(Receiver):
 
 @dataclass
 class Payments:
-    """A payment service at a port of its own; nothing listens there outside of `answers`."""
+    """A payment service at its own port; it only listens within `answers`."""
 
     port: int = field(default_factory=free_port)
 
@@ -153,7 +153,7 @@ def test_secrets_of_requests_and_of_the_payment_service(
 
 
 def exchange(server: Server, secret: Secret) -> None:
-    """Send `secret` in each part of a request, in good requests and in bad ones."""
+    """Send `secret` in each part of a request, in valid and in invalid requests."""
     headers = {
         "Authorization": f"Bearer {secret.in_header}",
         "X-Api-Key": secret.in_header,
@@ -193,7 +193,7 @@ def exchange(server: Server, secret: Secret) -> None:
 
 
 def send_raw(port: int, request: bytes) -> None:
-    """Send what no HTTP client would, and wait for an answer or the end of the connection."""
+    """Send what no HTTP client would, and wait for a response or the end of the connection."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(request)
         connection.recv(65536)
@@ -209,7 +209,7 @@ def assert_hidden(secrets: list[Secret], *texts: str) -> None:
 def test_secrets_of_an_endpoint_that_does_not_answer(kind: Kind, protocol: str, serve: Serve) -> None:
     port, password = free_port(), quote(str(CONFIGURED), safe="")
     query = f"?api-key={CONFIGURED.in_query}" if protocol == HTTP else ""
-    headers = quote(f"Bearer {CONFIGURED.head}\n{CONFIGURED.tail}é", safe="")  # cannot be sent: the SDK shows it
+    headers = quote(f"Bearer {CONFIGURED.head}\n{CONFIGURED.tail}é", safe="")  # cannot be sent: the SDK prints it
     for variables in ({}, {"OTEL_EXPORTER_OTLP_HEADERS": f"authorization={headers}"}):
         environ = {
             "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,

@@ -1,4 +1,4 @@
-"""SIGTERM at once after the last answer: everything arrives, in time, whatever the collector does."""
+"""SIGTERM right after the last response: everything arrives, in time, whatever the state of the collector."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Serve = Callable[[Kind, Mapping[str, str]], Server]
 
 ORDERS = 60
 HEALTHY = 2.0
-"""Seconds from SIGTERM to the exit; not including the deadline of observability.shutdown()."""
+"""Seconds from SIGTERM to the exit, not including the deadline of observability.shutdown()."""
 UNHEALTHY = 7.0
 
 RECYCLING = {"GUNICORN_CMD_ARGS": "--max-requests 20"}
@@ -46,7 +46,7 @@ ZERO_CODE = tuple(
 
 
 def each(*kinds: Kind) -> pytest.MarkDecorator:
-    """Tests of a framework share its environment, so they run in the same worker."""
+    """Run a test for each kind. Tests of a framework share its environment, so they run in the same worker."""
     cells = [pytest.param(kind, id=kind.name, marks=pytest.mark.xdist_group(kind.framework)) for kind in kinds]
     return pytest.mark.parametrize("kind", cells)
 
@@ -92,7 +92,7 @@ def test_three_workers(kind: Kind, protocol: str, serve: Serve) -> None:
 
 
 def serve_orders(kind: Kind, serve: Serve) -> Receiver:
-    """Takes ORDERS orders, is stopped at once, and gives what has arrived by then."""
+    """Send ORDERS orders, stop the server at once, and return what has arrived by then."""
     with Receiver() as receiver:
         with serve(kind, receiver.environ()) as server:
             answers = send(server.order, ORDERS)
@@ -108,7 +108,7 @@ def test_recycled_workers(kind: Kind, serve: Serve) -> None:
     assert len({span.resource["service.instance.id"] for span in receiver.spans}) > 1
 
 
-@pytest.mark.foreign_telemetry("Django's development server knows no peer's port, and logs attributes of its own")
+@pytest.mark.foreign_telemetry("Django's development server knows no peer's port, and logs its own attributes")
 @each(*DEVELOPMENT)
 def test_development_server(kind: Kind, serve: Serve) -> None:
     receiver = serve_orders(kind, serve)
@@ -138,7 +138,7 @@ def test_bad_collector(kind: Kind, protocol: str, trouble: Callable[[], Trouble]
 
 
 class Payments:
-    """A payment service that takes its time: it approves when the test says so."""
+    """A slow payment service: it approves when the test says so."""
 
     def __init__(self) -> None:
         self.asked, self.approve = Semaphore(0), Event()

@@ -1,4 +1,4 @@
-"""Signals of a terminal, an orchestrator or the server, to the first process or to the group: nothing is lost."""
+"""Signals from a terminal, an orchestrator or the server, to the first process or to the group: nothing is lost."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Target = Callable[[Server, int], None]
 
 ORDERS = 6
 WITHIN = 15.0
-"""Seconds until the last process has ended. What hangs takes gunicorn's 25 or uvicorn's 20."""
+"""Seconds until the last process has ended. A hanging process takes gunicorn's 25 or uvicorn's 20."""
 
 WORKERS = UVICORN.with_workers(2)
 RELOAD = Kind("uvicorn with reload", "fastapi", environ={"RELOAD": "1"})
 ALONE = (UVICORN, DJANGO_ASGI)
-"""The group of these is one process."""
+"""Servers whose group is one process."""
 
 
 def process(server: Server, number: int) -> None:
@@ -51,7 +51,7 @@ ENDING = (
 
 
 def case(kind: Kind, target: Target, *more: object) -> object:
-    """Tests of a framework share its environment, so they run in the same worker."""
+    """Return a test case. Tests of a framework share its environment, so they run in the same worker."""
     name = f"{kind.name}-{target.__name__}"
     return pytest.param(kind, target, *more, id=name, marks=pytest.mark.xdist_group(kind.framework))
 
@@ -82,7 +82,7 @@ def test_signals_that_end_it(kind: Kind, target: Target, signals: str, serve: Se
             number = signal.Signals[f"SIG{name}"]
             receiver.clear()
             with server:
-                if kind in (*ALONE, RELOAD):  # others answer these with a worker more or less
+                if kind in (*ALONE, RELOAD):  # others respond to these by adding or removing a worker
                     for ignored in (signal.SIGTTIN, signal.SIGTTOU):
                         target(server, ignored)
                 order(server)
@@ -93,7 +93,7 @@ def test_signals_that_end_it(kind: Kind, target: Target, signals: str, serve: Se
 
 
 @pytest.mark.parametrize(("kind", "target"), [case(FLASK, process), case(FLASK, group), case(DJANGO, process)])
-def test_gunicorn_goes_on(kind: Kind, target: Target, serve: Serve) -> None:
+def test_gunicorn_continues(kind: Kind, target: Target, serve: Serve) -> None:
     with Receiver() as receiver:
         with serve(kind, receiver.environ()) as server:
             order(server)
@@ -110,7 +110,7 @@ def test_gunicorn_goes_on(kind: Kind, target: Target, serve: Serve) -> None:
             until(lambda: len(server.workers()) == 1 and before not in server.workers(), "a new worker", server)
             order(server)
             (before,) = server.workers()
-            os.kill(before, signal.SIGABRT)  # what the master sends to a worker that hangs
+            os.kill(before, signal.SIGABRT)  # as the master does to a hanging worker
             until(lambda: len(server.workers()) == 1 and before not in server.workers(), "another worker", server)
             order(server)
             target(server, signal.SIGUSR2)
@@ -125,9 +125,9 @@ def test_gunicorn_goes_on(kind: Kind, target: Target, serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(("kind", "target"), [case(WORKERS, process), case(WORKERS, group)])
-def test_uvicorn_with_workers_goes_on(kind: Kind, target: Target, serve: Serve) -> None:
+def test_uvicorn_with_workers_continues(kind: Kind, target: Target, serve: Serve) -> None:
     def started(workers: int) -> Callable[[], bool]:
-        """Whether so many have started since the beginning. One that has not does not handle signals yet."""
+        """Return whether so many have started since the beginning. Until then, a worker does not handle signals."""
         return lambda: server.printed().count("Application startup complete") == workers
 
     with Receiver() as receiver:
@@ -135,7 +135,7 @@ def test_uvicorn_with_workers_goes_on(kind: Kind, target: Target, serve: Serve) 
             until(started(2), "two workers", server)
             order(server)
             before = set(server.workers())
-            # uvicorn's first process does nothing; a worker ends, and is replaced.
+            # uvicorn's first process ignores it; a worker ends, and is replaced.
             if target is process:
                 for number in (signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
                     target(server, number)
@@ -165,7 +165,7 @@ def test_uvicorn_with_workers_goes_on(kind: Kind, target: Target, serve: Serve) 
 
 @pytest.mark.xdist_group("flask")
 def test_ctrl_c_again_and_again(serve: Serve) -> None:
-    """Each worker may hang when it is told to stop while it starts a thread, or twice."""
+    """A worker may hang if it is told to stop while it starts a thread, or twice."""
     with Receiver() as receiver:
         server = serve(FLASK.with_workers(3), receiver.environ())
         for _ in range(4):

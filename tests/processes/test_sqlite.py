@@ -1,4 +1,4 @@
-"""The SQLite database is in WAL mode, whoever creates it: readers and a writer work at the same time."""
+"""The SQLite database is in WAL mode, no matter who creates it: readers and a writer work at the same time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_write_ahead_log(framework: str, installed: Callable[..., tuple[Path, Pa
 
 
 def journal_mode(folder: Path) -> str:
-    """What the file says; a connection alone does not change it."""
+    """Return the mode stored in the file, which a connection alone does not change."""
     with closing(sqlite3.connect(f"file:{folder / 'service.db'}?mode=ro", uri=True)) as connection:
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
     return str(mode)

@@ -1,4 +1,4 @@
-"""`make run-zero-code`: instrumented from the outside, the service emits the trace that it emits on its own."""
+"""`make run-zero-code`: instrumented from the outside, the service emits the same trace as on its own."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ USER_AGENT = {"User-Agent": "contract"}
 
 
 def forced_by_zero_code(span: Shape) -> Shape:
-    """What only a hook or an option in the code can give.
+    """Remove what only a hook or an option in the code can produce.
 
-    The instrumentations take the Host header, port and all, for the server's address, and leave out the peer. That of
-    ASGI makes a span of each message, and no variable switches them off.
+    The instrumentations use the Host header, including the port, as the server's address, and omit the peer. ASGI's
+    creates a span for each message, and no variable turns them off.
     """
     children = tuple(forced_by_zero_code(child) for child in span.children)
     if span.kind != "SERVER":
@@ -46,9 +46,9 @@ def without_peer(attributes: Attributes) -> dict[str, Value]:
 
 
 def without_messages(span: Shape, framework: str) -> Shape:
-    """Without what only contrib emits: peers and user agents of calls, and spans of ASGI messages.
+    """Remove what only contrib emits: peers and user agents of calls, and spans of ASGI messages.
 
-    A SERVER span has three of these when its request has a body.
+    A SERVER span has three of these if its request has a body.
     """
     children = [without_messages(child, framework) for child in span.children]
     messages = [child for child in children if child.name.startswith(f"{span.name} http ")]
@@ -60,7 +60,7 @@ def without_messages(span: Shape, framework: str) -> Shape:
         assert len(messages) == (0 if framework != "fastapi" else 3 if span.name.startswith("POST") else 2)
     else:
         assert messages == []
-    # The address of the URL's host, whatever the peer is; the service leaves it out.
+    # The address from the URL's host, even behind a proxy; the service omits it.
     attributes = without_peer(span.attributes)
     if span.kind == "CLIENT":
         attributes.pop("user_agent.original", None)
@@ -69,7 +69,7 @@ def without_messages(span: Shape, framework: str) -> Shape:
 
 @dataclass
 class Run:
-    """One service under opentelemetry-instrument; the payments of its orders are asked of itself."""
+    """One service under opentelemetry-instrument, which also serves the payments of its own orders."""
 
     framework: str
     server: Server
@@ -77,7 +77,7 @@ class Run:
     statuses: list[int]
 
     def trace(self, index: int) -> Shape:
-        """The tree of the request that was sent as number `index`, probes apart."""
+        """Return the tree of the request that was sent as number `index`, not counting probes."""
         roots = [root for root in trees(self.receiver.spans) if root.span.kind == "SERVER"]
         assert len(roots) == 4
         names = {span.span_id: f"{span.kind} {span.name}" for span in self.receiver.spans}
@@ -125,7 +125,7 @@ def test_the_trace_is_the_same(run: Run, index: int, name: str) -> None:
 
 
 def test_nothing_is_doubled(run: Run) -> None:
-    """Nor left out: four requests and two payments, and no span of a probe."""
+    """Nor is anything missing: four requests and two payments, and no span of a probe."""
     assert run.statuses == [200, 200, 201, 201, 422, 200]
     spans = run.receiver.spans
     assert len({span.span_id for span in spans}) == len(spans)
@@ -170,7 +170,7 @@ def test_each_metric_is_counted_once(run: Run) -> None:
         scopes[point.name].add(point.scope.name)
     assert {name: len(names) for name, names in scopes.items()} == dict.fromkeys(scopes, 1)
     expected = set(expected_metrics([entry for entry in FORCED if entry.framework == run.framework]))
-    # What observability.instrument() switches off, because it is wrong.
+    # Metrics that observability.instrument() turns off, because they are wrong.
     if run.framework == "fastapi":
         expected |= {"http.server.request.body.size", "http.server.response.body.size"}
     assert set(scopes) == expected

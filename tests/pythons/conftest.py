@@ -1,4 +1,4 @@
-"""One environment for each Python, which takes the three services one after the other."""
+"""One environment for each Python, in which the three services take turns."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.environments import replace
 from tests.otlp import HTTP
 from tests.pythons.others import PYTHONS, RUNNING, Missing, OtherService, Python
 
-OTHERS = [version for version in PYTHONS if version != RUNNING]  # on which all other tests run
+OTHERS = [version for version in PYTHONS if version != RUNNING]  # all other tests run on RUNNING
 CELLS = [*product(OTHERS, FRAMEWORKS)]
 CONTRACT = {*zip(OTHERS[:-1], FRAMEWORKS * len(OTHERS), strict=False), *product(OTHERS[-1:], FRAMEWORKS)}
-"""Where the contract is tested: one framework on each Python, all of them on the newest."""
+"""Where the contract is tested: one framework per Python, and all of them on the newest."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

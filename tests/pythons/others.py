@@ -1,4 +1,4 @@
-"""Pythons that are not the one of the tests: of this machine, or in the root folder of another Debian."""
+"""Other Pythons than that of the tests: on this machine, or in the root folder of another Debian."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ done
 shift
 exec unshare --root="$root" --wd="$PWD" "$@"
 """
-"""Runs a command in a root folder, with some files and folders of this machine at the same paths."""
+"""Runs a command in a root folder, with some of this machine's files and folders mounted at the same paths."""
 
 
 class Missing(Exception):  # noqa: N818 - not every machine has every Python
-    """This machine does not have the Python; the message says where it was looked for."""
+    """This machine does not have the Python; the message says where it was searched for."""
 
 
 class Python:
-    """A Python, as the only `python3` of the commands that it runs. All that these write is in `folder`."""
+    """A Python, as the only `python3` of the commands that it runs. They write only to `folder`."""
 
     def __init__(self, version: str, folder: Path) -> None:
         self.version = version
@@ -64,7 +64,7 @@ class Python:
             link = folder / "bin" / "python3"
             link.unlink(missing_ok=True)
             link.symlink_to(executable)
-            # Debian has the module for virtual environments in a package of its own.
+            # Debian has the module for virtual environments in a separate package.
             check = "import ensurepip, sys; sys.exit('.'.join(map(str, sys.version_info[:2])) != sys.argv[1])"
             probe = self.around(["python3", "-c", check, version])
             if not subprocess.run(probe, cwd=folder, env=self.variables, capture_output=True, check=False).returncode:
@@ -73,7 +73,7 @@ class Python:
             raise Missing(f"Python {version} did not run: it is not on PATH, nor in a root of PYTHON_ROOTS.")
 
     def _candidates(self) -> Iterator[tuple[Path | None, str]]:
-        """Roots and executables, the best first."""
+        """Yield roots and executables, the best first."""
         name = f"python{self.version}"
         if self.version == RUNNING:
             yield None, sys.executable
@@ -88,7 +88,7 @@ class Python:
             yield None, str(folder / "bin" / name)
 
     def around(self, command: Sequence[str]) -> list[str]:
-        """What runs `command` where this Python is."""
+        """Return the command that runs `command` with this Python."""
         if self.root is None:
             return [*command]
         files = [mount.split(":")[0] for mount in machine_settings()[1]]
@@ -96,17 +96,17 @@ class Python:
         return [*OWN_MOUNTS, "sh", "-c", ENTER, "enter", str(self.root), *shared, "--", *command]
 
     def run(self, folder: Path, *command: str) -> str:
-        """Returns what it printed."""
+        """Return what the command prints."""
         return run(self.around(command), folder, **self.variables)
 
 
 class OtherService(Service):
-    """A service on another Python. What warns there fails, or prints what is not JSON; the contract allows neither."""
+    """A service on another Python. Warnings fail it, or are printed but not as JSON; the contract allows neither."""
 
     def __init__(self, other: Python, project: Path, python: Path, folder: Path, environ: Mapping[str, str]) -> None:
         warnings = "error"
         if (project / "manage.py").exists():
-            # Django keeps a connection for each thread of gunicorn, and closes none when the process ends.
+            # Django keeps a connection per thread of gunicorn, and closes none when the process ends.
             warnings += ",ignore:unclosed database in <sqlite3:ResourceWarning"
         super().__init__(project, python, folder, {**environ, "PYTHONWARNINGS": warnings})
         self.other = other

@@ -1,3 +1,3 @@
-"""The contract on every other Python. Its processes end by SIGTERM, and none of them may warn."""
+"""The contract on every other Python. The processes end by SIGTERM, and must not warn."""
 
 from tests.contract.test_contract import *  # noqa: F403

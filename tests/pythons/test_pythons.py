@@ -1,4 +1,4 @@
-"""What owners and users of the template run, on every other Python."""
+"""The commands of owners and users of the template, on every other Python."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_suite(service: tuple[Python, str, Path]) -> None:
 
 @pytest.fixture(scope="module")
 def template(find: Callable[[str], Python]) -> Callable[[str], tuple[Python, Path]]:
-    """A copy of the template with an environment."""
+    """Return a copy of the template with an environment."""
 
     def template(version: str) -> tuple[Python, Path]:
         python = find(version)
@@ -52,7 +52,7 @@ def test_demo(version: str, template: Callable[[str], tuple[Python, Path]]) -> N
 @of(*(version for version in ENDS if version != RUNNING))
 def test_hooks(version: str, template: Callable[[str], tuple[Python, Path]]) -> None:
     python, folder = template(version)
-    # Without the one that takes a minute: each of the others runs the hooks, and so does the demo.
+    # Without the slow test: each of the others runs the hooks, and so does the demo.
     output = python.run(
         folder, ".venv/bin/pytest", "-m", "not slow", "-k", "not whole_projects", "tests/test_answers.py"
     )

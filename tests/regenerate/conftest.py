@@ -1,4 +1,4 @@
-"""The real commands, with a temporary home folder, and a template with a history."""
+"""The real commands, with a temporary home folder and a template with a history."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.regenerate.history import OLD, Repository, release_first, release_sec
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 BIN = Path(sys.executable).parent
-# The template's own commands, in the environment that the tests run in.
+# The template's own commands, in the tests' environment.
 MAKE = ("make", "--no-print-directory", "--old-file=.venv/ready", f"BIN={BIN}")
 
 
@@ -25,7 +25,7 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment without the user's settings of git and cookiecutter, where nothing is left behind."""
     home = tmp_path_factory.mktemp("home")
     (home / "tmp").mkdir()
-    # CI runs as another user than the one who checked the repository out.
+    # CI runs as another user than the one who checked out the repository.
     (home / ".gitconfig").write_text("[safe]\ndirectory = *\n", encoding="utf-8")
     who = {f"GIT_{role}_{part}": "test@example.com" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
     return {
@@ -62,7 +62,7 @@ def run(environ: dict[str, str]) -> Run:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) -> Repository:
-    """The template with both releases; for reading only."""
+    """The template with both releases; read-only."""
     template = Repository(tmp_path_factory.mktemp("template"), environ)
     release_first(template)
     release_second(template)
@@ -71,7 +71,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) 
 
 @pytest.fixture
 def create(template: Repository, environ: dict[str, str], run: Run, tmp_path: Path) -> Callable[..., Repository]:
-    """Generate a service by `cruft create` at a release, and commit it: `create(OLD, framework="flask")`."""
+    """Generate a service with `cruft create` at a release, and commit it: `create(OLD, framework="flask")`."""
 
     def create(checkout: str = OLD, **answers: str) -> Repository:
         run(

@@ -1,4 +1,4 @@
-"""A history of the template: a first release, older than the working tree, and a second one that goes beyond it."""
+"""A history of the template: a first release, older than the working tree, and a second, newer one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PROJECT = "{{cookiecutter.project_slug}}"
 SOURCES = "src/{{cookiecutter.package_name}}"
 # The sample's files that all frameworks share.
 SAMPLE = f"{PROJECT}/overlays/sample/orders/{SOURCES}/orders"
-# All that generating, updating and comparing need.
+# Everything that generating, updating and comparing need.
 PARTS = ("cookiecutter.json", "hooks", "templates", PROJECT, "tools", "CHANGELOG.md")
-# Pins of the first release (a framework's is the first in its list), and a default of the second one.
+# Pins of the first release (a framework's is the first in its list), and a default of the second.
 OLD_PYDANTIC = "2.13.0"
 OLD_PINS = {"pydantic": OLD_PYDANTIC, "fastapi": "0.160.0", "flask": "3.1.2", "django": "5.2.15"}
 NEW_RATIO = "0.5"
@@ -87,7 +87,7 @@ def release_first(template: Repository) -> None:
 
 
 def release_second(template: Repository) -> None:
-    """Commit the working tree, and everything else that a release may bring."""
+    """Commit the working tree, with every kind of change that a release may have."""
     variables = json.loads((REPO / "cookiecutter.json").read_text(encoding="utf-8"))
     set_variables(
         template,

@@ -16,7 +16,7 @@ from tests.test_bake import FRAMEWORKS, files
 
 @pytest.fixture
 def faketime() -> str:
-    """The command that gives a process another date."""
+    """The command that gives a process a different date."""
     command = shutil.which("faketime")
     if command is None:
         unavailable("the program faketime is missing (Debian's package faketime)")
@@ -39,5 +39,5 @@ def test_the_same_answers_give_the_same_bytes(
         other = second / path.relative_to(first)
         assert path.read_bytes() == other.read_bytes(), path
         assert path.stat().st_mode == other.stat().st_mode, path
-    # It really was another day.
+    # It really was a different day.
     assert other.stat().st_mtime != path.stat().st_mtime

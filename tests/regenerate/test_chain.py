@@ -1,4 +1,4 @@
-"""Untouched services of earlier states of the template are updated to today's, and their own suites pass."""
+"""Untouched services of earlier states of the template are updated to today's, and pass their own tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Bake = Callable[..., Path]
 pytestmark = pytest.mark.slow
 
 LANDED = (REPO / "tests/regenerate/landed.txt").read_text(encoding="utf-8").splitlines()
-# The last commit is one of them: what is not committed yet has to go with it.
+# The last commit is one of them: uncommitted changes must be included.
 STATES = [*[line for line in LANDED if not line.startswith("#")][-5:], "HEAD"]
 
 
@@ -50,7 +50,7 @@ def history(tmp_path_factory: pytest.TempPathFactory, environ: Mapping[str, str]
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A folder with an environment, in which the services of a framework take turns."""
+    """Return a folder with an environment, in which a framework's services take turns."""
 
     @cache
     def workshop(framework: str) -> Path:
@@ -94,7 +94,7 @@ def test_an_untouched_service_is_updated(
     different = {path for path in {*here, *today} - {".cruft.json"} if here.get(path) != today.get(path)}
     own = find_own(service.folder, read_skip(service.folder) or []) | find_own(project, read_skip(project) or [])
     assert different - own == set()
-    # Without a difference it is the service whose suite test_services.py runs.
+    # Without a difference it is the same service that test_services.py tests.
     if different:
         project = workshop(framework)
         replace(project, service.folder)

@@ -1,4 +1,4 @@
-"""`make compare` and a service's own `make conventions`: who changed what, by the real commands."""
+"""`make compare` and a service's own `make conventions`: who changed what, with the real commands."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LOGS = f"{PACKAGE}/observability/logs.py"
 
 @pytest.fixture
 def look(template: Repository, run: Run) -> Callable[..., dict[str, Any]]:
-    """Compare a service with the template that has a history, at its second release."""
+    """Compare a service with the template at its second release."""
 
     def look(service: Path, *options: str, status: int = 0) -> dict[str, Any]:
         command = ("python", str(template.folder / "tools/compare.py"), "--service", str(service), "--json", *options)
@@ -116,7 +116,7 @@ def test_a_service_without_the_sample_gets_a_short_report(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("record", [".cruft.json", ".cookiecutter.json"])
-def test_the_report_says_who_changed_what(record: str, create: Create, look: Callable[..., dict[str, Any]]) -> None:
+def test_the_report_shows_who_changed_what(record: str, create: Create, look: Callable[..., dict[str, Any]]) -> None:
     service = create(OLD, framework="flask")
     if record == ".cookiecutter.json":
         (service.folder / ".cruft.json").unlink()
@@ -176,7 +176,7 @@ def test_files_that_an_owner_adds_to_skip_are_not_compared(create: Create, look:
 
 @pytest.mark.slow
 def test_answers_are_taken_as_they_are(create: Create, look: Callable[..., dict[str, Any]], run: Run) -> None:
-    """A typed answer may look like Jinja; it was not rendered."""
+    """An answer that was typed may look like Jinja; it was not rendered."""
     service = create(NEW, framework="flask", project_slug="order-service")
     (service.folder / ".cruft.json").unlink()
     record = json.loads(service.read(".cookiecutter.json"))
@@ -243,7 +243,7 @@ def test_a_service_asks_for_its_conventions(
     assert "Review it." in report
     assert service.git("status", "--porcelain") == before
 
-    # Without cruft's record the template has to be named.
+    # Without cruft's record the template must be named.
     (service.folder / ".cruft.json").unlink()
     named = make(service.folder, "conventions", f"TEMPLATE={template.folder}")
     assert named == re.sub(r", commit .*;", " (.cookiecutter.json);", report, count=1)
@@ -253,7 +253,7 @@ def test_a_service_asks_for_its_conventions(
         make(service.folder, "conventions", f"TEMPLATE={template.folder}", "FLAGS=--exit-code")
 
 
-def test_the_tool_has_the_version_of_cookiecutter_that_the_tests_have() -> None:
+def test_the_tool_pins_the_same_cookiecutter_as_the_tests() -> None:
     metadata = re.search(r"^# dependencies = (\[.*\])$", (REPO / "tools/compare.py").read_text("utf-8"), re.MULTILINE)
     assert metadata
     tools = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]["dev"]

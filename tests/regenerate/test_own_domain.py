@@ -1,4 +1,4 @@
-"""The README's "Make it yours", followed to the letter, and with the stock and the reservations in tests/own_domain."""
+"""Follow the README's "Make it yours" to the letter, with the stock and the reservations in tests/own_domain."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DOMAIN = REPO / "tests" / "own_domain"
 PACKAGE = "stock_keeper"
 # Dependencies that only the sample needs.
 UNUSED = {"fastapi": "httpx", "flask": "requests", "django": "requests"}
-# What the README tells to edit, or what is natural to edit, besides the owner's files.
+# Files that the README says to edit, or that are natural to edit, besides the owner's files.
 EDITED = {".env.example", "pyproject.toml"}
 
 
@@ -41,7 +41,7 @@ def service(
     run: Run,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Repository:
-    """The service with the domain in place of the sample; the commit before is what was generated."""
+    """The service with the domain in place of the sample; the previous commit is the generated one."""
     framework = request.param
     folder = tmp_path_factory.mktemp(framework)
     extras = dict.fromkeys(("dev_tools", "monitoring", "kubernetes", "github_actions"), "yes")
@@ -87,7 +87,7 @@ def remove(service: Repository, path: str, lines: str) -> None:
     service.write(path, text)
 
 
-def test_only_the_owner_s_files_are_touched(service: Repository) -> None:
+def test_only_the_owner_s_files_change(service: Repository) -> None:
     generated = service.git("ls-tree", "-r", "--name-only", "HEAD~").splitlines()
     skip = tomllib.loads(service.git("show", "HEAD~:pyproject.toml"))["tool"]["cruft"]["skip"]
     owned = {path for path in generated if any(f"{path}/".startswith(f"{own}/") for own in skip)}
@@ -96,7 +96,7 @@ def test_only_the_owner_s_files_are_touched(service: Repository) -> None:
     assert read_skip(service.folder) == skip
     promised = service.read("README.md").partition("\n## Ownership and updates\n")[2]
     assert {path for path in skip if f"`{path}`" not in promised} == set()
-    # The sample is gone; only the README, which is the owner's to write anew, and `skip` remember it.
+    # The sample is gone; only the README, which the owner rewrites, and `skip` still mention it.
     left = service.git("grep", "--ignore-case", "--name-only", "--extended-regexp", r"payment|\bsku\b|\borders\b")
     assert set(left.split()) - {".cruft.json", ".cookiecutter.json", "README.md", "pyproject.toml"} == set()
 
@@ -112,7 +112,7 @@ def test_the_service_s_own_checks_pass(service: Repository) -> None:
 
 def test_the_rules_that_are_left_hold(service: Repository) -> None:
     if not shutil.which("promtool"):
-        reason = "There is no promtool on this machine; Debian's package `prometheus` has it."
+        reason = "promtool is not installed on this machine (Debian's package `prometheus`)."
         unavailable(reason)
     folder = service.folder / "deploy" / "prometheus"
     tests = sorted(str(path) for path in folder.glob("*.test.yaml"))
@@ -139,7 +139,7 @@ def test_requests_of_the_domain_and_what_they_record(service: Repository, tmp_pa
         assert (refused.status, refused.headers["Content-Type"]) == (409, "application/problem+json")
         call(
             service, str(python), "-m", "dev.sample.requests", "--url", running.url
-        )  # fails if a status is not expected
+        )  # fails if a status is unexpected
         running.stop()
 
     made, out_of_stock, *_ = [root for root in trees(receiver.spans) if root.span.name == "POST /api/reservations"]
@@ -150,7 +150,7 @@ def test_requests_of_the_domain_and_what_they_record(service: Repository, tmp_pa
         assert reserve.attributes["stock.article"] == "tea"
         assert [event.name for event in reserve.events] == events
     assert refused.json()["trace_id"] == out_of_stock.span.trace_id
-    assert total(receiver.points, "reservations.made") == 2  # one of them by dev.sample.requests
+    assert total(receiver.points, "reservations.made") == 2  # one of them from dev.sample.requests
     assert total(receiver.points, "reservations.quantity") == 2
     records = {record.body: record for record in receiver.logs if record.trace_id == made.span.trace_id}
     assert records["reservation made"].attributes["stock.article"] == "tea"

@@ -19,7 +19,7 @@ from tools.release import RELEASED, find_broken_promises, list_choices, read_rel
 
 @pytest.fixture
 def copy(tmp_path: Path, environ: dict[str, str]) -> Repository:
-    """A copy of the working tree as a repository, with something to release."""
+    """A copy of the working tree as a repository, with unreleased changes."""
     repository = Repository(tmp_path, environ)
     copy_template(tmp_path)
     for name in ("pyproject.toml", "Makefile", RELEASED):
@@ -36,7 +36,7 @@ def release(run: Run, copy: Repository, version: str, status: int = 0) -> subpro
     return run(copy.folder, "python", "-m", "tools.release", version, status=status)
 
 
-def test_no_prompt_or_choice_of_the_last_release_is_gone_without_an_entry() -> None:
+def test_every_removed_prompt_or_choice_has_an_entry() -> None:
     assert list(find_broken_promises(REPO)) == []
 
 
@@ -54,8 +54,8 @@ def test_a_renamed_prompt_and_a_removed_choice_are_found(copy: Repository) -> No
     assert list(find_broken_promises(copy.folder)) == []
 
 
-def test_the_default_of_a_new_prompt_needs_no_other_answer() -> None:
-    """Otherwise an older record cannot be replayed: cookiecutter renders the new prompts on their own."""
+def test_the_default_of_a_new_prompt_refers_to_no_other_answer() -> None:
+    """Otherwise an older record cannot be replayed: cookiecutter renders new prompts on their own."""
     _, released = read_released(REPO)
     for prompt, default in read_prompts(REPO).items():
         assert prompt in released or "{{" not in str(default), prompt
@@ -93,7 +93,7 @@ def test_a_wrong_version_is_refused(version: str, fault: str, copy: Repository, 
     assert copy.git("status", "--porcelain") == ""
 
 
-def test_all_faults_come_at_once(copy: Repository, run: Run) -> None:
+def test_all_faults_are_reported_at_once(copy: Repository, run: Run) -> None:
     copy.replace("CHANGELOG.md", "## Unreleased\n", "## Not yet\n")
     copy.replace("cookiecutter.json", '"sampler_ratio": "1.0"', '"sampling": "1.0"')
     refused = release(run, copy, "9.0", status=1).stderr

@@ -1,4 +1,4 @@
-"""Nothing is typed twice: `--replay` after a failure, and a service's record as a replay file."""
+"""Nothing has to be typed twice: `--replay` after a failure, and a service's record as a replay file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def replay_file(environ: dict[str, str]) -> Path:
     return Path(environ["HOME"], ".cookiecutter_replay", f"{REPO.name}.json")
 
 
-def test_a_refused_generation_goes_on_with_replay(
+def test_a_refused_generation_continues_with_replay(
     tmp_path: Path, run: Run, whole: dict[str, bytes], replay_file: Path
 ) -> None:
     bad = [*ANSWERS[:2], "sampler_ratio=1e-3", ANSWERS[3]]
@@ -45,7 +45,7 @@ def test_a_refused_generation_goes_on_with_replay(
     assert read_files(tmp_path / "order-service") == whole
 
 
-def test_an_interrupted_generation_goes_on_with_replay(
+def test_an_interrupted_generation_continues_with_replay(
     tmp_path: Path, run: Run, whole: dict[str, bytes], environ: dict[str, str]
 ) -> None:
     service = tmp_path / "order-service"

@@ -17,7 +17,7 @@ from tests.test_bake import FRAMEWORKS
 from tools.compare import find_own, read_skip
 
 Create = Callable[..., Repository]
-# Together they have each answer on which the list of files depends.
+# Together they have every answer that affects the list of files.
 ANSWERS = [
     {"framework": "fastapi"},
     {
@@ -55,7 +55,7 @@ def test_a_service_as_generated_has_no_difference(
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_an_older_service_is_told_so_and_updated_to_just_the_same_files(
+def test_an_older_service_is_reported_and_updated_to_exactly_the_same_files(
     framework: str, create: Create, run: Run
 ) -> None:
     service = create(OLD, framework=framework, repository_url="https://example.com/orders")
@@ -71,7 +71,7 @@ def edit(service: Repository) -> None:
         service.write(path, service.read(path) + "\n\nOWN = True\n")
     service.replace("pyproject.toml", 'version = "0.1.0"', 'version = "1.4.0"')
     service.replace("pyproject.toml", "dependencies = [\n", 'dependencies = [\n    "tzdata==2025.2",\n')
-    # what belongs to the service
+    # files that belong to the service
     service.write(f"{PACKAGE}/orders/settings.py", service.read(f"{PACKAGE}/orders/settings.py") + "\n\nOWN = True\n")
     service.write(f"{PACKAGE}/orders/refunds.py", '"""Refunds."""\n')
     service.write("README.md", "# Orders\n\nAll new.\n")
