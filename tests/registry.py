@@ -1,11 +1,11 @@
-"""Telemetry against registry.json: OpenTelemetry's semantic conventions, as data. tools/registry.py writes the file.
+"""Check telemetry against registry.json: OpenTelemetry's semantic conventions, written by tools/registry.py.
 
-A service may emit what the registry has and what its own documents declare. For own names, the documents have the type,
-the instrument, the unit and the attributes of a metric. CONDITIONS decides about levels with a condition, and says what
-a service cannot know; EXCEPTIONS has what is wrong and stays so.
+A service may emit what the registry has and what its own documents declare. For the service's own names, the documents
+have the type, the instrument, the unit and the attributes of a metric. CONDITIONS evaluates conditional levels, or
+explains what a service cannot know; EXCEPTIONS lists known violations that stay.
 
-The registry lets every enumeration have other values "if none of the listed ones applies". So a value that is not
-listed is reported, except for the attributes in CUSTOM_VALUES.
+The registry lets every enumeration have other values "if none of the listed ones applies". So an unlisted value
+is reported, except for the attributes in CUSTOM_VALUES.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ CUSTOM_VALUES = {
 
 
 class Declared(NamedTuple):
-    """What the documents of a service declare. In a name, `<...>` stands for any word."""
+    """The names that a service's documents declare. In a name, `<...>` stands for any word."""
 
     attributes: Mapping[str, tuple[str, ...]]
     metrics: Mapping[str, Mapping[str, Any]]
@@ -66,7 +66,7 @@ class Violation(NamedTuple):
 
 
 class Exempt(NamedTuple):
-    """Regular expressions for the three parts of violations, why they stay, and where upstream discusses it."""
+    """Regular expressions for the three parts of violations, why they stay, and where upstream discusses them."""
 
     where: str
     name: str
@@ -126,7 +126,7 @@ class Subject:
 
 
 def failed(subject: Subject) -> bool:
-    """Return whether `error.type` is due. A point without it counts successes, if nothing else says what failed."""
+    """Return whether `error.type` is required. A point without it counts successes, unless it shows a failure."""
     if subject.status:
         return subject.status == "ERROR"
     if subject.group == "http.server.request.duration":
@@ -137,7 +137,7 @@ def failed(subject: Subject) -> bool:
 
 
 def has_port(address: str) -> Callable[[Subject], bool]:
-    """Unix sockets have a path in place of an address."""
+    """Return the rule for ports: Unix sockets have a path instead of an address."""
     return lambda subject: subject[address] != "" and not subject[address].startswith("/")
 
 
@@ -198,9 +198,9 @@ CONDITIONS: dict[str, Callable[[Subject], bool] | str] = {
     # Resources
     "service.criticality": "the owner's to decide",
 }
-"""Of attributes with a condition, or recommended: whether a subject must have it, or why a service cannot know it.
+"""For conditional and recommended attributes: whether a subject must have it, or why a service cannot know it.
 
-A key begins with the namespace of a group if the rule is for that namespace alone.
+A key starts with the namespace of a group if the rule applies only to that namespace.
 """
 
 
@@ -260,7 +260,7 @@ def _span(span: Span, parent: Span | None, declared: Declared) -> Iterator[Viola
         yield Violation(where, "error.type", "contradiction", "the status is not ERROR")
     group = groups_of(span)
     if missing := [name for name in group if name not in SPANS]:
-        yield Violation(where, "span", "unregistered", f"there is no {missing[0]}")
+        yield Violation(where, "span", "unregistered", f"missing {missing[0]}")
     elif group:
         kind = SPANS[group[-1]]["span_kind"].upper()
         if kind != span.kind:
@@ -381,7 +381,7 @@ def _name(where: str, name: str, entry: Mapping[str, Any], declared: Declared) -
 
 
 def _template(name: str) -> Mapping[str, Any] | None:
-    """Return the entry that `http.request.header.accept` and the like belong to."""
+    """Return the entry for a name such as `http.request.header.accept`."""
     parts = name.split(".")
     for length in range(1, len(parts)):
         entry: Mapping[str, Any] = ATTRIBUTES.get(".".join(parts[:length]), {"type": ""})

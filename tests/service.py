@@ -1,4 +1,4 @@
-"""A generated service, run from outside by its own production server, as its owner would run it."""
+"""Run a generated service with its own production server, from the outside, as its owner would."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Response:
 
 
 class Service:
-    """Runs between `__enter__`, which returns when /health answers, and `__exit__`, which leaves no process behind.
+    """Runs between `__enter__`, which returns when /health responds, and `__exit__`, which leaves no process behind.
 
-    The process gets a minimal environment with `environ` on top, and keeps its database and its home in `folder`.
+    The process gets a minimal environment with `environ` on top, and stores its database and its home in `folder`.
     """
 
     def __init__(self, project: Path, python: Path, folder: Path, environ: Mapping[str, str] | None = None) -> None:
@@ -61,13 +61,13 @@ class Service:
 
     @property
     def command(self) -> list[str]:
-        """The production server, started as `make run` does it."""
+        """Return the command of the production server, as in `make run`."""
         if (self.project / "gunicorn.conf.py").exists():
             return [str(self.python.parent / "gunicorn")]
         return [str(self.python), "-m", self.package]
 
     def around(self, command: Sequence[str]) -> list[str]:
-        """What runs `command` where the service runs, which may be elsewhere than the tests."""
+        """Return the command that runs `command` where the service runs, which may be elsewhere than the tests."""
         return [*command]
 
     def __enter__(self) -> Self:
@@ -80,9 +80,9 @@ class Service:
         self.stop()
 
     def start(self, timeout: float = 120) -> None:
-        """RuntimeError, with what the service printed, when it ends or does not answer in time.
+        """Start the service; raise RuntimeError, with its output, if it ends or does not respond in time.
 
-        It may be started again after it has ended. The time allows for a machine with much else to do.
+        It may be started again after it has ended. The timeout allows for a busy machine.
         """
         if not self._is_prepared:
             self.prepare()
@@ -110,11 +110,11 @@ class Service:
             raise
 
     def prepare(self) -> None:
-        """Prepares the database, if the service has one."""
+        """Prepare the database, if the service has one."""
         if not (self.project / "src" / self.package / "prepare.py").exists():
             return
         command = [str(self.python), "-m", f"{self.package}.prepare"]
-        # Telemetry of this short process is not what the tests look at.
+        # The tests ignore the telemetry of this short process.
         environ = {**self.environ, "OTEL_SDK_DISABLED": "true"}
         done = subprocess.run(
             self.around(command), cwd=self.project, env=environ, capture_output=True, text=True, check=False
@@ -132,7 +132,7 @@ class Service:
         headers: Mapping[str, str] | None = None,
         timeout: float = 30,
     ) -> Response:
-        """Sends `json_body` encoded, or `body` as it is, over a connection of its own."""
+        """Send `json_body` encoded, or `body` unchanged, over a new connection."""
         sent = dict(headers or {})
         if json_body is not None:
             body = json.dumps(json_body).encode()
@@ -147,7 +147,7 @@ class Service:
             connection.close()
 
     def wait_for(self, predicate: Callable[[Service], bool], timeout: float = 10) -> None:
-        """Returns as soon as the printed lines make `predicate(self)` true."""
+        """Return as soon as the printed lines make `predicate(self)` true."""
         with self._news:
             if not self._news.wait_for(lambda: predicate(self), timeout):
                 raise TimeoutError(f"not within {timeout} s; printed:\n{self.printed()}")
@@ -156,14 +156,14 @@ class Service:
         return "\n".join([*self.stdout, *self.stderr])
 
     def stop(self, timeout: float = 15) -> int:
-        """Asks with SIGTERM, as an orchestrator does, and returns the exit code; kills what is left after `timeout`."""
+        """Send SIGTERM, as an orchestrator does, and return the exit code; kill what is left after `timeout`."""
         if not self._readers:
             return self.process.wait()
         try:
             self.terminate()
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
-            pass  # the exit code will tell: -9
+            pass  # the exit code shows it: -9
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -185,12 +185,12 @@ class Service:
     def _wait_until_healthy(self, deadline: float) -> None:
         while not self._is_healthy():
             if self.process.poll() is not None:
-                self.stop()  # now all that it printed is read
+                self.stop()  # now all of its output has been read
                 raise RuntimeError(f"the service ended with {self.process.returncode}:\n{self.printed()}")
             if monotonic() > deadline:
                 raise RuntimeError(f"the service does not answer:\n{self.printed()}")
             with self._news:
-                # A port that opens wakes nobody up; a printed line often comes with it.
+                # An opened port sends no notification; often a line is printed at the same time.
                 self._news.wait(0.05)
 
     def _is_healthy(self) -> bool:
@@ -201,7 +201,7 @@ class Service:
 
 
 def free_port() -> int:
-    """A port on loopback where nothing listens, now; it stays closed until somebody asks for it by number."""
+    """Return a port on loopback where nothing listens; it stays closed unless it is requested by number."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]

@@ -1,4 +1,4 @@
-"""No answer breaks a project or runs as code, every bad one is reported at once, overlays are laid as documented."""
+"""No answer breaks a project or runs as code, all invalid ones are reported at once, and overlays are laid correctly."""
 
 import ast
 import doctest
@@ -85,10 +85,10 @@ def pre_gen(load_hook: Hook, make_context: Context) -> ModuleType:
 
 
 def run_cookiecutter(home: Path, *arguments: str, answers: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the real command in `home`, which is also its home folder, and answer its questions with the lines given."""
+    """Run the real command in `home`, which is also its home folder, and type the given lines as answers."""
     environ = {key: value for key, value in os.environ.items() if key != "COOKIECUTTER_CONFIG"}
     environ |= {"HOME": str(home), "USERPROFILE": str(home), "PWD": str(home), "PYTHONIOENCODING": "utf-8"}
-    environ["TMPDIR"] = str(home.parent)  # where cookiecutter leaves the hooks that it rendered
+    environ["TMPDIR"] = str(home.parent)  # cookiecutter leaves rendered hooks there
     command = [sys.executable, "-m", "cookiecutter", *arguments]
     return subprocess.run(
         command, cwd=home, env=environ, input=answers, capture_output=True, encoding="utf-8", timeout=60, check=False
@@ -96,14 +96,14 @@ def run_cookiecutter(home: Path, *arguments: str, answers: str = "") -> subproce
 
 
 class YamlLoader(yaml.SafeLoader):
-    """Plain YAML, and the tag by which compose.override.yaml empties a list."""
+    """Plain YAML, plus the tag with which compose.override.yaml empties a list."""
 
 
 YamlLoader.add_constructor("!reset", lambda loader, node: None)
 
 
 def parse(path: Path, text: str) -> Any:
-    """Parse a file by the kind that its name says."""
+    """Parse a file by its kind, which its name shows."""
     match path.suffix:
         case ".py":
             return ast.parse(text, str(path))
@@ -156,7 +156,7 @@ def test_the_default_answers_are_allowed(pre_gen: ModuleType, make_context: Cont
 
 @pytest.mark.parametrize("text", NEVER_ALLOWED, ids=ascii)
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_no_prompt_takes_these(prompt: str, text: str, pre_gen: ModuleType, make_context: Context) -> None:
+def test_no_prompt_accepts_these(prompt: str, text: str, pre_gen: ModuleType, make_context: Context) -> None:
     errors = pre_gen.find_errors(make_context(**{prompt: text})["cookiecutter"])
     assert list(errors) == [prompt]
     assert len(errors[prompt]) < 500
@@ -164,12 +164,12 @@ def test_no_prompt_takes_these(prompt: str, text: str, pre_gen: ModuleType, make
 
 @pytest.mark.parametrize("value", [0.5, 1, True, None, ["0.5"]], ids=repr)
 def test_an_answer_is_text(value: object, pre_gen: ModuleType, make_context: Context) -> None:
-    """A number without quotes is easily written into a replay file."""
+    """A replay file may easily contain a number without quotes."""
     errors = pre_gen.find_errors(make_context(sampler_ratio=value)["cookiecutter"])
     assert "double quotes" in errors["sampler_ratio"]
 
 
-def test_pinned_distributions_are_no_names_for_a_service(pre_gen: ModuleType, make_context: Context) -> None:
+def test_pinned_distributions_are_not_valid_names_for_a_service(pre_gen: ModuleType, make_context: Context) -> None:
     versions = make_context()["cookiecutter"]["_versions"]
     for name in (name for name in versions if not name.endswith("_image")):
         assert pre_gen.check_project_slug(name.replace("_", "-")), name
@@ -221,7 +221,7 @@ def test_good_answers_are_silent(load_hook: Hook, make_context: Context, capsys:
     assert capsys.readouterr() == ("", "")
 
 
-def test_both_printed_commands_work_as_they_stand(tmp_path: Path) -> None:
+def test_both_printed_commands_work_as_printed(tmp_path: Path) -> None:
     bad = ["project_slug=Order_Service", "sampler_ratio=1e-3", 'author_name=Zoë "Z" C:\\']
     refused = run_cookiecutter(tmp_path, str(REPO), "--no-input", *bad)
     assert refused.returncode == 1
@@ -263,8 +263,8 @@ def test_a_refusal_reaches_the_callers_of_the_library(cookies: Any) -> None:
     assert cookies.bake(template=str(REPO)).exit_code == 0
 
 
-# Answers as data. What arrives as key=value is rendered by cookiecutter itself, so hostile Jinja there is a matter
-# between the user and cookiecutter; typed and replayed answers are not, and those are what these tests use.
+# Answers as data. Cookiecutter itself renders key=value answers, so hostile Jinja in them is a matter between the user
+# and cookiecutter. It does not render typed and replayed answers, so these tests use those.
 
 
 @pytest.mark.parametrize("text", HOSTILE_BUT_ALLOWED)
@@ -288,7 +288,7 @@ def test_hostile_text_is_only_text(
 
 @pytest.mark.parametrize("text", [*HOSTILE_BUT_ALLOWED, *NEVER_ALLOWED], ids=ascii)
 @pytest.mark.parametrize("name", ["pre_gen_project", "post_gen_project"])
-def test_hooks_get_every_answer_unchanged(name: str, text: str, load_hook: Hook, make_context: Context) -> None:
+def test_hooks_receive_every_answer_unchanged(name: str, text: str, load_hook: Hook, make_context: Context) -> None:
     context = make_context(**dict.fromkeys(PROMPTS, text))
     assert context["cookiecutter"] == load_hook(name, context).ANSWERS
 
@@ -296,13 +296,13 @@ def test_hooks_get_every_answer_unchanged(name: str, text: str, load_hook: Hook,
 @pytest.mark.parametrize("name", ["pre_gen_project", "post_gen_project"])
 @settings(deadline=None)
 @given(text=st.text() | st.text('"\\{}%#\n\udc80'))
-def test_hooks_get_any_answer_unchanged(name: str, text: str, load_hook: Hook, make_context: Context) -> None:
+def test_hooks_receive_any_answer_unchanged(name: str, text: str, load_hook: Hook, make_context: Context) -> None:
     context = make_context(description=text)
     assert load_hook(name, context).ANSWERS["description"] == text
 
 
 def texts(most: int) -> st.SearchStrategy[str]:
-    """Mostly text that is allowed, with many characters that mean something to some language."""
+    """Generate mostly allowed text, with many characters that are special in some language."""
     special = st.sampled_from("\"'\\{}[]()<>%#$`:&*!|@,=?~-\u00e9\U0001f680 ")
     printable = st.text(special | st.characters(categories=["L", "M", "N", "P", "S"]), min_size=1, max_size=most)
     return printable.map(str.strip) | st.sampled_from((*HOSTILE_BUT_ALLOWED, *NEVER_ALLOWED)) | st.text()
@@ -330,7 +330,7 @@ def files_with_free_text() -> list[Path]:
 
 
 def choices_of_overlay(path: Path) -> dict[str, str]:
-    """Return answers that the file is generated for, if it is in an overlay: of alternatives the first."""
+    """Return answers for which the file is generated, if it is in an overlay: the first of alternatives."""
     if not path.is_relative_to(OVERLAYS):
         return {}
     prompts, folders = path.relative_to(OVERLAYS).parts[:2]
@@ -342,7 +342,7 @@ def choices_of_overlay(path: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def render(make_context: Context) -> Callable[[Path, dict[str, Any]], str]:
-    """Render one file of the template; the compiled templates are kept, which makes many examples affordable."""
+    """Render one file of the template; compiled templates are cached, which makes many examples affordable."""
     environment = create_env_with_context(make_context())
     environment.loader = FileSystemLoader([PROJECT, REPO / "templates"])
 
@@ -399,7 +399,7 @@ def test_whole_projects_are_generated_or_refused(
 def replaced_files(hook: ModuleType) -> set[str]:
     """Return the common files of the template, in the current folder, that an overlay has as well.
 
-    The hook finds every other contradiction of any combination of answers by itself.
+    The hook itself finds every other contradiction of any combination of answers.
     """
     prompts = sorted({prompt for group in os.listdir("overlays") for prompt in group.split("+")} & set(CHOICES))
     found = set()
@@ -435,7 +435,7 @@ def test_an_overlay_that_replaces_a_common_file_is_found(
 def lay(
     load_hook: Hook, make_context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[int, dict[str, str]]]:
-    """Run the hook in a project of the given files; return its status and the files that are there then."""
+    """Run the hook in a project of the given files; return its status and the resulting files."""
     monkeypatch.chdir(tmp_path)
 
     def lay(files: dict[str, str], context: dict[str, Any] | None = None) -> tuple[int, dict[str, str]]:
@@ -488,7 +488,7 @@ def test_the_files_of_the_chosen_answers_are_laid(lay: Lay, tmp_path: Path, caps
 
 
 def test_a_project_that_is_generated_again_gets_the_new_files(lay: Lay) -> None:
-    """What `--overwrite-if-exists` finds from the last time is not a contradiction."""
+    """Files that `--overwrite-if-exists` finds from an earlier generation are not a contradiction."""
     assert lay({"app.py": "last time", "overlays/framework/flask/app.py": "new"}) == (0, {"app.py": "new"})
 
 
@@ -502,7 +502,7 @@ def test_overlays_are_laid_under_cruft_too(lay: Lay, make_context: Context) -> N
     assert lay({"overlays/framework/flask/app.py": "flask"}, context) == (0, {"app.py": "flask"})
 
 
-def test_permissions_are_kept(lay: Lay, tmp_path: Path) -> None:
+def test_permissions_are_preserved(lay: Lay, tmp_path: Path) -> None:
     script = tmp_path / "overlays" / "framework" / "flask" / "run.sh"
     script.parent.mkdir(parents=True)
     script.touch(mode=0o755)

@@ -1,9 +1,9 @@
-"""The generated files: which ones they are for which answers, and that each of them is well made.
+"""The generated files: which ones each set of answers gives, and that each of them is valid.
 
-All combinations of answers are too many to generate (2,880). The tests generate a covering set instead, in which every
+Generating all 2,880 combinations of answers would take too long. The tests use a covering set instead, in which every
 pair of answers to two prompts occurs. An overlay depends on at most two prompts, so each overlay is laid with its
-complete condition, and left out with each half of it. Python code has conditions on more prompts; what formats or names
-depend on is checked for every triple of answers to the prompts that change code.
+complete condition, and left out with each half of it. Python code has conditions on more prompts, so the aspects that
+formats and names depend on are checked for every triple of answers to the prompts that change code.
 """
 
 import ast
@@ -33,9 +33,9 @@ PROMPTS: dict[str, Any] = json.loads((REPO / "cookiecutter.json").read_text(enco
 CHOICES = {prompt: values for prompt, values in PROMPTS.items() if isinstance(values, list) and prompt[0] != "_"}
 FRAMEWORKS: list[str] = CHOICES["framework"]
 TEMPLATE = REPO / "{{cookiecutter.project_slug}}"
-# The prompts whose answers change Python code that other answers get as well.
+# The prompts whose answers change Python code that other answers share.
 CODE = ("framework", "otlp_protocol", "decorator_style", "sample", "dev_tools")
-# Every extra left out.
+# Every extra turned off.
 LEAN = {"sample": "minimal", "dev_tools": "no", "monitoring": "no", "kubernetes": "no", "github_actions": "no"}
 
 # The answers, and the files that they add; alternative answers to a prompt are separated by spaces.
@@ -169,8 +169,8 @@ FILES: list[tuple[Answers, str]] = [
 def cover(strength: int, *prompts: str) -> list[Answers]:
     """Return combinations in which the answers to any `strength` of the prompts occur in every combination.
 
-    Greedy and deterministic: of all combinations, in the order of cookiecutter.json, take the first one that covers
-    most of what is left, until nothing is left. So the defaults come first.
+    Greedy and deterministic: of all combinations, in the order of cookiecutter.json, take the first one that covers the
+    most remaining cases, until none is left. So the defaults come first.
     """
     groups = list(itertools.combinations(range(len(prompts)), strength))
     candidates = list(itertools.product(*(CHOICES[prompt] for prompt in prompts)))
@@ -189,7 +189,7 @@ def as_parameters(combinations: list[Answers]) -> list[Any]:
 
 
 def combinations(*prompts: str) -> list[Any]:
-    """Every combination of answers to these prompts."""
+    """Return every combination of answers to these prompts."""
     return as_parameters(cover(len(prompts), *prompts))
 
 
@@ -207,7 +207,7 @@ def expected_files(answers: Answers) -> set[str]:
 
 
 def sources() -> list[Path]:
-    """The files that may contain line statements."""
+    """Return the files that may contain line statements."""
     return [path for folder in ("hooks", "templates", TEMPLATE.name) for path in files(REPO / folder)]
 
 
@@ -246,7 +246,7 @@ def test_the_leanest_service_is_small(framework: str, bake: Bake) -> None:
 
 
 def test_generation_is_deterministic(bake: Bake, tmp_path: Path) -> None:
-    # Another process, hence another hash seed, another folder and another time.
+    # A different process, and so a different hash seed, folder and time.
     command = [sys.executable, "-m", "cookiecutter", "--no-input", str(REPO), "--output-dir", str(tmp_path)]
     config = tmp_path / "config.yaml"
     config.write_text(f"replay_dir: {tmp_path}\ncookiecutters_dir: {tmp_path}\n", encoding="utf-8")
@@ -261,7 +261,7 @@ def test_generation_is_deterministic(bake: Bake, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("answers", as_parameters(TRIPLES))
-def test_nothing_of_the_template_is_left(answers: Answers, bake: Bake) -> None:
+def test_no_template_syntax_is_left(answers: Answers, bake: Bake) -> None:
     others = set(FRAMEWORKS) - {answers["framework"]}
     foreign = re.compile("|".join(["cookiecutter", "jinja", *others]), re.IGNORECASE)
     project = bake(**answers)
@@ -356,7 +356,7 @@ def test_answers_reach_the_code(bake: Bake) -> None:
     assert '"service.namespace": "shop"' in code
 
 
-# How the template is written
+# Rules for the template's sources
 
 
 def test_sources_parse_before_they_are_rendered() -> None:
@@ -390,7 +390,7 @@ def test_files_are_not_assembled_from_parts() -> None:
 
 
 def find_implicit_frameworks(text: str) -> Iterator[str]:
-    """Yield each `else` that means the frameworks that the condition before it does not name."""
+    """Yield each `else` that stands for the frameworks that its condition does not name."""
     chains: list[str] = []
     for line in re.findall(r"^[ \t]*# % *(.*)$|\{% *(.*?) *%\}", text, re.MULTILINE):
         statement = next(filter(None, line), "")
@@ -409,7 +409,7 @@ def find_implicit_frameworks(text: str) -> Iterator[str]:
             yield expression
 
 
-def test_no_else_means_a_framework() -> None:
+def test_no_else_stands_for_a_framework() -> None:
     found = [
         f"{path.relative_to(REPO)}: {text}"
         for path in sources()
@@ -435,7 +435,7 @@ def test_no_else_means_a_framework() -> None:
         ('x = {{ "a" if cookiecutter.framework == "flask" }}', 0),
     ],
 )
-def test_an_else_that_means_a_framework_is_found(text: str, count: int) -> None:
+def test_an_else_that_stands_for_a_framework_is_found(text: str, count: int) -> None:
     assert len(list(find_implicit_frameworks(text))) == count
 
 
@@ -463,12 +463,12 @@ def test_every_prompt_and_choice_has_a_label() -> None:
 
 
 def test_files_without_jinja_are_copied() -> None:
-    """Jinja takes most of the time of a generation; files that it would leave as they are need not go through it."""
+    """Jinja takes most of the generation time, so files without Jinja are copied instead."""
     context = generate_context(context_file=str(REPO / "cookiecutter.json"))
     environment = create_env_with_context(context)
     wrong = []
     for path in files(TEMPLATE):
-        # Cookiecutter sees paths from the project's folder on, and copies a whole folder if its path matches.
+        # Cookiecutter uses paths relative to the project's folder, and copies a whole folder if its path matches.
         relative = path.relative_to(TEMPLATE)
         copied = [part for part in (relative, *relative.parents) if is_copy_only_path(part.as_posix(), context)]
         text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`make bench` measures what it says, and its page says what was measured."""
+"""`make bench` measures what it claims to, and its page shows what was measured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.environments import FRAMEWORKS, Sink, environ, instrumented
 DOCS = environments.ROOT / "docs"
 REQUESTS = 20
 SPANS = {"bare": 0, "floor": 1, "guide": 1, "ours": 1}
-"""Of each request in process; FastAPI's instrumentation adds its own for the messages of a request."""
+"""Per request in process; FastAPI's instrumentation adds spans for the messages of a request."""
 
 
 def test_the_page_and_the_plots_are_made_from_the_figures(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The documents of generated projects: links resolve, lines are short, and nothing is left over from rendering."""
+"""The documents of generated projects: links resolve, lines are short, and no template syntax is left."""
 
 from __future__ import annotations
 

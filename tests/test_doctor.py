@@ -1,4 +1,4 @@
-"""The doctor of a generated project, run from outside by `python -m order_service.observability.doctor`."""
+"""The doctor of a generated project, run from the outside by `python -m order_service.observability.doctor`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.otlp import GRPC, HTTP, Receiver
 from tests.processes.conftest import EXTRAS
 from tests.trouble import Trouble, TroubledReceiver
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("doctor")]  # one worker makes the environments
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("doctor")]  # one worker creates the environments
 
 Installed = Callable[..., tuple[Path, Path]]
 
@@ -28,7 +28,7 @@ class Doctor(NamedTuple):
     python: Path
 
     def run(self, environ: Mapping[str, str], *options: str, before: tuple[str, ...] = ()) -> tuple[int, str]:
-        """Return the exit code and the standard output; the standard error has to be empty."""
+        """Return the exit code and the standard output; the standard error must be empty."""
         done = subprocess.run(
             [*before, self.python, "-m", "order_service.observability.doctor", *options],
             cwd=self.project,
@@ -105,7 +105,7 @@ def test_a_receiver_in_trouble(kind: Callable[[], Trouble], message: str, protoc
     with TroubledReceiver(kind()) as receiver:
         began = monotonic()
         finding = flask.finding(receiver.environ(protocol))
-    assert monotonic() - began < 20  # a busy machine is slow, but no wait happens twice
+    assert monotonic() - began < 20  # a busy machine is slow, but nothing waits twice
     assert finding["check"] == "delivery"
     assert finding["message"].startswith("traces, metrics, logs to http://127.0.0.1:")
     assert message in finding["message"]
@@ -172,7 +172,7 @@ def with_own_settings(request: pytest.FixtureRequest, installed: Installed) -> I
 
 
 def test_settings_of_the_owner(with_own_settings: Doctor) -> None:
-    """They are found wherever they are declared; what may be a secret is masked."""
+    """They are found wherever they are declared; possible secrets are masked."""
     environ = {
         "STOCK_URL": f"http+unix://user:{SECRET}@stock/?key={SECRET}",
         "STOCK_API_KEY": SECRET,
@@ -260,7 +260,7 @@ def test_a_configuration_file_without_its_extra(flask: Doctor, tmp_path: Path) -
     assert "SYNC='--extra config'" in finding["fix"]
 
 
-def test_it_is_what_make_does(flask: Doctor) -> None:
+def test_it_is_the_command_of_make(flask: Doctor) -> None:
     command = ["make", "--dry-run", "--no-print-directory", "doctor"]
     done = subprocess.run(command, cwd=flask.project, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == ".venv/bin/python -m order_service.observability.doctor"

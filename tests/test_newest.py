@@ -1,4 +1,4 @@
-"""`make newest`: which versions it looks at, which it chooses, and what it writes."""
+"""`make newest`: the versions that it considers, chooses and writes."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ def test_the_newest_versions_that_fit_together_are_chosen() -> None:
     for move in (otel, flask):
         assert Version(move.chosen) > Version(move.pinned)
     assert django.chosen.startswith("5.2.")
-    django.published = {"django": "6.0"}  # which the oldest Python does not get
+    django.published = {"django": "6.0"}  # not available for the oldest Python
     assert "long-term support" in django.note()
     assert (other.chosen, "check it yourself" in other.note()) == ("1.0", True)
 

@@ -1,4 +1,4 @@
-"""A path tells whose a file is: the template's files know nothing of the sample, and imports point one way."""
+"""A file's path shows whose it is: the template's files do not mention the sample, and imports point one way."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Files = Mapping[str, str]
 # Not "Order Service": the name of the project appears in every file.
 NAME = "Stock Keeper"
 
-# Words of both samples, in any case, inside names such as `OrderRow` and `PAYMENT_URL` as well.
+# Words of both samples, in any case, including those inside names such as `OrderRow` and `PAYMENT_URL`.
 WORDS = """
     order orders payment payments sku skus checkout decline declined declines price prices quantity quantities
     customer customers charge charged charges refund refunds invoice invoices paid hello greeting greetings
@@ -41,12 +41,12 @@ def read(project: Path) -> dict[str, str]:
 
 
 def owned(project: Path) -> set[str]:
-    """The files that `[tool.cruft] skip` leaves to the owner."""
+    """Return the files that `[tool.cruft] skip` leaves to the owner."""
     return find_own(project, read_skip(project) or [])
 
 
 def of_the_template(project: Path) -> dict[str, str]:
-    """The conventions, without the list of what is not one."""
+    """Return the conventions, without the list of files that are not conventions."""
     found = {path: text for path, text in read(project).items() if path not in {*owned(project), *WITH_THE_SAMPLE}}
     before, start, rest = found["pyproject.toml"].partition("[tool.cruft]\n")
     assert start
@@ -65,7 +65,7 @@ def find_words(found: Files) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("answers", as_parameters(cover(2, *CODE)))
-def test_conventions_do_not_know_the_sample(answers: Answers, bake: Bake) -> None:
+def test_conventions_do_not_mention_the_sample(answers: Answers, bake: Bake) -> None:
     found = list(find_words(of_the_template(bake(project_name=NAME, **answers))))
     assert not found, "\n".join(found)
 
@@ -105,7 +105,7 @@ def test_a_word_in_a_path_is_found_and_others_are_not() -> None:
 
 # Imports
 
-# Which layers a file may import from; the folders and `[tool.cruft] skip` say which layer a file belongs to.
+# The layers that a file may import from; the folders and `[tool.cruft] skip` determine a file's layer.
 MAY_IMPORT = {
     "observability": {"observability"},
     "shell": {"observability", "shell", "components"},
@@ -141,7 +141,7 @@ def find_imports(path: str, source: str) -> Iterator[str]:
 
 
 def find_wrong_imports(found: Files, own: set[str]) -> Iterator[str]:
-    """Yield each import of a module of the project from a layer that the importing file may not know."""
+    """Yield each import of a project module from a layer that is off limits to the importing file."""
     modules = {path: text for path, text in found.items() if re.match("(src|dev|tests)/.*[.]py$", path)}
     layers = {}
     for path in modules:

@@ -1,4 +1,4 @@
-"""Only workarounds.py and speedups.py, which check what they need, use what is private to a library."""
+"""Only workarounds.py and speedups.py, which check what they need, use private names of libraries."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ DOCUMENTED = {
     "opentelemetry.exporter.otlp.proto.grpc._log_exporter",
     "opentelemetry.exporter.otlp.proto.http._log_exporter",
 }
-"""Modules that a library's documentation imports, whatever their names say."""
+"""Modules that a library's documentation imports, despite their names."""
 DOCUMENTED_NAMES = {"os._exit", "sys._current_frames"}
 OF_NAMED_TUPLES = {"_asdict", "_replace", "_fields"}
 REPLACEABLE = {"g", "urls"}
-"""Flask's place for one's own values, and django.conf.urls, whose names handler400 and so on Django documents."""
+"""Flask's place for an application's own values, and django.conf.urls, whose handler400 and so on are documented."""
 LOGGER = re.compile(r"[a-z]\w*(\.\w+)*\._\w+(\.\w+)*")
 
 
 def find_private(trees: dict[str, ast.Module]) -> list[str]:
-    """Where a project's code uses what is private to others, or replaces what belongs to them."""
+    """Return where a project's code uses private names of others, or replaces attributes of theirs."""
     own = {name for tree in trees.values() for name in own_names(tree)}
     return [
         f"{path}:{line}: {name}"
@@ -43,7 +43,7 @@ def find_private(trees: dict[str, ast.Module]) -> list[str]:
 
 
 def own_names(tree: ast.Module) -> Iterator[str]:
-    """Names of attributes and methods that the project's own classes have, or that it adds to an object."""
+    """Yield names of attributes and methods that the project's own classes have, or that it adds to an object."""
     foreign = set(imported(tree))
     for node in ast.walk(tree):
         match node:
@@ -55,7 +55,7 @@ def own_names(tree: ast.Module) -> Iterator[str]:
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
-    """Names that belong to others."""
+    """Yield names that belong to others."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and not node.level):
             yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)

@@ -199,7 +199,7 @@ def put(**values: Value) -> Mapping[str, Any]:
         ("message", put(messaging__operation__type="sends"), "span", "unregistered"),
         ("log", put(exception__type="Closed"), "exception.type", "value"),
         ("command", put(error__type="Closed"), "error.type", "value"),
-        # What is missing
+        # Missing attributes
         ("request", put(url__path=None), "url.path", "required"),
         ("call", put(server__address=None), "server.address", "required"),
         ("statement", put(db__system__name=None), "db.system.name", "required"),
@@ -223,7 +223,7 @@ def put(**values: Value) -> Mapping[str, Any]:
         ("request", put(network__peer__port=None), "network.peer.port", "recommended"),
         ("statement", put(db__query__summary=None), "db.query.summary", "recommended"),
         ("log", put(exception__stacktrace=None), "exception.stacktrace", "recommended"),
-        # What contradicts the rest
+        # Contradictions
         ("request", put(error__type="500"), "error.type", "contradiction"),
         ("work", put(db__system__name="sqlite"), "span", "kind"),
         ("work", put(http__route="/orders"), "span", "kind"),

@@ -1,4 +1,4 @@
-"""`make bench` of a generated service: what it prints, what it says when it cannot measure, what it leaves behind."""
+"""`make bench` of a generated service: its output, its error messages, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ VARIANTS = ("off", "sampled (0.1)", "on (1.0)")
 SPANS = 6.0
 """Per request: the mean of placing an order, paid at the stand-in, and of getting it."""
 LIMIT, SOON = 300, 30
-"""Seconds: three starts of a server, and the end of an interrupted one, on a machine that does something else too."""
+"""Seconds: three starts of a server, and the end of an interrupted one, on a busy machine."""
 
 
 class Bench:
-    """What `make bench` runs, without the installation that comes before it, with temporary files of its own."""
+    """Runs `make bench` without the preceding installation, with its own temporary files."""
 
     def __init__(self, project: Path, folder: Path, options: str, **environ: str) -> None:
         self.folder = folder / "temporary"
@@ -53,12 +53,12 @@ class Bench:
             stderr=subprocess.PIPE,
             encoding="utf-8",
             start_new_session=True,
-            # As a shell starts a job in the background.
+            # As a shell starts a background job.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
         )
 
     def finish(self, limit: float = LIMIT) -> tuple[str, str]:
-        """What it has printed, once it has ended by itself and has left nothing."""
+        """Return its output, once it has ended by itself and left nothing behind."""
         try:
             printed = self.process.communicate(timeout=limit)
             assert self.processes() == {}
@@ -71,7 +71,7 @@ class Bench:
         return printed
 
     def processes(self) -> dict[int, str]:
-        """The commands of those that were started with its environment, its own among them."""
+        """Return the commands of all processes with its environment, including its own."""
         found = {}
         for entry in Path("/proc").iterdir():
             with suppress(OSError):
@@ -82,7 +82,7 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def developed(bake: Callable[..., Path]) -> Callable[..., Path]:
-    """The project of the given answers, its environment made, development tools included."""
+    """Return the project of the given answers, with an environment that includes the development tools."""
 
     @cache
     def developed(**answers: str) -> Path:
@@ -183,7 +183,7 @@ def test_an_interrupted_one_leaves_nothing(
 def test_a_tool_that_is_interrupted_while_it_starts(developed: Callable[..., Path]) -> None:
     project = developed(framework="flask", otlp_protocol=GRPC)
     module = project / "dev" / "interrupted.py"
-    # Python prints and ignores exceptions here, as it does in the import of a module.
+    # Python prints and ignores exceptions here, as during the import of a module.
     module.write_text(
         "import os, signal\n\n\nclass Tool:\n    def __del__(self):\n        os.kill(os.getpid(), signal.SIGINT)\n\n\n"
         "Tool()\n",

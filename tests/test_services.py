@@ -1,4 +1,4 @@
-"""Every service does what its owner would do first: `make install`, `make lint`, `make test`."""
+"""Every service passes what its owner would run first: `make install`, `make lint`, `make test`."""
 
 import itertools
 import shutil
@@ -13,7 +13,7 @@ from tests.test_bake import CHOICES
 
 EXTRAS = ("dev_tools", "monitoring", "kubernetes", "github_actions")
 LEAN = dict.fromkeys(EXTRAS, "no")
-# Of each framework and protocol: every pair of answers that change the code occurs, and every extra is left out.
+# For each framework and protocol: every pair of answers that change the code occurs, and every extra is turned off.
 SERVICES = {
     "http/protobuf": [
         {"decorator_style": "traced", "sample": "orders"},
@@ -42,7 +42,7 @@ def test_the_services_cover_every_pair_of_answers() -> None:
 def test_the_services_own_checks_pass(framework: str, protocol: str, bake: Callable[..., Path], tmp_path: Path) -> None:
     project = tmp_path / "order-service"
     for answers in SERVICES[protocol]:
-        # One environment for the three services, each of which brings it up to date.
+        # One environment for the three services, each of which updates it.
         replace(project, bake(framework=framework, otlp_protocol=protocol, **answers))
         install(project)
         make(project, "lint")

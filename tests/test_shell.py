@@ -1,4 +1,4 @@
-"""shellcheck for every script: of the template, of generated projects, and inside Python code."""
+"""shellcheck for every script: the template's, those of generated projects, and those inside Python code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHEBANG = re.compile(r"#!.*\b(ba|da)?sh\b")
 
 
 def shellcheck(script: str, shell: str = "sh") -> list[str]:
-    """Return its findings of any severity."""
+    """Return the findings of any severity."""
     program = Path(sys.executable).with_name("shellcheck")
     command = [str(program), "--norc", "--format=gcc", "--severity=style", f"--shell={shell}", "-"]
     done = subprocess.run(command, input=script, capture_output=True, encoding="utf-8", check=False)

@@ -1,4 +1,4 @@
-"""A receiver that gives an exporter trouble of a chosen kind, and can go over to another kind while it runs."""
+"""A receiver that causes a chosen kind of trouble to an exporter, and can change it while it runs."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ CODES = {
     HTTPStatus.TOO_MANY_REQUESTS: grpc.StatusCode.RESOURCE_EXHAUSTED,
     HTTPStatus.BAD_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
 }
-"""What the OTLP specification has gRPC servers say in place of the HTTP status."""
+"""gRPC status codes that the OTLP specification uses in place of HTTP ones."""
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """What happens to an export: it is delayed, then answered with `status`; without one it gets no answer at all."""
+    """Decides about an export: it is delayed, then answered with `status`; without one it is never answered."""
 
     name: str
     status: HTTPStatus | None = HTTPStatus.OK
     retry_after: int | None = None
-    """Seconds. With gRPC it goes into RetryInfo."""
+    """Seconds. With gRPC it is sent in RetryInfo."""
     delay: float = 0
     """Seconds."""
     listens: bool = True
-    """A port that is closed answers with a reset at once: connection refused."""
+    """A closed port responds with a reset at once: connection refused."""
     resets: bool = False
-    """The connection is taken and broken."""
+    """The connection is accepted, then reset."""
     over: Event = field(default_factory=Event, compare=False)
 
 
@@ -82,10 +82,10 @@ def reject() -> Trouble:
 
 
 class TroubledReceiver(Receiver):
-    """Begins in the given trouble; `turn` changes it. What it refused is counted in `refused`, by signal."""
+    """Starts in the given trouble; `turn` changes it. `refused` counts refused exports by signal."""
 
     def __init__(self, trouble: Trouble | None = None) -> None:
-        # Instead of what Receiver does: the ports are kept, the servers are made again whenever they open.
+        # Replaces Receiver's __init__: the ports stay the same, and the servers are created anew whenever they open.
         self._arrival = Condition()
         self.clear()
         self._held = [_Port(0), _Port(0)]
@@ -107,7 +107,7 @@ class TroubledReceiver(Receiver):
         self._close()
 
     def turn(self, trouble: Trouble) -> None:
-        """Returns when the new kind is in force for every export; those that hang are given up."""
+        """Return when the new kind applies to every export; those that hang are aborted."""
         before, self.trouble = self.trouble, trouble
         before.over.set()
         self._close()
@@ -142,7 +142,7 @@ class TroubledReceiver(Receiver):
             port.close()
 
     def _refuse(self, signal: Signal) -> Trouble | None:
-        """The trouble that this export gets instead of an answer; None when it may be accepted."""
+        """Return the trouble that this export gets instead of a response; None if it may be accepted."""
         trouble = self.trouble
         if trouble.status is None:
             trouble.over.wait()
@@ -156,7 +156,7 @@ class TroubledReceiver(Receiver):
 
 
 class _Server(ThreadingHTTPServer):
-    """Knows its connections: those that are kept alive would outlive the server."""
+    """Tracks its connections: those with keep-alive would outlive the server."""
 
     request_queue_size = 128
 
@@ -177,7 +177,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Connections break here by design."""
+        """Do nothing: connections break here by design."""
 
 
 def _troubled(receiver: TroubledReceiver) -> type[BaseHTTPRequestHandler]:
@@ -209,7 +209,7 @@ def _service(receiver: TroubledReceiver, signal: Signal) -> grpc.GenericRpcHandl
                 retry = RetryInfo(retry_delay=Duration(seconds=trouble.retry_after))
                 status = Status(code=code.value[0])
                 status.details.add().Pack(retry)
-                # Where the specification puts it, and where the exporter for Python looks for it.
+                # Where the specification puts it, and where Python's exporter looks for it.
                 details = ("grpc-status-details-bin", status.SerializeToString())
                 context.set_trailing_metadata((details, ("google.rpc.retryinfo-bin", retry.SerializeToString())))
             context.abort(code, trouble.name)
@@ -221,13 +221,13 @@ def _service(receiver: TroubledReceiver, signal: Signal) -> grpc.GenericRpcHandl
 
 
 class _Port:
-    """Keeps a port from being given to somebody else: closed, or open to break every connection."""
+    """Reserves a port: closed, or open to break every connection."""
 
     def __init__(self, port: int, *, listens: bool = False) -> None:
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         deadline = monotonic() + 10
-        while not self._bind(port):  # a gRPC server that has stopped closes its port a moment later
+        while not self._bind(port):  # a stopped gRPC server closes its port a moment later
             if monotonic() > deadline:
                 raise TimeoutError(f"port {port} does not become free")
             sleep(0.005)
@@ -256,12 +256,12 @@ class _Port:
 
     def close(self) -> None:
         with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes accept() up
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes accept()
         self._socket.close()
 
 
 def _break(connection: socket.socket) -> None:
-    """The other side gets a reset; whoever reads on this side gets the end of the stream."""
+    """Send a reset to the other side; readers on this side get the end of the stream."""
     with suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.shutdown(socket.SHUT_RDWR)

@@ -43,7 +43,7 @@ HOSTS = {
 """Host headers, with the resulting address and port."""
 CLIENT = "192.0.2.7"
 ABANDONED = {DJANGO_ASGI.name: ("/async-stream/100", "/slow")}
-"""Responses whose clients disconnect. Under ASGI servers Django reads a synchronous iterator before sending anything."""
+"""Responses whose clients disconnect. Under ASGI servers Django reads synchronous iterators before sending anything."""
 
 
 class Run:

@@ -63,7 +63,7 @@ def test_a_client_that_disconnects_is_not_a_failure(extended: Extended, kind: Ki
 
 
 def leave(server: Server, head: str, answer: bytes, part: str, is_reset: bool) -> None:
-    """Send the head of a request, wait for `answer`, which shows that it is served, send part of the body, and disconnect."""
+    """Send the head of a request, wait for `answer`, which shows that it is served, send a part of the body, leave."""
     with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
         if is_reset:  # as if the machine lost power
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

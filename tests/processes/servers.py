@@ -148,7 +148,7 @@ sys.meta_path.insert(0, Finder())
 
 
 def inject(module: str, source: str, folder: Path) -> dict[str, str]:
-    """Return variables that make a server call `loaded(module)`, a function in `source`, when it has loaded `module`."""
+    """Return variables that make a server call `loaded(module)`, defined in `source`, when it has loaded `module`."""
     path = folder / "inject" / "sitecustomize.py"
     path.parent.mkdir()
     path.write_text(INJECT.format(module=module, source=source), encoding="utf-8")

@@ -123,8 +123,8 @@ def test_the_collector_comes_back(kind: Kind, protocol: str, trouble: Callable[[
             wait_for_trouble(server)
             assert not receiver.deliveries
             receiver.turn(ok())
-            # Every span was dropped from the queue, or passed to the exporter with what was still queued. The SDK checks
-            # the queue and appends to it without a lock in between, so its counts may be slightly off.
+            # Every span was dropped from the queue, or passed to the exporter with what was still queued. The SDK
+            # checks the queue and appends to it without a lock in between, so its counts may be slightly off.
             receiver.wait_for(lambda receiver: accounted(receiver, "span") >= 0.99 * SPANS * made, 30)
             receiver.wait_for(lambda receiver: accounted(receiver, "log") >= 0.99 * made, 30)
             server.stop()

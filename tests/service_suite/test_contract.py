@@ -1,4 +1,4 @@
-"""Which names tests/contract.py finds in code."""
+"""Names that tests/contract.py finds in code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/configuration.md and .env.example: no OTEL_* variable is missing, none is made up, and the defaults are true."""
+"""docs/configuration.md and .env.example: exactly the OTEL_* variables that exist, with correct defaults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ checks: Any = importlib.import_module(f"{PACKAGE}.observability.checks")
 environment: Any = importlib.import_module(f"{PACKAGE}.observability.environment")
 
 COMPOSERS = ("get_excluded_urls", "get_traced_request_attrs")
-"""Functions of opentelemetry.util.http that build the name of a variable from their argument."""
+"""Functions of opentelemetry.util.http that build a variable's name from their argument."""
 
 
 def table(heading: str) -> dict[str, list[str]]:
@@ -84,7 +84,7 @@ def nodes() -> Iterator[ast.AST]:
 
 
 OWN = {"OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"}
-"""What only the service's own code reads."""
+"""Variables that only the service's own code reads."""
 
 
 def installed_variables(monkeypatch: pytest.MonkeyPatch) -> set[str]:
@@ -110,7 +110,7 @@ def test_every_installed_variable_is_documented_and_no_other(monkeypatch: pytest
     assert EFFECTIVE.keys() & WITHOUT_EFFECT.keys() == set()
 
 
-def test_no_name_is_built_in_a_way_that_this_test_does_not_know() -> None:
+def test_names_are_built_only_in_known_ways() -> None:
     templates = [
         ast.unparse(node)
         for node in nodes()
@@ -126,11 +126,11 @@ def test_the_named_module_reads_the_variable(variable: str) -> None:
     for module in modules:
         mentions = [variable in text for name, text in sources().items() if f"{name}.".startswith(f"{module}.")]
         composed = module == "opentelemetry.util.http" and variable.endswith(("_EXCLUDED_URLS", "_REQUEST_ATTRS"))
-        extra = ".otlp." in module and not mentions  # the exporter of the other protocol
+        extra = ".otlp." in module and not mentions  # the other protocol's exporter
         assert any(mentions) or composed or extra, module
 
 
-def test_defaults_of_the_service_are_bold_and_true() -> None:
+def test_defaults_of_the_service_are_bold_and_correct() -> None:
     bold = {name: cells[0] for name, cells in EFFECTIVE.items() if cells[0].startswith("**")}
     assert bold == {name: f"**`{value}`**" for name, value in environment.DEFAULTS.items()}
 

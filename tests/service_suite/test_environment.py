@@ -1,4 +1,4 @@
-"""Wrong values: one clear line each, and the service starts all the same."""
+"""Wrong values: one clear line each, and the service still starts."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_defaults_fill_what_is_not_set() -> None:
         ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "exponential", None),
     ],
 )
-def test_a_wrong_value_is_named_and_replaced(variable: str, value: str, used: str | None) -> None:
+def test_a_wrong_value_is_reported_and_replaced(variable: str, value: str, used: str | None) -> None:
     environ, (fault,) = environment.resolve({variable: value})
     assert environ.get(variable) == used
     assert str(fault).startswith(f"{variable}={value!r}: ")
@@ -101,13 +101,13 @@ def test_a_wrong_value_is_named_and_replaced(variable: str, value: str, used: st
         ("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", "logs/dup"),
     ],
 )
-def test_a_right_value_stays(variable: str, value: str) -> None:
+def test_a_correct_value_is_unchanged(variable: str, value: str) -> None:
     environ, faults = environment.resolve({variable: value})
     assert faults == []
     assert environ[variable] == value
 
 
-def test_an_empty_value_is_none() -> None:
+def test_an_empty_value_counts_as_not_set() -> None:
     environ, faults = environment.resolve({"OTEL_TRACES_SAMPLER_ARG": "", "OTEL_EXPORTER_OTLP_ENDPOINT": " "})
     assert faults == []
     assert environ["OTEL_TRACES_SAMPLER_ARG"] == RATIO
@@ -125,7 +125,7 @@ def test_a_wrong_header_is_left_out_and_never_shown() -> None:
 @pytest.mark.parametrize("pair", ["a=b%0Ac", "a=%E2%98%83", "a%C3%A9=b", "%20=b", "a=%7F"])
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_a_header_that_cannot_be_sent_is_left_out(pair: str, protocol: str) -> None:
-    """It would fail every export. The protocol may be one whose exporter is not installed: then it is replaced."""
+    """It would fail every export. If the exporter for the protocol is not installed, the protocol is replaced."""
     environ, faults = environment.resolve(
         {"OTEL_EXPORTER_OTLP_HEADERS": f"x=1,{pair},y=2", "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
     )
@@ -133,7 +133,7 @@ def test_a_header_that_cannot_be_sent_is_left_out(pair: str, protocol: str) -> N
     assert [fault.variable for fault in faults if "PROTOCOL" not in fault.variable] == ["OTEL_EXPORTER_OTLP_HEADERS"]
 
 
-def test_white_space_around_a_value_does_not_count() -> None:
+def test_white_space_around_a_value_is_ignored() -> None:
     environ, faults = environment.resolve({"OTEL_EXPORTER_OTLP_ENDPOINT": " http://c:1\n", "OTEL_SDK_DISABLED": "\n"})
     assert faults == []
     assert environ["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://c:1"

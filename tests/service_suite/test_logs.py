@@ -1,4 +1,4 @@
-"""What OTLP and the console carry of the service's log records: all that is logged, no secret, no loop, no flood."""
+"""The service's log records over OTLP and on the console: complete, without secrets, loops and floods."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ redaction: Any = import_module(f"{PACKAGE}.observability.redaction")
 EXPORTER, QUEUE = "opentelemetry.exporter.otlp", "opentelemetry.sdk._shared_internal"
 
 
-def test_nothing_is_exported_about_the_export(emitted: Any) -> None:
+def test_logs_about_the_export_are_not_exported(emitted: Any) -> None:
     with suppress_instrumentation():
         logging.getLogger("urllib3").error("said while exporting")
     logging.getLogger(QUEUE).error("Queue full, dropping %s.", "Span")
@@ -51,7 +51,7 @@ def test_export_errors_are_logged_once_per_interval() -> None:
     assert "3 dropped" in logged(EXPORTER, "Failed to export span batch code: 503")
 
 
-def test_trouble_with_encoding_is_not_blamed_on_the_collector() -> None:
+def test_encoding_errors_are_not_blamed_on_the_collector() -> None:
     throttle = logs.ExportErrorThrottle(interval=60)
 
     def logged(name: str, message: str, error: Exception | None = None) -> str:
@@ -188,7 +188,7 @@ MESSAGES: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 
 def strict(line: str) -> dict[str, Any]:
-    """Decode a line as parsers do that know no NaN and no lone surrogates."""
+    """Decode a line as strict parsers do, which reject NaN and lone surrogates."""
 
     def reject(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
@@ -199,7 +199,7 @@ def strict(line: str) -> dict[str, Any]:
 
 
 def log(fields: dict[Any, Any]) -> None:
-    """Give a record to the service's handlers; pytest's own handlers raise what they cannot format."""
+    """Pass a record to the service's handlers; pytest's own handlers raise if they cannot format it."""
     record = logging.makeLogRecord({"name": "toys", "levelname": "ERROR", "levelno": logging.ERROR, **fields})
     for handler in logging.getLogger().handlers:
         if not type(handler).__module__.startswith("_pytest"):
@@ -261,7 +261,7 @@ def test_no_message_loses_the_line(case: str, emitted: Any, capsys: pytest.Captu
     assert not capsys.readouterr().err
 
 
-def test_what_is_sent_has_the_names_of_the_caller(emitted: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exported_fields_have_the_names_of_the_caller(emitted: Any, capsys: pytest.CaptureFixture[str]) -> None:
     reserved = {"level": 1, "timestamp": 2, "service": 3, "trace_id": 4, "exception.type": 5, "getMessage": 6}
     try:
         raise ValueError("sold out: caf\udce9")

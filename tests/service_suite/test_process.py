@@ -1,4 +1,4 @@
-"""The metrics of the process are those of the system, and what the system does not provide is left out."""
+"""Process metrics match the system's, and values that the system does not provide are left out."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
     provider.shutdown()
 
 
-def test_they_are_those_of_the_system(reader: Reader) -> None:
+def test_the_values_are_the_system_s(reader: Reader) -> None:
     this = psutil.Process()
     before = this.cpu_times(), this.num_ctx_switches(), this.io_counters(), gc.get_stats()
     found = reader.read()
@@ -88,7 +88,7 @@ def test_the_utilization_is_the_share_since_the_last_time(reader: Reader, monkey
 
 
 @pytest.mark.parametrize("error", [psutil.AccessDenied, AttributeError, NotImplementedError, PermissionError])
-def test_what_the_system_does_not_provide_is_left_out(
+def test_unavailable_values_are_left_out(
     error: type[Exception], reader: Reader, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(self: Any) -> None:
@@ -102,7 +102,7 @@ def test_what_the_system_does_not_provide_is_left_out(
     assert not caplog.records
 
 
-def test_a_process_that_cannot_be_read_at_all_fails_nothing(
+def test_an_unreadable_process_raises_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(psutil, "Process", lambda: 1 / 0)

@@ -1,4 +1,4 @@
-"""What the service believes of a caller's trace context."""
+"""Which parts of a caller's trace context the service accepts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LATER = f"01-{TRACE}-{SPAN}-01-and-more"
 
 
 def extracted(headers: Mapping[str, str | list[str]]) -> tuple[str, str, dict[str, object]]:
-    """The trace id, the tracestate and the baggage."""
+    """Return the trace ID, the tracestate and the baggage."""
     context = STRICT.extract(headers)
     span = trace.get_current_span(context).get_span_context()
     trace_id = trace.format_trace_id(span.trace_id) if span.is_valid else ""
@@ -67,7 +67,7 @@ def test_a_traceparent_is_followed(value: str | list[str]) -> None:
         "nonsense",
     ],
 )
-def test_no_other_is(value: str | list[str]) -> None:
+def test_an_invalid_traceparent_is_ignored(value: str | list[str]) -> None:
     assert extracted({"traceparent": value, "tracestate": "a=1"}) == ("", "", {})
 
 
@@ -129,7 +129,7 @@ def test_a_tracestate_is_followed(value: str | list[str], expected: str) -> None
         f"{FULL},one=more",
     ],
 )
-def test_a_tracestate_with_a_fault_is_left_out(value: str) -> None:
+def test_an_invalid_tracestate_is_dropped(value: str) -> None:
     for header in (value, f"b=2,{value}", ["b=2", value]):
         assert extracted({"traceparent": PARENT, "tracestate": header}) == (TRACE, "", {})
 
@@ -145,18 +145,18 @@ def test_a_tracestate_can_be_changed() -> None:
     assert full == ",".join(["a=1", *FULL.split(",")[:-1]])
 
 
-def test_baggage_may_come_in_parts() -> None:
+def test_baggage_may_have_several_headers() -> None:
     assert extracted({"baggage": ["a=1", "b=2"]}) == ("", "", {"a": "1", "b": "2"})
 
 
-def test_what_it_writes_it_reads() -> None:
+def test_it_reads_what_it_writes() -> None:
     carrier: dict[str, str] = {}
     STRICT.inject(carrier, STRICT.extract({"traceparent": PARENT, "tracestate": "c@=3,a=1", "baggage": "b=2"}))
     assert carrier == {"traceparent": PARENT, "tracestate": "c@=3,a=1", "baggage": "b=2"}
     assert STRICT.fields == set(carrier)
 
 
-def test_it_stands_around_those_of_otel_propagators(
+def test_it_wraps_the_propagators_of_otel_propagators(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(propagate, "_HTTP_TEXT_FORMAT", CompositePropagator([W3CBaggagePropagator()]))
@@ -168,7 +168,7 @@ def test_it_stands_around_those_of_otel_propagators(
 
 
 @pytest.mark.parametrize("context", [None, baggage.set_baggage("b", "2")])
-def test_without_propagators_the_context_stays(context: Context | None) -> None:
-    """OpenTelemetry itself returns None, and a request that runs in that fails."""
+def test_without_propagators_the_context_is_unchanged(context: Context | None) -> None:
+    """OpenTelemetry itself returns None, which fails a request that runs in this context."""
     propagator = propagation.StrictPropagator([CompositePropagator([])])
     assert propagator.extract({"traceparent": PARENT}, context) == (context or {})

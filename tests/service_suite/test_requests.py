@@ -1,4 +1,4 @@
-"""More of what every request gets: other problems, stable names, a trace that continues."""
+"""More about every request: other problems, stable names, a trace that continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spans are encoded as the exporters' own encoder does it, and a value that cannot be encoded costs no other."""
+"""Spans are encoded like the exporters' own encoder does, and a value that cannot be encoded does not lose others."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ VALUES: dict[str, AttributeValue] = {
 
 
 def spans() -> list[ReadableSpan]:
-    """Return spans of two resources and of three scopes, with all that a span can have."""
+    """Return spans of two resources and three scopes, with everything that a span can have."""
     exporter = InMemorySpanExporter()
     limits = SpanLimits(max_attributes=20, max_events=1, max_links=1)
     for name in ("one", "other"):
@@ -102,7 +102,7 @@ Encode = Callable[[str, Any], Any]
 def encode(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> Iterator[Encode]:
-    """What the exporter of "trace", "metric" or "_log" encodes a batch with; fails if it logs anything."""
+    """Encode a batch like the exporter of "trace", "metric" or "_log"; fail if it logs anything."""
     monkeypatch.setattr(_internal, "_encode_key_value", _internal._encode_key_value)
     exporters = {}
     for exporter, name in workarounds.ENCODERS.items():
@@ -161,7 +161,7 @@ def status(provider: TracerProvider) -> None:
 
 
 @pytest.mark.parametrize("add", [*BAD_SPANS.values(), status], ids=[*BAD_SPANS, "status"])
-def test_a_bad_value_of_a_span_costs_no_other(add: Callable[[TracerProvider], None], encode: Encode) -> None:
+def test_a_bad_value_of_a_span_loses_no_other(add: Callable[[TracerProvider], None], encode: Encode) -> None:
     exporter = InMemorySpanExporter()
     provider = TracerProvider(ALWAYS_ON, RESOURCE)
     provider.add_span_processor(SimpleSpanProcessor(exporter))

@@ -1,4 +1,4 @@
-"""Commands and tables of SQL statements, and their texts without values."""
+"""Commands and tables of SQL statements, and their text without values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from order_service.observability.sql import MAX_SUMMARY, MAX_TEXT, describe
 @pytest.mark.parametrize(
     ("text", "summary"),
     [
-        # Of the convention.
+        # From the convention.
         ("SELECT *\nFROM   wuser_table\nWHERE  username = ?", "SELECT wuser_table"),
         (
             "INSERT INTO shipping_details (order_id, address) SELECT order_id, address FROM orders WHERE order_id = ?",
@@ -23,7 +23,7 @@ from order_service.observability.sql import MAX_SUMMARY, MAX_TEXT, describe
             "SELECT SELECT orders customers",
         ),
         ('SELECT * FROM "song list"', 'SELECT "song list"'),
-        # Of ORMs.
+        # From ORMs.
         ('INSERT INTO "orders" ("id") VALUES (%s)', "INSERT orders"),
         ('UPDATE "public"."orders" SET "a" = %s, "b" = 1 FROM items', "UPDATE public.orders items"),
         ("SELECT a.id FROM a LEFT OUTER JOIN b ON a.id = b.id, c FOR UPDATE", "SELECT a b c"),
@@ -44,7 +44,7 @@ def test_summary(text: str, summary: str) -> None:
     assert describe(text, True).attributes.get("db.query.summary", "") == summary
 
 
-def test_operation_and_collection_are_there_if_there_is_one() -> None:
+def test_operation_and_collection_are_set_if_there_is_just_one() -> None:
     one, several = (
         describe("DELETE FROM a", True).attributes,
         describe("INSERT INTO a SELECT * FROM b", True).attributes,

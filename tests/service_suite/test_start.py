@@ -1,4 +1,4 @@
-"""Start and stop: settings that are not valid, imports without side effects, a second shutdown."""
+"""Startup and shutdown: invalid settings, imports without side effects, a second shutdown."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ shutdown()
 """
 
 
-def test_a_wrong_setting_is_named_with_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_setting_is_reported_with_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"PORT": "http", "LOG_LEVEL": "LOUD", "MAX_BODY_BYTES": "0", "LOG_FORMAT": ""}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(settings.SettingsError) as caught:
@@ -89,7 +89,7 @@ def test_an_import_has_no_side_effect(tmp_path: Path) -> None:
 
 
 def test_only_an_entry_point_changes_the_process(tmp_path: Path) -> None:
-    """Also, a child of the service inherits no OTEL_* value that the operator has not set."""
+    """A child of the service inherits no OTEL_* value that the operator has not set."""
     given = {"OTEL_SERVICE_NAME": "own", "OTEL_BSP_SCHEDULE_DELAY": " 200 "}
     wrong = {"OTEL_TRACES_SAMPLER_ARG": "half", "OTEL_EXPORTER_OTLP_PROTOCOL": "udp", "OTEL_PROPAGATORS": "none,other"}
     environ = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}

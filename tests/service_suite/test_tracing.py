@@ -1,4 +1,4 @@
-"""The decorators: one span a call, whatever kind of function it is."""
+"""The decorators: one span per call, for every kind of function."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_wrong_arguments_are_the_call_s_own_error(emitted: Telemetry) -> None:
         search()  # type: ignore[call-arg]
 
 
-def test_an_exception_is_told_once_and_marks_every_span(emitted: Telemetry) -> None:
+def test_an_exception_is_recorded_once_and_marks_every_span(emitted: Telemetry) -> None:
     @traced("inner")
     def inner() -> None:
         raise ValueError("broken")
@@ -176,7 +176,7 @@ def test_an_exception_is_told_once_and_marks_every_span(emitted: Telemetry) -> N
     assert [event.name for event in emitted.span("inner").events] == ["exception"]
     assert not emitted.span("outer").events
     assert ids(emitted.span("inner"))[0] == ids(emitted.span("outer"))[0]
-    # The same object in another trace is news there.
+    # In another trace, the same object is recorded again.
     assert [len(span.events) for span in emitted.spans("same")] == [1, 1]
 
 
@@ -207,7 +207,7 @@ def test_exceptions_of_other_kinds_of_functions(emitted: Telemetry) -> None:
         assert len(span.events) == 1
 
 
-def test_what_is_no_error(emitted: Telemetry) -> None:
+def test_outcomes_that_are_not_errors(emitted: Telemetry) -> None:
     @traced("ignored", ignore=(NotFoundError,))
     def ignored() -> None:
         raise NotFoundError
@@ -249,7 +249,7 @@ def test_a_generator_is_not_current_in_its_consumer(emitted: Telemetry) -> None:
     asyncio.run(consume())
 
 
-def test_a_generator_takes_what_it_is_sent(emitted: Telemetry) -> None:
+def test_a_generator_receives_sent_values(emitted: Telemetry) -> None:
     seen: list[str] = []
 
     @traced("echo")
@@ -281,7 +281,7 @@ def test_a_generator_takes_what_it_is_sent(emitted: Telemetry) -> None:
     assert all(span.parent is not None for span in emitted.spans("clean up"))
 
 
-def test_an_async_generator_takes_what_it_is_sent(emitted: Telemetry) -> None:
+def test_an_async_generator_receives_sent_values(emitted: Telemetry) -> None:
     seen: list[Any] = []
 
     @async_traced("echo")
@@ -311,7 +311,7 @@ def test_an_async_generator_takes_what_it_is_sent(emitted: Telemetry) -> None:
     assert all(span.parent is not None for span in emitted.spans("clean up"))
 
 
-def test_an_abandoned_async_generator_leaves_no_noise(emitted: Telemetry, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_abandoned_async_generator_logs_nothing(emitted: Telemetry, caplog: pytest.LogCaptureFixture) -> None:
     async def abandon() -> None:
         async for _ in count_later(9):
             break
@@ -336,7 +336,7 @@ def test_an_abandoned_async_generator_leaves_no_noise(emitted: Telemetry, caplog
     ],
     ids=lambda sampler: sampler.get_description(),
 )
-def test_calls_are_sampled_as_the_sampler_says(
+def test_the_sampler_decides_about_each_call(
     sampler: sampling.Sampler, caller: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracer = TracerProvider(sampler=sampler, shutdown_on_exit=False).get_tracer("test")
@@ -349,7 +349,7 @@ def test_calls_are_sampled_as_the_sampler_says(
     for number in range(1, 33):
         parent = context.Context()
         if caller is not None:
-            trace_id = number * (2**64 // 33)  # the ratio looks at its lower half
+            trace_id = number * (2**64 // 33)  # the ratio applies to its lower half
             span = NonRecordingSpan(SpanContext(trace_id, 1, is_remote=True, trace_flags=TraceFlags(caller)))
             parent = trace.set_span_in_context(span, parent)
             token = context.attach(parent)
@@ -359,7 +359,7 @@ def test_calls_are_sampled_as_the_sampler_says(
             assert call() is tracer.start_span("the SDK's own").is_recording()
 
 
-def test_a_trace_that_is_not_sampled_costs_no_span(emitted: Telemetry) -> None:
+def test_a_trace_that_is_not_sampled_creates_no_spans(emitted: Telemetry) -> None:
     unsampled = NonRecordingSpan(SpanContext(1, 1, is_remote=False))
     with trace.use_span(unsampled):
 
@@ -449,7 +449,7 @@ class PaymentTimeoutError(Exception):
             RefusedError("a", 1),
             type("DriverError", (Exception,), {})("a", 1),
             ["RefusedError"],
-        ),  # Django wraps a driver's like this
+        ),  # as Django wraps a driver's exception
         (TimeoutError(), PaymentTimeoutError(), ["TimeoutError", "PaymentTimeoutError"]),
         (ValueError("a"), PaymentTimeoutError("a"), ["ValueError", "PaymentTimeoutError"]),
         (DriverError("a"), type("DriverError", (Exception,), {})("b"), ["DriverError", "DriverError"]),

@@ -18,15 +18,15 @@ FLAGS = """
 
 
 class NoBrowserError(Exception):
-    """There is no Chromium here."""
+    """Chromium is not installed here."""
 
 
 @contextmanager
 def chromium(folder: Path) -> Iterator[Browser]:
-    """A browser that keeps its profile in `folder`."""
+    """Run a browser that stores its profile in `folder`."""
     program = shutil.which("chromium")
     if program is None:
-        raise NoBrowserError("there is no chromium; Debian's package is chromium")
+        raise NoBrowserError("Chromium is not installed (Debian's package `chromium`)")
     with patch.dict(os.environ, {"TMPDIR": str(folder), "HOME": str(folder)}), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=FLAGS.split())
         yield browser

@@ -14,12 +14,12 @@ from tests.environments import sync
 from tests.viewer.browser import NoBrowserError, chromium
 
 TIMEOUT = 30_000
-"""Milliseconds until something has to be seen, on a machine that does something else too."""
+"""Milliseconds to wait for something to appear, on a busy machine."""
 
 
 @pytest.fixture(scope="session")
 def developed(bake: Callable[..., Path]) -> Callable[..., tuple[Path, Path]]:
-    """The project of the given answers, and the Python of its environment, development tools included."""
+    """Return the project of the given answers, and the Python of its environment, development tools included."""
 
     @cache
     def developed(**answers: str) -> tuple[Path, Path]:
@@ -41,7 +41,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page on which nothing may go wrong unnoticed."""
+    """A page whose errors fail the test."""
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))

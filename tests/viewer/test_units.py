@@ -51,7 +51,7 @@ def attributes(**values: str) -> list[KeyValue]:
 
 
 def span(number: int, parent: int = 0, trace: bytes = TRACE, **fields: Any) -> Span:
-    """A span whose parent is in the same process; it begins at `number` milliseconds."""
+    """Return a span whose parent is in the same process; it starts at `number` milliseconds."""
     return Span(
         **{
             "trace_id": trace,
@@ -131,13 +131,13 @@ def ask(receiver: Any) -> Iterator[Ask]:
 
 
 def shown(store: Any, width: int = 110) -> str:
-    """All that the terminal shows of what is in the store, complete or not."""
+    """Return everything that the terminal shows of the store, complete or not."""
     output = StringIO()
     module("viewer.terminal").Terminal(store, Console(file=output, width=width, color_system=None)).finish()
     return output.getvalue()
 
 
-def test_what_is_sent_is_there(store: Any, ask: Ask) -> None:
+def test_sent_telemetry_is_shown(store: Any, ask: Ask) -> None:
     packed = gzip.compress(traces(span(1), span(2, parent=1)).SerializeToString())
     assert ask("POST", "/v1/traces", packed, Content_Encoding="gzip") == (200, b"")
     assert ask("POST", "/v1/logs", records("hello", trace_id=TRACE).SerializeToString()) == (200, b"")
@@ -174,7 +174,7 @@ def test_what_is_sent_is_there(store: Any, ask: Ask) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_cannot_be_used_is_refused(
+def test_invalid_requests_are_rejected(
     path: str, body: bytes, headers: dict[str, str], status: int, said: str, ask: Ask, store: Any
 ) -> None:
     answered, message = ask("POST", path, body, **headers)
@@ -184,7 +184,7 @@ def test_what_cannot_be_used_is_refused(
     assert ask("POST", "/v1/traces", traces(span(1)).SerializeToString())[0] == 200  # it still works
 
 
-def test_the_page_is_for_this_machine_only(ask: Ask, receiver: Any) -> None:
+def test_the_page_is_only_available_on_this_machine(ask: Ask, receiver: Any) -> None:
     status, page = ask("GET", "/")
     assert (status, b"<title>" in page) == (200, True)
     assert ask("GET", "/api/status", Host=f"localhost:{receiver.port}")[0] == 200
@@ -196,7 +196,7 @@ def test_the_page_is_for_this_machine_only(ask: Ask, receiver: Any) -> None:
     assert ask("GET", "/api/events?ms=x")[0] == 400
 
 
-def test_nothing_but_the_page_s_own_code_can_run(receiver: Any) -> None:
+def test_only_the_page_s_own_code_can_run(receiver: Any) -> None:
     connection = HTTPConnection("127.0.0.1", receiver.port, timeout=10)
     connection.request("GET", "/")
     response = connection.getresponse()
@@ -211,7 +211,7 @@ def test_nothing_but_the_page_s_own_code_can_run(receiver: Any) -> None:
         assert dangerous not in page.replace("http://www.w3.org/2000/svg", ""), dangerous
 
 
-def test_the_stream_brings_what_fits_the_filter(receiver: Any, store: Any) -> None:
+def test_the_stream_sends_what_matches_the_filter(receiver: Any, store: Any) -> None:
     found: dict[str, Any] = {"status": {"code": 2}, "attributes": attributes(order_id="Needle")}
     fill(
         store,
@@ -253,7 +253,7 @@ def test_memory_is_bounded() -> None:
     assert len(small.traces()) == 4
 
 
-def test_deltas_are_added_up(store: Any) -> None:
+def test_deltas_are_accumulated(store: Any) -> None:
     fill(store, counter(2, delta=True), counter(3, delta=True))
     assert [value for _, value, _ in store.series()[0].history] == [2, 5]
 
@@ -267,7 +267,7 @@ def test_no_span_is_left_out_of_the_tree(store: Any) -> None:
     assert rows == [(0, "span 1"), (1, "span 2"), (2, "span 3"), (0, "span 4"), (0, "span 5"), (1, "span 6")]
 
 
-def test_a_long_chain_of_spans_is_no_trouble(store: Any) -> None:
+def test_a_long_chain_of_spans_is_shown(store: Any) -> None:
     fill(store, traces(*(span(number, parent=number - 1) for number in range(1, 1500))))
     assert "span 1499" in shown(store)
 
@@ -301,7 +301,7 @@ def test_the_terminal_shows_a_trace_as_a_tree(store: Any) -> None:
     assert "10.0.0.1" not in text
 
 
-def test_a_terminal_obeys_nothing_that_telemetry_says(store: Any) -> None:
+def test_the_terminal_interprets_no_control_characters_of_telemetry(store: Any) -> None:
     evil = "\x1b]0;owned\x07\x1b[2J[bold]x\u202e"
     odd = span(1, name=evil, attributes=attributes(**{evil: evil}), status={"code": 2, "message": evil})
     fill(store, traces(odd), records(evil, trace_id=TRACE), records(evil))
@@ -349,7 +349,7 @@ def test_json_is_a_line_for_each_item(store: Any) -> None:
     assert lines[0]["data"]["trace_id"] == TRACE.hex()
 
 
-def test_a_taken_port_is_named_with_the_way_on(receiver: Any, store: Any) -> None:
+def test_a_taken_port_is_reported_with_a_fix(receiver: Any, store: Any) -> None:
     bind, another = module("viewer.__main__").bind, module("viewer.receiver").Receiver
     with pytest.raises(SystemExit, match=f"Port {receiver.port} .*make dev VIEW='--port {receiver.port + 1}'"):
         bind("--port", receiver.port, lambda port: another(store.add, port))
@@ -361,7 +361,7 @@ def test_all_processes_of_the_service_end() -> None:
     assert lines.get(timeout=10) == "started"
     began = time.monotonic()
     assert service.stop() == 143
-    assert time.monotonic() - began < 20  # its output ends with the last process, or else it waits in vain
+    assert time.monotonic() - began < 20  # its output ends with the last process, or it waits in vain
 
 
 def test_the_stand_in_answers_by_amount() -> None:
@@ -391,7 +391,7 @@ def test_the_developer_s_variables_win(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_requests_without_a_service(capsys: pytest.CaptureFixture[str], store: Any) -> None:
     traffic, requests = module("traffic"), module("sample.requests").REQUESTS
     with module("viewer.receiver").Receiver(store.add, 0, store) as receiver:
-        # Something else than the service responds.
+        # Another server responds instead of the service.
         assert traffic.main(requests, ["--url", receiver.url]) == 1
         assert f"{len(requests)} of {len(requests)} responses are unexpected" in capsys.readouterr().err
     assert traffic.main(requests, ["--url", receiver.url]) == 1

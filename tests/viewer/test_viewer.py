@@ -1,4 +1,4 @@
-"""What a developer does in the first minute: `make dev`, `make requests`, a look at the terminal and at the page."""
+"""A developer's first steps: `make dev`, `make requests`, a look at the terminal and at the page."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def roots(viewer: Service) -> list[str]:
 
 @pytest.fixture(scope="module")
 def ordered(developed: Developed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
-    """A viewer that has seen some orders."""
+    """A viewer that has received some orders."""
     project, python = developed(framework="fastapi", otlp_protocol=HTTP)
     with Viewer(project, python, tmp_path_factory.mktemp("ordered")) as viewer:
         viewer.send_requests()
@@ -93,7 +93,7 @@ def test_the_page_leads_from_an_error_to_its_reason(ordered: Viewer, page: Page)
     expect(page.get_by_role("option")).to_have_count(8)
 
 
-# What the page asks for comes later than the next key is pressed.
+# What the page requests arrives after the next key is pressed.
 SLOW = """
     const atOnce = window.fetch;
     window.fetch = async path => {
@@ -143,7 +143,7 @@ def test_metrics_and_logs_have_pages(ordered: Viewer, page: Page) -> None:
     expect(page.get_by_role("row").filter(has_text="payment service failed")).to_be_visible()
 
 
-def test_nothing_that_telemetry_says_is_html(developed: Developed, page: Page, tmp_path: Path) -> None:
+def test_html_in_telemetry_is_escaped(developed: Developed, page: Page, tmp_path: Path) -> None:
     hostile = '<img src=x onerror="window.owned=1"><script>window.owned=1</script>'
     project, python = developed(framework="fastapi", otlp_protocol=HTTP)
     with Viewer(project, python, tmp_path, alone=True) as viewer:
@@ -183,7 +183,7 @@ def send(viewer: Viewer, path: str, body: bytes) -> None:
 
 
 def batches() -> list[bytes]:
-    """Requests as the SDK makes them: traces of ten spans with the usual attributes."""
+    """Return requests as the SDK creates them: traces of ten spans with the usual attributes."""
     now = time_ns()
     requests = []
     for first in range(0, SPANS, SPANS_IN_A_BATCH):
@@ -252,7 +252,7 @@ def test_twenty_thousand_spans_in_ten_seconds(
         keystrokes = []
         options = page.get_by_role("option")
         while not done.done():
-            # The newest trace that there is by now: one row of a thousand.
+            # The newest trace so far: one row of a thousand.
             expect(options.first).to_be_visible()
             needle = f"{int(page.locator('#counts').get_attribute('data-spans') or 0) - SPANS_IN_A_TRACE:032x}"
             page.locator("#text").fill(needle[:-1])
@@ -290,7 +290,7 @@ def test_a_taken_port_gives_one_clear_error(developed: Developed, tmp_path: Path
             assert len(second.stderr.splitlines()) == 1, second.stderr
 
 
-def test_json_says_all_that_comes(developed: Developed, tmp_path: Path) -> None:
+def test_json_shows_everything_that_arrives(developed: Developed, tmp_path: Path) -> None:
     project, python = developed(framework="fastapi", otlp_protocol=HTTP)
     with Viewer(project, python, tmp_path, options="--json") as viewer:
         viewer.send_requests()

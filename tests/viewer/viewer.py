@@ -1,4 +1,4 @@
-"""The viewer of a generated project, alone or with its service, started by what its Makefile says."""
+"""The viewer of a generated project, alone or with its service, started with the commands of its Makefile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ START = 120
 
 
 class Viewer(Service):
-    """`make dev`; with `alone` it is `make view`. Both listen on ports that are free."""
+    """`make dev`; with `alone` it is `make view`. Both listen on free ports."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Viewer(Service):
         super().start(timeout)
 
     def send_requests(self) -> str:
-        """Runs `make requests` and returns what it printed."""
+        """Run `make requests` and return what it prints."""
         command = self._made("requests")
         done = subprocess.run(command, cwd=self.project, env=self.environ, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -63,7 +63,7 @@ class Viewer(Service):
             connection.close()
 
     def traces(self, **query: str) -> list[Any]:
-        """All traces that the page would list, with what it would show of them."""
+        """Return all traces that the page would list, with what it would show of them."""
         connection = HTTPConnection("127.0.0.1", self.view_port, timeout=30)
         try:
             connection.request("GET", f"/api/events?{urlencode(query)}")
@@ -74,13 +74,13 @@ class Viewer(Service):
         return [self.get(f"/api/traces/{trace['trace_id']}") for trace in listed]
 
     def interrupt(self, timeout: float = 60) -> int:
-        """Ctrl-C in the terminal of the viewer; the exit code."""
+        """Press Ctrl-C in the viewer's terminal; return the exit code."""
         self.process.send_signal(signal.SIGINT)
         self.process.wait(timeout)
         return self.stop()
 
     def processes(self) -> list[str]:
-        """The commands of all processes that work in the folder of the project."""
+        """Return the commands of all processes whose working directory is in the project's folder."""
         found = []
         for entry in Path("/proc").iterdir():
             try:
@@ -91,13 +91,13 @@ class Viewer(Service):
         return [command for command in found if command]
 
     def peak_memory(self) -> int:
-        """The most bytes that the viewer had resident at any time."""
+        """Return the viewer's peak resident memory in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
 
     def _made(self, target: str) -> list[str]:
-        """The last command of the target, which runs without the installation that comes before it."""
+        """Return the target's last command, which runs without the installation before it."""
         dry = subprocess.run(
             ["make", "--dry-run", "--no-print-directory", target, f"PORT={self.port}", f"VIEW={self._options}"],
             cwd=self.project,

@@ -1,4 +1,4 @@
-"""The doctor finds the faults of a setup, only those, and shows no secret."""
+"""The doctor finds the faults of a setup, reports nothing else, and shows no secret."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ Gb2Bi2EKkBkUQY5Km31yg03rfAShRANCAAQ4Tb6uF1v09cwXu4uwUKbLGBihYAIa
 JZI7PweclB89fqQY9Wt25lKVqRRdIj44SsD9E4Hbe/X2lfkSHnSIVkmR
 """,
 )
-"""Of the certificate, which signs itself; nothing trusts it."""
+"""Of the certificate, which is self-signed and trusted by nothing."""
 
 
 @pytest.fixture
 def doctor(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Doctor]:
-    """Runs the command in an environment of nothing but `environ`; FOLDER in a value is a folder with some files."""
+    """Run the command with only `environ` in its environment; FOLDER in a value is a folder with some files."""
     for name, text in {
         "ca.pem": CERTIFICATE,
         "client.pem": CERTIFICATE,
@@ -94,7 +94,7 @@ def findings(report: dict[str, Any]) -> list[dict[str, str]]:
 
 @pytest.fixture(autouse=True)
 def no_entries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the process of the tests as it is; a test below runs the doctor in another one."""
+    """Leave the process of the tests unchanged; a test below runs the doctor in another one."""
     for apply in workarounds.ENTRIES.values():
         monkeypatch.setitem(workarounds.STATUS, apply.__name__, "applied")
 
@@ -302,7 +302,7 @@ def test_each_fault_is_the_only_finding(
         {
             "OTEL_SERVICE_NAME": "stock",
             "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=production,",
-            # gRPC has no use for the credentials of a URL.
+            # gRPC does not use the credentials of a URL.
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"https://{'' if GRPC else 'user:password@'}collector.example",
             "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20x",
             "OTEL_EXPORTER_OTLP_CERTIFICATE": "FOLDER/ca.pem",
@@ -315,7 +315,7 @@ def test_each_fault_is_the_only_finding(
             "OTEL_SEMCONV_STABILITY_OPT_IN": "http/dup, database",
             "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN": "logs",
             "HTTPS_PROXY": "http://proxy:3128",
-            # What Kubernetes and its operator put there.
+            # Variables that Kubernetes and its operator set.
             "OTEL_COLLECTOR_SERVICE_HOST": "10.0.0.1",
             "OTEL_COLLECTOR_PORT_4317_TCP_ADDR": "10.0.0.1",
             "OTEL_RESOURCE_ATTRIBUTES_POD_NAME": "stock-1",
@@ -352,7 +352,7 @@ def test_a_configuration_file(doctor: Doctor) -> None:
 
 
 def distribution(folder: Path, name: str, version: str, *lines: str, entry_points: str = "") -> None:
-    """A package as it looks when it is installed, without any code."""
+    """Create a package's metadata as installed, without any code."""
     info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("\n".join(["Metadata-Version: 2.4", f"Name: {name}", f"Version: {version}", *lines]))
@@ -505,7 +505,7 @@ def test_offline_opens_no_connection(doctor: Doctor, silent: socket.socket, monk
 
 
 @pytest.mark.usefixtures("only_variables")
-def test_a_receiver_that_is_silent_is_not_waited_for(
+def test_a_silent_receiver_does_not_block(
     doctor: Doctor, silent: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "DEADLINE", 0.3)
@@ -522,8 +522,8 @@ def test_a_receiver_that_is_silent_is_not_waited_for(
 
 
 @pytest.mark.usefixtures("only_variables")
-def test_nothing_that_hangs_is_waited_for(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as a name server: no timeout of an exporter ends that."""
+def test_a_hanging_name_server_does_not_block(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No timeout of an exporter covers name resolution."""
     answered = Event()
     monkeypatch.setattr(delivery, "_ask", lambda setup, target, answers: answered.wait(30))
     monkeypatch.setattr(delivery, "DEADLINE", 0.1)
@@ -567,7 +567,7 @@ class GrpcReceiver:
 
 
 class HttpReceiver(ThreadingHTTPServer):
-    """Responds with the status that the path begins with, or 200."""
+    """Responds with the status at the start of the path, or 200."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
