@@ -2,13 +2,13 @@
 .PHONY: demo screenshots test test-fast bench lint format newest compare release clean
 VENV := .venv
 BIN := $(VENV)/bin
-# uv brings certificates of its own; those of the system know a network's own authority, too.
+# uv ships its own certificates; the system's also include the authority of a private network.
 export UV_SYSTEM_CERTS ?= true
 
 demo: $(VENV)/ready
 	$(BIN)/python -m tools.demo
 
-# The pictures of the README. Needs Debian's package chromium.
+# Screenshots for the README. Needs Debian's package chromium.
 screenshots: $(VENV)/ready
 	$(BIN)/python -m tools.screenshots
 
@@ -19,7 +19,7 @@ test: lint
 test-fast: lint
 	$(BIN)/pytest -n 2 -m "not slow"
 
-# What telemetry costs: a quarter of an hour, on a machine that does nothing else. ARGS=--quick gives a first answer.
+# Measure what telemetry costs: 15 minutes on an otherwise idle machine. ARGS=--quick gives a first estimate.
 bench: $(VENV)/ready
 	@$(BIN)/python -m benchmarks $(ARGS)
 
@@ -32,7 +32,7 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The newest versions that fit together, and the services' suites with them; nothing here changes. ARGS=--write takes them.
+# Find the newest compatible versions and test services with them; changes nothing. ARGS=--write stores the versions.
 newest: $(VENV)/ready
 	$(BIN)/python -m tools.newest $(ARGS)
 

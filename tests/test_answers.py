@@ -1,4 +1,4 @@
-"""No answer breaks a project or runs as code, all invalid ones are reported at once, and overlays are laid correctly."""
+"""No answer breaks a project or runs as code, all invalid ones are reported at once, overlays are laid correctly."""
 
 import ast
 import doctest

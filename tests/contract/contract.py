@@ -139,7 +139,7 @@ UNAVAILABLE = f"{PACKAGE}.orders.payments.PaymentUnavailable"
 
 TRACES = {
     "order": created(40.98, 2),
-    "order of a caller who traces": created(10.0, 1),
+    "order with a trace context": created(10.0, 1),
     "order without items": orders(
         422,
         internal(
@@ -149,7 +149,7 @@ TRACES = {
             events=(Event("order.refused", {"order.refusal.reason": "no_items"}),),
         ),
     ),
-    "order that is no JSON": orders(422),
+    "order that is not JSON": orders(422),
     "order of the wrong shape": orders(422),
     "order above the limit": orders(
         402,
@@ -194,7 +194,7 @@ TRACES = {
             children=(payments(200, authorized(39.98, True)),),
         ),
     ),
-    "order with nobody to pay": orders(
+    "order with an unreachable payment service": orders(
         502,
         internal(
             "orders.service.create_order",
@@ -230,11 +230,11 @@ ORDER_CREATED = {
 }
 LOGS = {
     "order": [ORDER_CREATED[40.98]],
-    "order of a caller who traces": [ORDER_CREATED[10.0]],
+    "order with a trace context": [ORDER_CREATED[10.0]],
     "order without items": [record("order refused", {"order.refusal.reason": "no_items"})],
     "order above the limit": [record("payment declined", {"order.id": ANY})],
     "order paid elsewhere": [ORDER_CREATED[39.98]],
-    "order with nobody to pay": [
+    "order with an unreachable payment service": [
         record(
             "payment service failed",
             {
@@ -321,8 +321,8 @@ class Forced:
 
 
 FORCED = [
-    Forced("fastapi", "CLIENT POST", "error.type", "httpx.ConnectError", "httpx has exceptions of its own"),
-    Forced("fastapi", "CLIENT POST", "exception.type", "httpx.ConnectError", "httpx has exceptions of its own"),
+    Forced("fastapi", "CLIENT POST", "error.type", "httpx.ConnectError", "httpx has its own exceptions"),
+    Forced("fastapi", "CLIENT POST", "exception.type", "httpx.ConnectError", "httpx has its own exceptions"),
     Forced(
         "fastapi",
         "worker.event_loop.delay",

@@ -121,7 +121,7 @@ def test_exemplars_lead_to_spans(observation: Observation) -> None:
 
 def test_a_trace_of_the_caller_is_continued(observation: Observation) -> None:
     traces = observation.traces()
-    continued = traces.pop("order of a caller who traces").span
+    continued = traces.pop("order with a trace context").span
     assert (continued.trace_id, continued.parent_id) == (REMOTE_TRACE, REMOTE_SPAN)
     assert {root.span.parent_id for root in traces.values()} == {""}
 

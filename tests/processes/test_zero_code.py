@@ -117,7 +117,7 @@ def run(
 @pytest.mark.parametrize(
     ("index", "name"),
     [(0, "order paid elsewhere"), (1, "order paid elsewhere"), (2, "order without items")],
-    ids=["order", "order of a caller who traces", "order without items"],
+    ids=["order", "order with a trace context", "order without items"],
 )
 def test_the_trace_is_the_same(run: Run, index: int, name: str) -> None:
     expected = expected_trace(name, [entry for entry in FORCED if entry.framework == run.framework])
