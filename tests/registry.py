@@ -52,7 +52,7 @@ class Declared(NamedTuple):
     metrics: Mapping[str, Mapping[str, Any]]
     events: frozenset[str]
     names: frozenset[str]
-    """All of the above, and the names of the registry that a table has anywhere."""
+    """All of the above, and registry names anywhere in a table."""
 
 
 class Violation(NamedTuple):

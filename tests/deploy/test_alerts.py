@@ -68,7 +68,7 @@ def promtool() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs Prometheus' own tool."""
     program = shutil.which("promtool") or ""
     if not program:
-        reason = "There is no promtool on this machine; Debian's package `prometheus` has it."
+        reason = "promtool is not installed on this machine (Debian's package `prometheus`)."
         unavailable(reason)
 
     def promtool(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -80,7 +80,7 @@ def promtool() -> Callable[..., subprocess.CompletedProcess[str]]:
 Promtool = Callable[..., subprocess.CompletedProcess[str]]
 
 
-# What exists.
+# Names that exist.
 
 
 @pytest.mark.slow

@@ -105,7 +105,7 @@ def migrate(run: Run, variables: dict[str, str]) -> None:
 
 
 def serve(run: Run, variables: dict[str, str]) -> None:
-    # With the host names that Django accepts narrowed down; the others ignore this variable.
+    # Django accepts only these host names; the others ignore the variable.
     container = Container(run.image, {**variables, "ALLOWED_HOSTS": "orders.example"})
     with started(container, run):
         run.healthy = container.run(*run.image.health_check).returncode

@@ -165,7 +165,7 @@ def test_a_fault_in_a_deployment_file_fails_the_job(
     sample: str, step: str, program: str, file: str, good: str, bad: str, bake: Bake
 ) -> None:
     if not shutil.which(program):
-        reason = f"There is no {program} on this machine."
+        reason = f"{program} is not installed on this machine."
         unavailable(reason)
     project = bake(fresh=True, sample=sample)
     script = steps(project, "deployment")[step]

@@ -22,7 +22,7 @@ from {{ cookiecutter.package_name }}.observability.span_exporter import Redactin
 
 
 class Telemetry:
-    """What the service has emitted since the test began. Background work is finished before anything is returned."""
+    """The service's telemetry since the start of the test. Each method waits for background work first."""
 
     def __init__(self) -> None:
         self._spans = InMemorySpanExporter()

@@ -62,7 +62,7 @@ Gb2Bi2EKkBkUQY5Km31yg03rfAShRANCAAQ4Tb6uF1v09cwXu4uwUKbLGBihYAIa
 JZI7PweclB89fqQY9Wt25lKVqRRdIj44SsD9E4Hbe/X2lfkSHnSIVkmR
 """,
 )
-"""Of the certificate, which is self-signed and trusted by nothing."""
+"""The key of the certificate, which is self-signed and trusted by nothing."""
 
 
 @pytest.fixture

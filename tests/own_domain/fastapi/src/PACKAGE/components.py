@@ -17,7 +17,7 @@ class ServiceSettings(database.DatabaseSettings, Settings):
 
 
 routers: Sequence[APIRouter] = [routes.router]
-"""What create_app() includes."""
+"""The routers that create_app() includes."""
 
 
 @asynccontextmanager

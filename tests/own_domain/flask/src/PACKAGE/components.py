@@ -17,7 +17,7 @@ class ServiceSettings(database.DatabaseSettings, Settings):
 
 
 blueprints: Sequence[Blueprint] = [routes.blueprint]
-"""What create_app() registers."""
+"""The blueprints that create_app() registers."""
 
 
 @contextmanager

@@ -22,19 +22,19 @@ class Trace:
     version: int = 0
     """The store's version when this trace last changed."""
     arrived: float = 0.0
-    """When it last changed, by time.monotonic()."""
+    """The time of that change, by time.monotonic()."""
     size: int = 0
     dropped: int = 0
     """The number of spans and log records beyond the limit of one trace."""
 
     @property
     def start(self) -> int:
-        """When it began, in nanoseconds since 1970."""
+        """The start of the trace, in nanoseconds since 1970."""
         return min((span.start for span in self.spans.values()), default=self.logs[0].time if self.logs else 0)
 
     @property
     def end(self) -> int:
-        """When the last of its spans ended, in nanoseconds since 1970."""
+        """The end of its last span, in nanoseconds since 1970."""
         return max((span.end for span in self.spans.values()), default=self.start)
 
     @property
@@ -54,7 +54,7 @@ class Trace:
 
     @property
     def is_whole(self) -> bool:
-        """Whether no local parent is missing: one that has not arrived has not ended."""
+        """Whether all local parents have arrived: a missing one has not ended."""
         return bool(self.spans) and not any(span.parent_id and span.has_local_parent for span in self.roots)
 
 

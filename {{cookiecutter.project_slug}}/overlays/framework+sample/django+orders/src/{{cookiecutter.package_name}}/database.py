@@ -32,7 +32,7 @@ def check_url(url: SecretStr) -> SecretStr:
 
 
 class DatabaseSettings(BaseSettings):
-    """Where the database is, and how long to wait for it."""
+    """The database's URL and timeouts."""
 
     database_url: Annotated[SecretStr, AfterValidator(check_url), Field(description="SQLite or PostgreSQL")] = (
         SecretStr("sqlite:///service.db")

@@ -15,7 +15,7 @@ tracer = trace.get_tracer(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
 
 
 class Refusal(StrEnum):
-    """Why an order is refused. The values are part of docs/contract.md: keep them few."""
+    """Reasons for refusing an order. The values are part of docs/contract.md: keep them few."""
 
     NO_ITEMS = "no_items"
     TOO_MANY_ITEMS = "too_many_items"

@@ -13,7 +13,7 @@ from .schemas import CENT, MAX_ITEMS, Item
 
 
 class Refusal(StrEnum):
-    """Why an order is refused. The values are part of docs/contract.md: keep them few."""
+    """Reasons for refusing an order. The values are part of docs/contract.md: keep them few."""
 
     NO_ITEMS = "no_items"
     TOO_MANY_ITEMS = "too_many_items"

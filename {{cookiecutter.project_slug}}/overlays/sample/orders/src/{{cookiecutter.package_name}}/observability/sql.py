@@ -44,7 +44,7 @@ TOKEN = re.compile(
 
 
 class Statement(NamedTuple):
-    """What spans and metrics say about a statement."""
+    """The description of a statement for spans and metrics."""
 
     text: str
     attributes: dict[str, AttributeValue]

@@ -1,4 +1,4 @@
-"""What the checks examine: the environment, what the service makes of it, and where its telemetry goes."""
+"""The setup that the checks examine: the environment, the resulting values, and the targets of telemetry."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Target:
-    """Where one signal goes over OTLP."""
+    """The target of one signal over OTLP."""
 
     signal: str
     protocol: str
@@ -80,7 +80,7 @@ class Setup:
     settings: Sequence[Setting]
     """The service's own variables."""
     rejected: Sequence[Finding]
-    """Why the service would not accept them."""
+    """The reasons why the service would reject them."""
 
     @classmethod
     def from_process(cls) -> Setup:
