@@ -1,4 +1,4 @@
-"""Phrases that read as translated stay out of the template, and so out of generated projects, whose text it contains."""
+"""Phrases that read as translated stay out of the template, whose sources contain the text of generated projects."""
 
 from __future__ import annotations
 

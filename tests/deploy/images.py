@@ -68,7 +68,7 @@ exec chroot "$root" "$@"
 """The first process of a container, before it turns into the container's own."""
 
 
-class Missing(Exception):  # not an error where no image is needed
+class Missing(Exception):  # noqa: N818 - not an error where no image is needed
     """No image can be built here; the message says why."""
 
 

@@ -14,7 +14,7 @@ import yaml
 Object = dict[str, Any]
 
 
-class Missing(Exception):  # not an error where nothing is deployed
+class Missing(Exception):  # noqa: N818 - not an error where nothing is deployed
     """Nothing can be rendered here; the message says why."""
 
 

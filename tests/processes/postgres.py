@@ -20,7 +20,7 @@ USER = "shopkeeper"
 PASSWORD = "hunter2-of-the-database"
 
 
-class Missing(Exception):  # not an error where no server is needed
+class Missing(Exception):  # noqa: N818 - not an error where no server is needed
     """No server can run here; the message says why."""
 
 
