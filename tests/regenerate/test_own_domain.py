@@ -137,9 +137,7 @@ def test_requests_of_the_domain_and_what_they_record(service: Repository, tmp_pa
         assert running.request("POST", "/api/reservations", body).status == 201
         refused = running.request("POST", "/api/reservations", body)
         assert (refused.status, refused.headers["Content-Type"]) == (409, "application/problem+json")
-        call(
-            service, str(python), "-m", "dev.sample.requests", "--url", running.url
-        )  # fails if a status is unexpected
+        call(service, str(python), "-m", "dev.sample.requests", "--url", running.url)  # fails if a status is unexpected
         running.stop()
 
     made, out_of_stock, *_ = [root for root in trees(receiver.spans) if root.span.name == "POST /api/reservations"]
