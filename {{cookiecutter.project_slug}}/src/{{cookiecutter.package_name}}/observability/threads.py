@@ -16,7 +16,7 @@ METRICS = (
 
 
 def observe_threads(read: Callable[[], tuple[float, float, float]]) -> None:
-    """Create METRICS; `read` returns their values in the same order."""
+    """Create METRICS; `read` returns their values, one for each."""
     meter = metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
     for index, (name, unit, description) in enumerate(METRICS):
 
