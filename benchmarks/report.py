@@ -1,4 +1,4 @@
-"""Generate docs/benchmarks.md and its plots from the measured file, and from nothing else."""
+"""docs/benchmarks.md and its plots, made from the measured file and from nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 PARTS = ("in_process", "routes", "servers", "throughput", "decorators", "start_up", "generation", "shutdown")
 FRAMEWORKS = {"flask": "Flask", "fastapi": "FastAPI", "django": "Django"}
 Goal = tuple[str, str, float, float]
-"""Name, place, limit and measured value."""
+"""What, where, at most, measured."""
 
 
 def write(results: Path) -> None:
@@ -44,19 +44,19 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
-    """Return the median, and the range of the values."""
+    """The median, and between which values it lies."""
     middle = f"{median(values):,.{digits}f}"
     return middle if len(values) == 1 else f"{middle} ({min(values):,.{digits}f}-{max(values):,.{digits}f})"
 
 
 def added(cells: dict[str, Any], variant: str) -> float:
-    """Return the CPU above that of the bare application."""
+    """CPU above that of the bare application."""
     cpu, bare = (float(median(cells[name]["cpu"])) for name in (variant, "bare"))
     return cpu - bare
 
 
 def ratio(cells: dict[str, Any], variant: str, against: str) -> float:
-    """Return the ratio of the CPU that the two add to the bare application."""
+    """Of the CPU that the two add to the bare application."""
     return added(cells, variant) / added(cells, against)
 
 
@@ -78,7 +78,7 @@ def in_process(part: dict[str, Any]) -> str:
 
 
 def growth(cells: dict[str, Any], variant: str) -> float:
-    """Return what the variant adds with many routes, relative to what it adds with few."""
+    """What the variant adds with many routes, of what it adds with few."""
     few, *_, many = (name.partition(", ")[2] for name in cells)
     more, less = (
         median(cells[f"{variant}, {count}"]["cpu"]) - median(cells[f"bare, {count}"]["cpu"]) for count in (many, few)
@@ -190,7 +190,7 @@ SECTIONS = {
 
 
 def goals(found: dict[str, Any]) -> list[Goal]:
-    """Return the targets and the results."""
+    """What was aimed at, and what came out."""
     result: list[Goal] = []
     for where, cells in found.get("in_process", {}).items():
         full = 2.4 if where == "fastapi" else 2.6
@@ -252,13 +252,13 @@ def goals_table(found: list[Goal]) -> str:
 
 
 def plot(found: dict[str, Any], part: str, path: Path) -> None:
-    """Draw bars of the CPU that each variant adds, with the spread of its rounds."""
+    """Bars of the CPU that each variant adds, with the spread of its rounds."""
     import matplotlib as mpl
 
     mpl.use("svg")
     from matplotlib import pyplot as plt
 
-    # The same file always gives the same plot, byte for byte.
+    # The same file gives the same plot, to the byte.
     mpl.rcParams["svg.hashsalt"] = part
     figure, axes = plt.subplots(1, len(FRAMEWORKS), figsize=(11, 3.6), layout="constrained")
     for axis, (framework, name) in zip(axes, FRAMEWORKS.items(), strict=True):

@@ -1,4 +1,4 @@
-"""The documents of generated projects: links resolve, lines are short, and no template syntax is left."""
+"""The documents of generated projects: links resolve, lines are short, and nothing is left over from rendering."""
 
 from __future__ import annotations
 

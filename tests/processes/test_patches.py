@@ -178,7 +178,7 @@ CHANGES = [
     Change("encode_metrics", "opentelemetry/exporter/otlp"),
     Change("encode_logs", "opentelemetry/exporter/otlp"),
 ]
-"""Every unstable name that the two modules use, and its parameters."""
+"""Every name in the two modules that no library promises, and what they are called with."""
 
 
 def apply(change: Change, packages: Path, folder: Path) -> None:
