@@ -59,6 +59,6 @@ def add_suite(project: Path, answers: dict[str, str]) -> None:
         leave_out.append("test_tracing.py")
     if answers["sample"] == "minimal":
         leave_out.append("test_sql.py")
-    if answers.get("dev_tools") == "no":
+    if answers.get("dev_tools") == "no" or answers["sample"] == "minimal":
         leave_out.append("dev_tools")
     shutil.copytree(SUITE, project / "tests" / "service_suite", ignore=shutil.ignore_patterns(*leave_out))
