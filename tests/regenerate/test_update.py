@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import REPO
-from tests.environments import lend_uv, make
+from tests.environments import lend_uv, lint, make
 from tests.regenerate.conftest import Run
 from tests.regenerate.history import MARK, NEW, OLD, OLD_PYDANTIC, Repository
 from tests.test_bake import FRAMEWORKS
@@ -116,7 +116,7 @@ def test_an_update_merges_with_the_edits_and_the_service_is_sound(framework: str
     run(service.folder, "cruft", "check")
 
     lend_uv(service.folder)
-    make(service.folder, "lint")
+    lint(service.folder)
     assert " passed" in make(service.folder, "test")
 
 
