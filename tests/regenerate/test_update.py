@@ -100,6 +100,7 @@ def test_an_update_merges_with_the_edits_and_the_service_is_sound(framework: str
         "docs/old.md": "D",
         "pyproject.toml": "M",
         f"{PACKAGE}/app.py": "M",
+        f"{PACKAGE}/observability/environment.py": "M",
         TELEMETRY: "M",
     }
     for path in ("Makefile", f"{PACKAGE}/app.py", TELEMETRY):
