@@ -1,25 +1,29 @@
-# Needs python3 (3.11 or later), git and make; everything else goes into .venv.
-.PHONY: demo screenshots test test-fast bench lint format newest compare release clean
+# Requires python3 (3.11 or later), git and make; everything else is installed into .venv.
+.PHONY: demo docs screenshots test test-fast bench lint format newest compare release clean
 VENV := .venv
 BIN := $(VENV)/bin
-# uv brings certificates of its own; those of the system know a network's own authority, too.
+# uv brings its own certificates; the system's also include those of a company network.
 export UV_SYSTEM_CERTS ?= true
 
 demo: $(VENV)/ready
 	$(BIN)/python -m tools.demo
 
-# The pictures of the README. Needs Debian's package chromium.
+# Write what is generated in the documents: the examples, the diagrams, the comparison.
+docs: $(VENV)/ready
+	$(BIN)/python -m tools.documents
+
+# Take the screenshots for the README. Needs Debian's package chromium.
 screenshots: $(VENV)/ready
 	$(BIN)/python -m tools.screenshots
 
-# More workers than the two cores of a small machine: much of the suite waits for timeouts.
+# Three workers even on two cores: much of the suite waits for timeouts.
 test: lint
 	$(BIN)/pytest -n 3
 
 test-fast: lint
 	$(BIN)/pytest -n 2 -m "not slow"
 
-# What telemetry costs: a quarter of an hour, on a machine that does nothing else. ARGS=--quick gives a first answer.
+# Measure what telemetry costs: a quarter of an hour, on an idle machine. ARGS=--quick gives a first answer.
 bench: $(VENV)/ready
 	@$(BIN)/python -m benchmarks $(ARGS)
 
@@ -27,12 +31,13 @@ lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The newest versions that fit together, and the services' suites with them; nothing here changes. ARGS=--write takes them.
+# Test services with the newest versions that fit together, in a copy. ARGS=--write writes them to cookiecutter.json.
 newest: $(VENV)/ready
 	$(BIN)/python -m tools.newest $(ARGS)
 
