@@ -26,8 +26,12 @@ Imports = dict[str, set[str]]
 
 EXAMPLE = {"sample": "minimal"}
 """The answers of the examples, besides the framework; all others are the defaults."""
-SERVER_FILES = {"fastapi": ["__main__.py"], "flask": ["wsgi.py"], "django": ["wsgi.py", "urls.py"]}
-FILES = ["hello.py", "greeting.py", "app.py", "observability/instrument.py", "observability/telemetry.py"]
+FILES = {
+    "fastapi": ["src/order_service/__main__.py"],
+    "flask": ["src/order_service/wsgi.py", "gunicorn.conf.py"],
+    "django": ["src/order_service/urls.py", "src/order_service/wsgi.py", "gunicorn.conf.py"],
+}
+"""What a page shows besides the files that every framework has."""
 FOLDED = {".github", "deploy", "dev"}
 """Folders of which the tree shows the number of files."""
 PAGE = """\
@@ -39,7 +43,7 @@ cookiecutter --no-input gh:org/otel-python-template framework={framework} sample
 
 [Other frameworks](../examples.md)
 
-## Files
+A star marks what belongs to the service's owner; updates leave it alone.
 
 {tree}
 """
@@ -68,13 +72,13 @@ def main() -> int:
             output.mkdir()
             return demo.bake(output, **answers)
 
-        for path, text in write(bake).items():
+        for path, text in generate(bake).items():
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
     return 0
 
 
-def write(bake: Callable[..., Path]) -> dict[Path, str]:
+def generate(bake: Callable[..., Path]) -> dict[Path, str]:
     """Return each document with generated parts, and the text that it should have."""
     docs = REPO / "docs"
     pages = {docs / "examples" / f"{name}.md": example(name, bake(framework=name, **EXAMPLE)) for name in FRAMEWORKS}
@@ -86,8 +90,8 @@ def write(bake: Callable[..., Path]) -> dict[Path, str]:
 
 def replace_sections(text: str, sections: Mapping[str, str]) -> str:
     return re.sub(
-        r"(<!-- (\w+):[^>]*-->\n\n).*?(\n<!-- end -->)",
-        lambda found: found[1] + sections[found[2]] + found[3],
+        r"(<!-- (\w+):[^>]*-->\n).*?(<!-- end -->)",
+        lambda found: f"{found[1]}\n{sections[found[2]]}\n{found[3]}",
         text,
         flags=re.DOTALL,
     )
@@ -98,15 +102,20 @@ def replace_sections(text: str, sections: Mapping[str, str]) -> str:
 
 def example(framework: str, project: Path) -> str:
     """Return a page with the files of a service that have to do with telemetry."""
-    source = next((project / "src").iterdir())
     own = find_own(project, read_skip(project) or [])
-    paths = [source / name for name in (*FILES, *SERVER_FILES[framework])]
-    paths += [project / name for name in ("gunicorn.conf.py", "tests/test_hello.py")]
     tree = "\n".join(["```text", f"{project.name}/", *draw_tree(project, project, own), "```"])
     parts = [PAGE.format(title=FRAMEWORKS[framework], framework=framework, tree=tree)]
-    for path in filter(Path.exists, paths):
-        name = path.relative_to(project).as_posix()
-        parts.append(f"## {name}\n\n```python\n{path.read_text(encoding='utf-8')}```\n")
+    source = "src/order_service"
+    for name in (
+        f"{source}/hello.py",
+        f"{source}/greeting.py",
+        "tests/test_hello.py",
+        f"{source}/app.py",
+        *FILES[framework],
+        f"{source}/observability/instrument.py",
+        f"{source}/observability/telemetry.py",
+    ):
+        parts.append(f"## {name}\n\n```python\n{(project / name).read_text(encoding='utf-8')}```\n")
     return "\n".join(parts)
 
 
@@ -221,15 +230,18 @@ def comparison() -> str:
     servers: dict[str, Any] = figures["servers"]
 
     def between(values: Iterable[float]) -> str:
-        values = sorted(values)
-        return f"{values[0]:.2f} to {values[-1]:.2f}"
+        low, *_, high = sorted(values)
+        return f"{low:.2f} to {high:.2f}"
+
+    def count(cells: dict[str, Any]) -> int:
+        return int(median(cells["spans"]))  # requests before and after the measured time add a fraction
 
     shutdown = figures["shutdown"]["all"]["refused"]
     return COMPARISON.format(
         cpu=between(ratio(cells, "ours 1.0", "guide") for cells in servers.values()),
         p99=between(median(cells["ours 1.0"]["p99"]) / median(cells["guide"]["p99"]) for cells in servers.values()),
-        spans=f"{median(servers['fastapi']['ours 1.0']['spans']):.1f}",
-        spans_by_hand=f"{median(servers['fastapi']['guide']['spans']):.1f}",
+        spans=count(servers["fastapi"]["ours 1.0"]),
+        spans_by_hand=count(servers["fastapi"]["guide"]),
         shutdown=f"{shutdown['ours'][0]:.0f}",
         shutdown_by_hand=f"{shutdown['sdk'][0]:.0f}",
     )
