@@ -49,15 +49,15 @@ A star marks what belongs to the service's owner; updates leave it alone.
 """
 
 COMPARISON = """\
-| Measured | Wired by hand | This template |
+| Aspect | Wired by hand | This template |
 |---|---|---|
-| CPU that telemetry adds to a request, everything sampled | 1 (traces only) | {cpu} (traces, metrics and logs) |
-| p99 latency at the same load | 1 | {p99} |
-| Spans per request on FastAPI, four of them of interest | {spans_by_hand} | {spans} |
-| Shutdown while the receiver is down, 3,000 spans queued | {shutdown_by_hand} s | {shutdown} s |
-| Spans that arrive after SIGTERM, of 200 (uvicorn) | 0 | 200 |
+| CPU time that telemetry adds to a request, all traces sampled | 1 (traces only) | {cpu} (with metrics and logs) |
+| p99 latency at the same load, all traces sampled | 1 | {p99} |
+| Spans per request on FastAPI, for a handler with three | {spans_by_hand} | {spans} |
+| Shutdown with 3,000 queued spans and no receiver | {shutdown_by_hand} s | {shutdown} s |
+| Spans that arrive after SIGTERM, of 200 queued (uvicorn) | 0 | 200 |
 | Spans lost at 2,000 requests per second | 25 % | 3 % |
-| Duration of a response that streams for 1.2 s (Flask, Django) | 1 ms | 1.2 s |
+| Recorded duration of a response that streams for 1.2 s (Flask, Django) | 1 ms | 1.2 s |
 | Sampling ratio of `abc` or `2` | samples everything, silently | logs one line, uses the default |
 | A protocol that does not exist | runs without telemetry | logs one line, uses the default |
 | Attribute names | deprecated, unless opted in (`http.method`) | stable (`http.request.method`) |
