@@ -2,17 +2,13 @@
 .PHONY: demo docs screenshots test test-fast bench lint format newest compare release clean
 VENV := .venv
 BIN := $(VENV)/bin
-# uv brings its own certificates; the system's also include those of a company network.
+# uv ships its own certificates; the system's also include the authority of a private network.
 export UV_SYSTEM_CERTS ?= true
 
 demo: $(VENV)/ready
 	$(BIN)/python -m tools.demo
 
-# Write what is generated in the documents: the examples, the diagrams, the comparison.
-docs: $(VENV)/ready
-	$(BIN)/python -m tools.documents
-
-# Take the screenshots for the README. Needs Debian's package chromium.
+# Screenshots for the README. Needs Debian's package chromium.
 screenshots: $(VENV)/ready
 	$(BIN)/python -m tools.screenshots
 
@@ -23,7 +19,7 @@ test: lint
 test-fast: lint
 	$(BIN)/pytest -n 2 -m "not slow"
 
-# Measure what telemetry costs: a quarter of an hour, on an idle machine. ARGS=--quick gives a first answer.
+# Measure what telemetry costs: 15 minutes on an otherwise idle machine. ARGS=--quick gives a first estimate.
 bench: $(VENV)/ready
 	@$(BIN)/python -m benchmarks $(ARGS)
 
@@ -37,7 +33,7 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Test services with the newest versions that fit together, in a copy. ARGS=--write writes them to cookiecutter.json.
+# Find the newest compatible versions and test services with them; changes nothing. ARGS=--write stores the versions.
 newest: $(VENV)/ready
 	$(BIN)/python -m tools.newest $(ARGS)
 
@@ -45,6 +41,10 @@ newest: $(VENV)/ready
 compare: $(VENV)/ready
 	@if [ -n "$(SERVICE)" ]; then set -- --service "$$SERVICE"; else set -- --between "$$A" "$$B"; fi; \
 	$(BIN)/python tools/compare.py "$$@" $(FLAGS)
+
+# Write what is generated in the documents: the examples, the diagrams, the comparison.
+docs: $(VENV)/ready
+	$(BIN)/python -m tools.documents
 
 release: $(VENV)/ready
 	@$(BIN)/python -m tools.release "$(VERSION)"
