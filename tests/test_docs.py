@@ -34,8 +34,13 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def find_faults(path: Path, root: Path) -> Iterator[str]:
-    """Yield what is wrong with the form and the links of a Markdown file."""
+def find_targets(project: Path) -> set[str]:
+    """Return the targets of a Makefile."""
+    return set(re.findall(r"^([\w-]+):", (project / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def find_faults(path: Path, root: Path, targets: set[str]) -> Iterator[str]:
+    """Yield what is wrong with the form, the links and the targets of `make` in a Markdown file."""
     name = path.relative_to(root).as_posix()
     raw, text = path.read_text(encoding="utf-8"), without_code(path)
     for line in raw.splitlines():
@@ -49,6 +54,10 @@ def find_faults(path: Path, root: Path) -> Iterator[str]:
         yield f"{name}: does not end with one newline"
     if re.search(r"^\|.*\n\n\|(?!.*\n\|-)", text, re.MULTILINE):
         yield f"{name}: a table is broken in two"
+    for command in re.findall(r"`make ([^`]+)`", text):
+        named = {word for word in re.sub(r"'.*?'|\".*?\"", "", command).split() if "=" not in word}
+        if not named <= targets and name != "CHANGELOG.md":  # which names those of older versions
+            yield f"{name}: there is no make {command}"
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         file, _, anchor = target.partition("#")
         linked = path.parent / file if file else path
@@ -66,12 +75,14 @@ def test_documents_of_services_are_well_formed(
     style = CHOICES["decorator_style"][FRAMEWORKS.index(framework)]
     project = bake(framework=framework, sample=sample, otlp_protocol=protocol, decorator_style=style, **extras)
     assert len((project / "README.md").read_text(encoding="utf-8").splitlines()) <= 100
-    assert [fault for path in sorted(project.rglob("*.md")) for fault in find_faults(path, project)] == []
+    targets = find_targets(project)
+    assert [fault for path in sorted(project.rglob("*.md")) for fault in find_faults(path, project, targets)] == []
 
 
-def test_documents_of_the_template_are_well_formed() -> None:
+def test_documents_of_the_template_are_well_formed(bake: Callable[..., Path]) -> None:
+    targets = find_targets(REPO) | find_targets(bake())
     assert len((REPO / "README.md").read_text(encoding="utf-8").splitlines()) < 120
-    assert [fault for path in PAGES for fault in find_faults(path, REPO)] == []
+    assert [fault for path in PAGES for fault in find_faults(path, REPO, targets)] == []
 
 
 @pytest.mark.parametrize(
@@ -85,13 +96,14 @@ def test_documents_of_the_template_are_well_formed() -> None:
         "A space at the end \n",
         "| a |\n|---|\n| b |\n\n| c |\n",
         "No newline",
+        "Run `make test nothing`.\n",
     ],
 )
 def test_a_fault_in_a_document_is_found(text: str, tmp_path: Path) -> None:
     (tmp_path / "CONTRIBUTING.md").write_text("# Contributing\n", encoding="utf-8")
     page = tmp_path / "README.md"
     page.write_text(text, encoding="utf-8")
-    assert len(list(find_faults(page, tmp_path))) == 1
+    assert len(list(find_faults(page, tmp_path, {"test"}))) == 1
 
 
 def test_generated_parts_are_up_to_date(bake: Callable[..., Path]) -> None:
