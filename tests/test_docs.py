@@ -76,13 +76,15 @@ def test_documents_of_services_are_well_formed(
     project = bake(framework=framework, sample=sample, otlp_protocol=protocol, decorator_style=style, **extras)
     assert len((project / "README.md").read_text(encoding="utf-8").splitlines()) <= 100
     targets = find_targets(project)
-    assert [fault for path in sorted(project.rglob("*.md")) for fault in find_faults(path, project, targets)] == []
+    faults = [fault for path in sorted(project.rglob("*.md")) for fault in find_faults(path, project, targets)]
+    assert not faults, "\n".join(faults)
 
 
 def test_documents_of_the_template_are_well_formed(bake: Callable[..., Path]) -> None:
     targets = find_targets(REPO) | find_targets(bake())
     assert len((REPO / "README.md").read_text(encoding="utf-8").splitlines()) < 120
-    assert [fault for path in PAGES for fault in find_faults(path, REPO, targets)] == []
+    faults = [fault for path in PAGES for fault in find_faults(path, REPO, targets)]
+    assert not faults, "\n".join(faults)
 
 
 @pytest.mark.parametrize(
