@@ -1,5 +1,5 @@
-# Needs python3 (3.11 or later), git and make; everything else goes into .venv.
-.PHONY: demo screenshots test test-fast bench lint format newest compare release clean
+# Requires python3 (3.11 or later), git and make; everything else is installed into .venv.
+.PHONY: demo docs screenshots test test-fast bench lint format newest compare release clean
 VENV := .venv
 BIN := $(VENV)/bin
 # uv ships its own certificates; the system's also include the authority of a private network.
@@ -12,7 +12,7 @@ demo: $(VENV)/ready
 screenshots: $(VENV)/ready
 	$(BIN)/python -m tools.screenshots
 
-# More workers than the two cores of a small machine: much of the suite waits for timeouts.
+# Three workers even on two cores: much of the suite waits for timeouts.
 test: lint
 	$(BIN)/pytest -n 3
 
@@ -27,6 +27,7 @@ lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
@@ -40,6 +41,10 @@ newest: $(VENV)/ready
 compare: $(VENV)/ready
 	@if [ -n "$(SERVICE)" ]; then set -- --service "$$SERVICE"; else set -- --between "$$A" "$$B"; fi; \
 	$(BIN)/python tools/compare.py "$$@" $(FLAGS)
+
+# Write what is generated in the documents: the examples, the diagrams, the comparison.
+docs: $(VENV)/ready
+	$(BIN)/python -m tools.documents
 
 release: $(VENV)/ready
 	@$(BIN)/python -m tools.release "$(VERSION)"
