@@ -30,6 +30,8 @@ from tests.otlp import HTTP, Point, Receiver, Scope
 from tests.service import Service
 from tests.trouble import TroubledReceiver, hang, ok, reject
 
+pytestmark = pytest.mark.slow
+
 Bake = Callable[..., Path]
 Installed = Callable[..., tuple[Path, Path]]
 
@@ -83,7 +85,6 @@ Promtool = Callable[..., subprocess.CompletedProcess[str]]
 # Names that exist.
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("framework", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in FRAMEWORKS])
 def test_every_name_is_one_that_the_service_emits(framework: str, installed: Installed, tmp_path: Path) -> None:
     project, python = installed(framework=framework)
@@ -97,7 +98,6 @@ def test_every_name_is_one_that_the_service_emits(framework: str, installed: Ins
         assert any(fault.startswith("unknown metric") for _, fault in faults(project, renamed)), name
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("framework", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in FRAMEWORKS])
 def test_the_smallest_service_lacks_only_metrics_of_absent_features(
     framework: str, installed: Installed, tmp_path: Path
@@ -115,7 +115,6 @@ def test_the_smallest_service_lacks_only_metrics_of_absent_features(
     assert not (other := [(where, fault) for where, fault in found if where not in allowed]), other
 
 
-@pytest.mark.slow
 @pytest.mark.xdist_group("flask")
 @pytest.mark.parametrize(
     ("module", "name", "other", "missed"),
@@ -407,7 +406,6 @@ def test_the_rules_and_their_tests_pass(project: Path, promtool: Promtool) -> No
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "fault"),
     [

@@ -19,6 +19,8 @@ from tests.deploy.images import Builder
 from tests.test_answers import FREE_TEXT, HOSTILE_BUT_ALLOWED
 from tests.test_bake import combinations
 
+pytestmark = pytest.mark.slow
+
 Bake = Callable[..., Path]
 
 
@@ -112,7 +114,6 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, config_file: Path, make_co
     return dockerfiles
 
 
-@pytest.mark.slow
 @pytest.mark.xdist_group("image")
 def test_hostile_answers_are_labels_and_nothing_else(hostile: list[str], builder: Builder, tmp_path: Path) -> None:
     """A builder reads them unchanged: no variable is expanded, and no line ends early."""

@@ -28,6 +28,8 @@ from tests.processes.conftest import EXTRAS
 from tests.processes.servers import ORDER
 from tests.service import Service
 
+pytestmark = pytest.mark.slow
+
 Bake = Callable[..., Path]
 
 FRAMEWORKS = ("fastapi", "flask", "django")
@@ -437,7 +439,6 @@ def server(objects: list[Object]) -> Object:
     return dict(container)
 
 
-@pytest.mark.slow
 @as_pods
 def test_a_service_runs_as_the_pod_would(
     framework: str,
@@ -467,7 +468,6 @@ def test_a_service_runs_as_the_pod_would(
     assert "otel.sdk.span.started" in {point.name for point in receiver.points}
 
 
-@pytest.mark.slow
 @as_pods
 def test_the_operator_may_take_over(
     overlay: str, bake: Bake, framework: str, pod: Callable[[Receiver, Mapping[str, str]], Service]

@@ -15,6 +15,8 @@ import yaml
 from tests.conftest import REPO, unavailable
 from tests.test_bake import CHOICES
 
+pytestmark = pytest.mark.slow
+
 Bake = Callable[..., Path]
 Workflow = dict[str, Any]
 
@@ -356,7 +358,6 @@ def command_faults(project: Path) -> str:
 PIN = "actions/checkout@08c6903cd8c0fde910a37f88322edcfb5dd907a8 # v5.0.0"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("check", "file", "good", "bad", "expected"),
     [
