@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cookiecutter.utils import create_env_with_context  # type: ignore[import-untyped]
+from jinja2 import FileSystemLoader
 
-from tests.test_bake import CHOICES
+from tests.conftest import REPO
+from tests.test_bake import CHOICES, TEMPLATE
 
 LONG_LINES = ("deploy", "docs/alerts.md")
 """Not wrapped at 120 characters yet."""
+LIMITS = {"README.md": 100, "AGENTS.md": 80}
+"""Lines of a document, whatever the answers."""
 LEAN = dict.fromkeys(("dev_tools", "monitoring", "kubernetes", "github_actions"), "no")
 
 
@@ -37,7 +44,7 @@ def test_documents_are_well_formed(
 ) -> None:
     style = CHOICES["decorator_style"][CHOICES["framework"].index(framework)]
     project = bake(framework=framework, sample=sample, otlp_protocol=protocol, decorator_style=style, **extras)
-    assert len((project / "README.md").read_text(encoding="utf-8").splitlines()) <= 100
+    targets = set(re.findall(r"^([\w-]+):", (project / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for path, text in documents(project):
         name = path.relative_to(project)
         raw = path.read_text(encoding="utf-8")
@@ -47,9 +54,23 @@ def test_documents_are_well_formed(
         assert "\n\n\n" not in re.sub(r"\n{3}(?=   \S)", "\n", raw), name  # Python in a list has two blank lines
         assert re.search(r"[^\n]\n\Z", raw), name
         assert not re.search(r"^\|.*\n\n\|(?!.*\n\|-)", text, re.MULTILINE), f"{name}: a table is broken in two"
+        for command in re.findall(r"`make ([^`]+)`", text):
+            named = {word for word in re.sub(r"'.*?'|\".*?\"", "", command).split() if "=" not in word}
+            assert named <= targets, f"{name}: make {command}"
         for target in re.findall(r"\]\(([^)\s]+)\)", text):
             if not target.startswith("http"):
                 file, _, anchor = target.partition("#")
                 linked = path.parent / file if file else path
                 assert linked.exists(), f"{name}: {target}"
                 assert not anchor or anchor in anchors(linked), f"{name}: {target}"
+
+
+def test_the_first_documents_are_short(make_context: Callable[..., dict[str, Any]]) -> None:
+    environment = create_env_with_context(make_context())
+    environment.loader = FileSystemLoader(REPO / "templates")
+    templates = {name: environment.from_string((TEMPLATE / name).read_text(encoding="utf-8")) for name in LIMITS}
+    prompts = [prompt for prompt in CHOICES if prompt not in ("python_version", "github_actions")]
+    for answers in itertools.product(*(CHOICES[prompt] for prompt in prompts)):
+        context = make_context(**dict(zip(prompts, answers, strict=True)))
+        for name, template in templates.items():
+            assert len(template.render(**context).splitlines()) <= LIMITS[name], (name, answers)
