@@ -29,7 +29,7 @@ SERVERS = re.compile(r"(\w+=\S+ )*make (dev|run)")
 """Commands that run until they are stopped. They run in the background until the end of their block."""
 WAIT = "curl --silent --show-error --fail --retry 90 --retry-delay 1 --retry-connrefused http://127.0.0.1:$PORT/ready"
 # What runs in the background is stopped, however the script ends.
-START = "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT"
+START = "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT"
 
 
 def shell_blocks(text: str) -> list[str]:
@@ -70,7 +70,7 @@ def run_script(script: str, project: Path) -> None:
         view += f" --grpc-port {free_port()}"
     script = script.replace("127.0.0.1:8000", f"127.0.0.1:{port}")
     script = re.sub(r"VIEW=(\S+)", lambda found: f"VIEW={shlex.quote(f'{found[1]} {view}')}", script)
-    run(["bash", "-euo", "pipefail", "-c", script], project, PORT=str(port), VIEW=view)
+    run(["timeout", "300", "bash", "-euo", "pipefail", "-c", script], project, PORT=str(port), VIEW=view)
 
 
 # Each answer to the prompts that change what a command does.
@@ -96,7 +96,8 @@ def test_every_command_runs_as_printed(framework: str, bake: Bake, measured: Mea
 @pytest.mark.parametrize("block", ["make tests   # pytest", "true\nrm missing.txt", "docker ps\nrm missing.txt"])
 def test_a_wrong_command_is_found(block: str, bake: Bake, tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_bytes((bake() / "Makefile").read_bytes())
-    (tmp_path / "README.md").write_text(f"1. Run\n\n{textwrap.indent(f'```sh\n{block}\n```', '   ')}\n", encoding="utf-8")
+    document = textwrap.indent(f"```sh\n{block}\n```\n", "   ")
+    (tmp_path / "README.md").write_text(f"1. Run\n\n{document}", encoding="utf-8")
     with pytest.raises(RuntimeError, match=r"missing\.txt|No rule to make target"):
         run_documents(tmp_path)
 
