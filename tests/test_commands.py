@@ -21,6 +21,7 @@ Bake = Callable[..., Path]
 ELSEWHERE = {
     "docker": "needs Docker",
     "kubectl": "needs a cluster",
+    "promtool": "not on every machine; tests/deploy/ runs it",
     "make lint": "tests/test_services.py runs it, and it takes long",
     "make test": "tests/test_services.py runs it, and it takes long",
 }
