@@ -71,7 +71,9 @@ def run_script(script: str, project: Path) -> None:
         view += f" --grpc-port {free_port()}"
     script = script.replace("127.0.0.1:8000", f"127.0.0.1:{port}")
     script = re.sub(r"VIEW=(\S+)", lambda found: f"VIEW={shlex.quote(f'{found[1]} {view}')}", script)
-    run(["timeout", "300", "bash", "-euo", "pipefail", "-c", script], project, PORT=str(port), VIEW=view)
+    # Without bytecode, each of the many short processes would compile its packages again.
+    variables = {"PORT": str(port), "VIEW": view, "PYTHONDONTWRITEBYTECODE": ""}
+    run(["timeout", "300", "bash", "-euo", "pipefail", "-c", script], project, **variables)
 
 
 # Each answer to the prompts that change what a command does.
