@@ -1,25 +1,25 @@
-# Needs python3 (3.11 or later), git and make; everything else goes into .venv.
-.PHONY: demo screenshots test test-fast bench lint format newest compare release clean
+# Requires python3 (3.11 or later), git and make; everything else is installed into .venv.
+.PHONY: demo docs screenshots test test-fast bench lint format newest compare release clean
 VENV := .venv
 BIN := $(VENV)/bin
-# uv brings certificates of its own; those of the system know a network's own authority, too.
+# uv ships its own certificates; the system's also include the authority of a private network.
 export UV_SYSTEM_CERTS ?= true
 
 demo: $(VENV)/ready
 	$(BIN)/python -m tools.demo
 
-# The pictures of the README. Needs Debian's package chromium.
+# Screenshots for the README. Needs Debian's package chromium.
 screenshots: $(VENV)/ready
 	$(BIN)/python -m tools.screenshots
 
-# More workers than the two cores of a small machine: much of the suite waits for timeouts.
+# Three workers even on two cores: much of the suite waits for timeouts.
 test: lint
 	$(BIN)/pytest -n 3
 
 test-fast: lint
 	$(BIN)/pytest -n 2 -m "not slow"
 
-# What telemetry costs: a quarter of an hour, on a machine that does nothing else. ARGS=--quick gives a first answer.
+# Measure what telemetry costs: 15 minutes on an otherwise idle machine. ARGS=--quick gives a first estimate.
 bench: $(VENV)/ready
 	@$(BIN)/python -m benchmarks $(ARGS)
 
@@ -27,12 +27,13 @@ lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The newest versions that fit together, and the services' suites with them; nothing here changes. ARGS=--write takes them.
+# Find the newest compatible versions and test services with them; changes nothing. ARGS=--write stores the versions.
 newest: $(VENV)/ready
 	$(BIN)/python -m tools.newest $(ARGS)
 
@@ -40,6 +41,10 @@ newest: $(VENV)/ready
 compare: $(VENV)/ready
 	@if [ -n "$(SERVICE)" ]; then set -- --service "$$SERVICE"; else set -- --between "$$A" "$$B"; fi; \
 	$(BIN)/python tools/compare.py "$$@" $(FLAGS)
+
+# Write what is generated in the documents: the examples, the diagrams, the comparison.
+docs: $(VENV)/ready
+	$(BIN)/python -m tools.documents
 
 release: $(VENV)/ready
 	@$(BIN)/python -m tools.release "$(VERSION)"

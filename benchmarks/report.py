@@ -49,10 +49,13 @@ def spread(values: Sequence[float], digits: int = 0) -> str:
     return middle if len(values) == 1 else f"{middle} ({min(values):,.{digits}f}-{max(values):,.{digits}f})"
 
 
-def added(cells: dict[str, Any], variant: str) -> float:
-    """CPU above that of the bare application."""
-    cpu, bare = (float(median(cells[name]["cpu"])) for name in (variant, "bare"))
-    return cpu - bare
+def added(cells: dict[str, Any], variant: str, bare: str = "bare") -> float:
+    """Return the CPU above that of the bare application: the median of the rounds' differences.
+
+    The variants take turns in each round, so a slow round slows both.
+    """
+    rounds = zip(cells[variant]["cpu"], cells[bare]["cpu"], strict=True)
+    return float(median(cpu - bare for cpu, bare in rounds))
 
 
 def ratio(cells: dict[str, Any], variant: str, against: str) -> float:
@@ -80,10 +83,8 @@ def in_process(part: dict[str, Any]) -> str:
 def growth(cells: dict[str, Any], variant: str) -> float:
     """What the variant adds with many routes, of what it adds with few."""
     few, *_, many = (name.partition(", ")[2] for name in cells)
-    more, less = (
-        median(cells[f"{variant}, {count}"]["cpu"]) - median(cells[f"bare, {count}"]["cpu"]) for count in (many, few)
-    )
-    return float(more / less)
+    more, less = (added(cells, f"{variant}, {count}", f"bare, {count}") for count in (many, few))
+    return more / less
 
 
 def routes(part: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from tests.test_bake import CODE, PAIRS, Answers, as_parameters, cover, files
 from tools.compare import RECORDS, find_areas, find_own, read_skip
+from tools.documents import find_imports
 
 Bake = Callable[..., Path]
 Files = Mapping[str, str]
@@ -126,18 +126,6 @@ def find_layer(path: str, own: set[str]) -> str:
         return {"dev": "requests", "tests": "sample tests"}.get(folder, name)
     (area,) = find_areas(path)
     return {"doctor": "observability", "database": "shell"}.get(area, area)
-
-
-def find_imports(path: str, source: str) -> Iterator[str]:
-    """Yield the absolute names that a module imports, wherever it does so."""
-    parts = path.removeprefix("src/").removesuffix(".py").split("/")
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = [*parts[: len(parts) - node.level]] if node.level else []
-            module = ".".join([*base, *filter(None, [node.module])])
-            yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
 def find_wrong_imports(found: Files, own: set[str]) -> Iterator[str]:

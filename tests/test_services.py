@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPO
-from tests.environments import install, make, replace
+from tests.environments import install, lint, make, replace
 from tests.test_bake import CHOICES
 
 EXTRAS = ("dev_tools", "monitoring", "kubernetes", "github_actions")
@@ -45,7 +45,7 @@ def test_the_services_own_checks_pass(framework: str, protocol: str, bake: Calla
         # One environment for the three services, each of which brings it up to date.
         replace(project, bake(framework=framework, otlp_protocol=protocol, **answers))
         install(project)
-        make(project, "lint")
+        lint(project)
         add_suite(project, answers)
         output = make(project, "test")
         assert " passed" in output
@@ -59,6 +59,6 @@ def add_suite(project: Path, answers: dict[str, str]) -> None:
         leave_out.append("test_tracing.py")
     if answers["sample"] == "minimal":
         leave_out.append("test_sql.py")
-    if answers.get("dev_tools") == "no":
+    if answers.get("dev_tools") == "no" or answers["sample"] == "minimal":
         leave_out.append("dev_tools")
     shutil.copytree(SUITE, project / "tests" / "service_suite", ignore=shutil.ignore_patterns(*leave_out))

@@ -66,12 +66,13 @@ def step(title: str) -> Iterator[None]:
     print(f"{monotonic() - began:6.1f} s  {title}", flush=True)
 
 
-def bake(folder: Path) -> Path:
+def bake(folder: Path, **answers: str) -> Path:
     config = folder / "cookiecutter.yaml"
     config.write_text(yaml.safe_dump({"cookiecutters_dir": f"{folder}/templates", "replay_dir": f"{folder}/replay"}))
     # cookiecutter leaves the hooks there that it rendered, and uv a lock.
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
-    return Path(cookiecutter(str(REPO), no_input=True, output_dir=str(folder), config_file=str(config)))
+    options = {"no_input": True, "extra_context": answers, "output_dir": str(folder), "config_file": str(config)}
+    return Path(cookiecutter(str(REPO), **options))
 
 
 def shown(lines: list[str]) -> Iterator[str]:

@@ -200,12 +200,14 @@ def test_resource(observation: Observation) -> None:
         assert len(resources) == 1
         resource = json.loads(resources.pop())
         instances.add(resource.pop("service.instance.id"))
-        assert re.fullmatch(r"\d+\.\d+\.\d+", resource.pop("telemetry.sdk.version"))
+        for name in ("telemetry.distro.version", "telemetry.sdk.version"):
+            assert re.fullmatch(r"\d+\.\d+\.\d+", resource.pop(name))
         assert resource == {
             "service.name": "order-service",
             "service.namespace": "default",
             "service.version": "0.1.0",
             "deployment.environment.name": "development",
+            "telemetry.distro.name": "otel-python-template",
             "telemetry.sdk.language": "python",
             "telemetry.sdk.name": "opentelemetry",
         }

@@ -168,6 +168,8 @@ CHANGES = [
     Change("_on_ending", "opentelemetry/sdk"),
     Change("SynchronousMultiSpanProcessor", "opentelemetry/sdk"),
     Change("SynchronousMultiSpanProcessor._on_ending", "opentelemetry/sdk", ANYTHING, "trace/__init__.py"),
+    Change("Span.record_exception", "opentelemetry/sdk", ANYTHING, "trace/__init__.py"),
+    Change("Resource.create", "opentelemetry/sdk", ANYTHING, "resources/__init__.py"),
     Change("_shared_internal", "opentelemetry"),
     Change("DuplicateFilter", "opentelemetry"),
     Change("_encode_key_value", COMMON),
@@ -178,7 +180,7 @@ CHANGES = [
     Change("encode_metrics", "opentelemetry/exporter/otlp"),
     Change("encode_logs", "opentelemetry/exporter/otlp"),
 ]
-"""Every name in the two modules that no library promises, and what they are called with."""
+"""The names in the two modules that no library promises, the parameters that they check, and what they pass on."""
 
 
 def apply(change: Change, packages: Path, folder: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPO, unavailable
-from tests.environments import lend_uv, make, replace
+from tests.environments import lend_uv, lint, make, replace
 from tests.regenerate.conftest import Run
 from tests.regenerate.history import PARTS, Repository, copy_template
 from tests.test_bake import FRAMEWORKS
@@ -98,5 +98,5 @@ def test_an_untouched_service_is_updated(
     if different:
         project = workshop(framework)
         replace(project, service.folder)
-        make(project, "lint")
+        lint(project)
         assert " passed" in make(project, "test")

@@ -24,6 +24,7 @@ from tools import compare
 Bake = Callable[..., Path]
 Create = Callable[..., Repository]
 PACKAGE = "src/order_service"
+ENVIRONMENT = f"{PACKAGE}/observability/environment.py"
 TELEMETRY = f"{PACKAGE}/observability/telemetry.py"
 LOGS = f"{PACKAGE}/observability/logs.py"
 
@@ -101,6 +102,7 @@ def test_a_service_without_the_sample_gets_a_short_report(
     report = look(service.folder)
     assert report["own"] == {}
     assert states(report) == {
+        ENVIRONMENT: "changed by the template",
         TELEMETRY: "changed by the template",
         LOGS: "changed by the service",
         f"{PACKAGE}/app.py": "changed by the template",
@@ -126,6 +128,7 @@ def test_the_report_says_who_changed_what(record: str, create: Create, look: Cal
     (service.folder / PACKAGE / "observability/tracing.py").unlink()
     report = look(service.folder)
     assert states(report) == {
+        ENVIRONMENT: "changed by the template",
         TELEMETRY: "changed by the template",
         LOGS: "changed by the service",
         f"{PACKAGE}/observability/tracing.py": "missing",

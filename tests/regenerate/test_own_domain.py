@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPO, unavailable
-from tests.environments import lend_uv, make
+from tests.environments import lend_uv, lint, make
 from tests.otlp import Receiver, trees
 from tests.processes.servers import total
 from tests.regenerate.conftest import Run
@@ -102,7 +102,7 @@ def test_only_the_owner_s_files_are_touched(service: Repository) -> None:
 
 
 def test_the_service_s_own_checks_pass(service: Repository) -> None:
-    make(service.folder, "lint")
+    lint(service.folder)
     tests = make(service.folder, "test")
     assert " passed" in tests
     assert "skipped" not in tests

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import REPO
-from tests.environments import lend_uv, make
+from tests.environments import lend_uv, lint, make
 from tests.regenerate.conftest import Run
 from tests.regenerate.history import MARK, NEW, OLD, OLD_PYDANTIC, Repository
 from tests.test_bake import FRAMEWORKS
@@ -100,6 +100,7 @@ def test_an_update_merges_with_the_edits_and_the_service_is_sound(framework: str
         "docs/old.md": "D",
         "pyproject.toml": "M",
         f"{PACKAGE}/app.py": "M",
+        f"{PACKAGE}/observability/environment.py": "M",
         TELEMETRY: "M",
     }
     for path in ("Makefile", f"{PACKAGE}/app.py", TELEMETRY):
@@ -116,7 +117,7 @@ def test_an_update_merges_with_the_edits_and_the_service_is_sound(framework: str
     run(service.folder, "cruft", "check")
 
     lend_uv(service.folder)
-    make(service.folder, "lint")
+    lint(service.folder)
     assert " passed" in make(service.folder, "test")
 
 

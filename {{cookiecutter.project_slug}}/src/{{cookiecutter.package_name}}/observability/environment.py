@@ -145,6 +145,8 @@ def _resource_attributes() -> str:
         "service.namespace": "{{cookiecutter.service_namespace}}",
         "service.version": SERVICE_VERSION,
         "deployment.environment.name": "development",
+        "telemetry.distro.name": "otel-python-template",
+        "telemetry.distro.version": "{{cookiecutter._template_version}}",
     }
     return ",".join(f"{key}={quote(value)}" for key, value in attributes.items() if value)
 

@@ -103,9 +103,9 @@ def check_publishers(setup: Setup) -> Iterator[Finding]:
     names = [*default_instrumentations, *(library["instrumentation"] for library in libraries)]
     listed = {canonicalize_name(Requirement(name).name) for name in names}
     for name, distribution in sorted(installed().items()):
-        urls = " ".join(distribution.metadata.get_all("Project-URL") or [])
-        is_known = name in listed or "//github.com/open-telemetry/" in urls
-        if name.startswith("opentelemetry-instrumentation-") and not is_known:
+        if not name.startswith("opentelemetry-instrumentation-") or name in listed:
+            continue
+        if "//github.com/open-telemetry/" not in " ".join(distribution.metadata.get_all("Project-URL") or []):
             yield warning(name, "is not one of OpenTelemetry's instrumentations", "check who publishes it")
 
 
