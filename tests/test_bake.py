@@ -43,7 +43,8 @@ FILES: list[tuple[Answers, str]] = [
     (
         {},
         """
-            .cookiecutter.json .dockerignore .env.example .gitignore Dockerfile Makefile README.md
+            .cookiecutter.json .dockerignore .env.example .gitignore .pre-commit-config.yaml AGENTS.md Dockerfile
+            Makefile README.md
             docs/configuration.md docs/contract.md docs/runbook.md pyproject.toml src/order_service/__init__.py
             src/order_service/app.py src/order_service/components.py src/order_service/health.py
             src/order_service/middleware.py src/order_service/observability/__init__.py

@@ -8,15 +8,20 @@ import subprocess
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cookiecutter.utils import create_env_with_context  # type: ignore[import-untyped]
+from jinja2 import FileSystemLoader
 
 from tests.conftest import REPO, unavailable
-from tests.test_bake import CHOICES, FRAMEWORKS
+from tests.test_bake import CHOICES, FRAMEWORKS, TEMPLATE
 from tools import documents
 
 LONG_LINES = ("deploy", "docs/alerts.md", "docs/benchmarks.md")
 """Not wrapped at 120 characters yet."""
+LIMITS = {"README.md": 100, "AGENTS.md": 80}
+"""Lines of a service's document, whatever the answers."""
 LEAN = dict.fromkeys(("dev_tools", "monitoring", "kubernetes", "github_actions"), "no")
 PAGES = sorted([*REPO.glob("*.md"), *(REPO / "docs").rglob("*.md")])
 MARKDOWNLINT = "markdownlint-cli2"
@@ -74,10 +79,20 @@ def test_documents_of_services_are_well_formed(
 ) -> None:
     style = CHOICES["decorator_style"][FRAMEWORKS.index(framework)]
     project = bake(framework=framework, sample=sample, otlp_protocol=protocol, decorator_style=style, **extras)
-    assert len((project / "README.md").read_text(encoding="utf-8").splitlines()) <= 100
     targets = find_targets(project)
     faults = [fault for path in sorted(project.rglob("*.md")) for fault in find_faults(path, project, targets)]
     assert not faults, "\n".join(faults)
+
+
+def test_the_first_documents_of_services_are_short(make_context: Callable[..., dict[str, Any]]) -> None:
+    environment = create_env_with_context(make_context())
+    environment.loader = FileSystemLoader(REPO / "templates")
+    templates = {name: environment.from_string((TEMPLATE / name).read_text(encoding="utf-8")) for name in LIMITS}
+    prompts = [prompt for prompt in CHOICES if prompt not in ("python_version", "github_actions")]
+    for answers in product(*(CHOICES[prompt] for prompt in prompts)):
+        context = make_context(**dict(zip(prompts, answers, strict=True)))
+        for name, template in templates.items():
+            assert len(template.render(**context).splitlines()) <= LIMITS[name], (name, answers)
 
 
 def test_documents_of_the_template_are_well_formed(bake: Callable[..., Path]) -> None:

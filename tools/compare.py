@@ -51,11 +51,11 @@ AREAS = {
     "tests": "tests/",
     "viewer": "dev/viewer/ dev/__init__.py",
     "bench": "dev/bench.py dev/traffic.py",
-    "docs": "docs/ .env.example",
+    "docs": "docs/ .env.example AGENTS.md",
     "deploy": "deploy/ compose.yaml",
     "image": "Dockerfile .dockerignore",
     "pins": "pyproject.toml",
-    "commands": "Makefile .gitignore",
+    "commands": "Makefile .gitignore .pre-commit-config.yaml",
     "workflows": ".github/",
 }
 # Files that the generated `[tool.cruft] skip` lists, and files that no area knows.

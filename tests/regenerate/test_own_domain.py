@@ -201,7 +201,9 @@ def test_the_first_route_of_the_readme(framework: str, style: str, bake: Callabl
     run(project, "bash", "-ec", delete)
     package = project / "src" / PACKAGE
     (package / "stock.py").write_text(route, encoding="utf-8")
+    (recipe,) = re.findall(r"```python\n(.*?)```", (project / "AGENTS.md").read_text(encoding="utf-8"), re.DOTALL)
     (project / "tests" / "test_stock.py").write_text(test, encoding="utf-8")
+    (project / "tests" / "test_recipe.py").write_text(recipe, encoding="utf-8")
     (project / "docs" / "contract.md").write_text(f"# Contract\n\n{contract}", encoding="utf-8")
     file, entry = re.findall(r"In `(components|urls)\.py`, .*`(stock\.\w+|path\(.+\))`", readme)[0]
     plugged = (package / f"{file}.py").read_text(encoding="utf-8")

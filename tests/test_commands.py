@@ -1,0 +1,111 @@
+"""The shell blocks in the documents of generated services run as printed; only ports are replaced by free ones."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from tests.conftest import Measured
+from tests.environments import lend_uv, run
+from tests.service import free_port
+from tests.test_bake import FRAMEWORKS
+
+Bake = Callable[..., Path]
+
+ELSEWHERE = {
+    "docker": "needs Docker",
+    "kubectl": "needs a cluster",
+    "promtool": "not on every machine; tests/deploy/ runs it",
+    "make lint": "tests/test_services.py runs it, and it takes long",
+    "make test": "tests/test_services.py runs it, and it takes long",
+}
+"""Commands, or their first words, that do not run here, and why."""
+SERVERS = re.compile(r"(\w+=\S+ )*make (dev|run)")
+"""Commands that run until they are stopped. They run in the background until the end of their block."""
+WAIT = "curl --silent --show-error --fail --retry 90 --retry-delay 1 --retry-connrefused http://127.0.0.1:$PORT/ready"
+# What runs in the background is stopped, however the script ends.
+START = "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT"
+
+
+def shell_blocks(text: str) -> list[str]:
+    """Return the blocks of shell commands in a document."""
+    found = re.findall(r"^( *)```(?:sh|shell|bash|console)\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(block) for _, block in found]
+
+
+def commands(block: str) -> Iterator[str]:
+    """Yield the commands of a block that can run here, without comments."""
+    for line in re.sub(r"\\\n\s*", "", block).splitlines():
+        command = re.sub(r"(^|\s+)#.*", "", line)
+        if command and not {command, command.split()[0]} & ELSEWHERE.keys():
+            yield command
+
+
+def make_script(block: str) -> str:
+    """Return a script that runs the commands of a block, or nothing if none of them can run here."""
+    lines = [f"{line} & {WAIT}" if SERVERS.fullmatch(line) else line for line in commands(block)]
+    return "\n".join([START, *lines, ""]) if lines else ""
+
+
+def run_documents(project: Path) -> int:
+    """Run the blocks of all documents; return the number of commands. RuntimeError if one fails."""
+    count = 0
+    # The README's last block deletes the sample.
+    for path in sorted(project.rglob("*.md"), key=lambda path: (path == project / "README.md", path)):
+        for block in shell_blocks(path.read_text(encoding="utf-8")):
+            if script := make_script(block):
+                run_script(script, project)
+                count += len(list(commands(block)))
+    return count
+
+
+def run_script(script: str, project: Path) -> None:
+    port, view = free_port(), f"--port {free_port()}"
+    if (project / "dev/viewer/grpc_receiver.py").exists():
+        view += f" --grpc-port {free_port()}"
+    script = script.replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+    script = re.sub(r"VIEW=(\S+)", lambda found: f"VIEW={shlex.quote(f'{found[1]} {view}')}", script)
+    # Without bytecode, each of the many short processes would compile its packages again.
+    variables = {"PORT": str(port), "VIEW": view, "PYTHONDONTWRITEBYTECODE": ""}
+    run(["timeout", "300", "bash", "-euo", "pipefail", "-c", script], project, **variables)
+
+
+# Each answer to the prompts that change what a command does.
+SERVICES = {
+    "fastapi": {"otlp_protocol": "grpc"},
+    "flask": {"decorator_style": "paired"},
+    "django": {"decorator_style": "native"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_every_command_runs_as_printed(framework: str, bake: Bake, measured: Measured) -> None:
+    project = bake(fresh=True, framework=framework, **SERVICES[framework])
+    lend_uv(project)
+    started = monotonic()
+    count = run_documents(project)
+    measured(f"commands of {framework}'s documents: {count} in {monotonic() - started:.0f} s")
+    assert count > 15
+    assert not list(project.glob("src/*/orders"))  # the README's last block has run
+
+
+@pytest.mark.parametrize("block", ["make tests   # pytest", "true\nrm missing.txt", "docker ps\nrm missing.txt"])
+def test_a_wrong_command_is_found(block: str, bake: Bake, tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_bytes((bake() / "Makefile").read_bytes())
+    document = textwrap.indent(f"```sh\n{block}\n```\n", "   ")
+    (tmp_path / "README.md").write_text(f"1. Run\n\n{document}", encoding="utf-8")
+    with pytest.raises(RuntimeError, match=r"missing\.txt|No rule to make target"):
+        run_documents(tmp_path)
+
+
+def test_servers_run_in_the_background() -> None:
+    block = "PORT=1 make run   # a server\ndocker run \\\n    image\ncurl x \\\n  y\n"
+    assert make_script(block).splitlines() == [START, f"PORT=1 make run & {WAIT}", "curl x y"]
+    assert make_script("kubectl apply\n# only a comment\n") == ""
