@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,8 @@ def text(found: dict[str, Any]) -> str:
     machine = found["machine"]
     how = f"{machine['processor']}; {machine['system']}; Python {machine['Python']}; {machine['minutes']} minutes"
     versions = ", ".join(f"{name} {version}" for name, version in sorted(found["versions"].items()))
-    return "\n\n".join([f"Measured on: {how}.\n\nWith: {versions}.", goals_table(goals(found)), *parts]) + "\n"
+    used = textwrap.fill(f"With: {versions}.", 120, break_on_hyphens=False)
+    return "\n\n".join([f"Measured on: {how}.", used, goals_table(goals(found)), *parts]) + "\n"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
