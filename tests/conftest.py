@@ -26,6 +26,9 @@ REPO = Path(__file__).resolve().parents[1]
 
 Measured = Callable[[str], None]
 
+# Without bytecode, each of the hundreds of processes that the tests start would compile its packages again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def unavailable(reason: object) -> NoReturn:
     """End a test that needs a program or a server which this machine does not have.

@@ -1,9 +1,11 @@
-"""The shell blocks in the documents of generated services run as printed; only ports are replaced by free ones."""
+"""The shell blocks in the READMEs and in generated documents run as printed; only ports are replaced by free ones."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from time import monotonic
 
 import pytest
 
-from tests.conftest import Measured
+from tests.conftest import REPO, Measured
 from tests.environments import lend_uv, run
 from tests.service import free_port
 from tests.test_bake import FRAMEWORKS
@@ -28,7 +30,7 @@ ELSEWHERE = {
 """Commands, or their first words, that do not run here, and why."""
 SERVERS = re.compile(r"(\w+=\S+ )*make (dev|run)")
 """Commands that run until they are stopped. They run in the background until the end of their block."""
-WAIT = "curl --silent --show-error --fail --retry 90 --retry-delay 1 --retry-connrefused http://127.0.0.1:$PORT/ready"
+WAIT = "curl --silent --show-error --fail --retry 200 --retry-delay 1 --retry-connrefused http://127.0.0.1:$PORT/ready"
 # What runs in the background is stopped, however the script ends.
 START = "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT"
 
@@ -65,14 +67,13 @@ def run_documents(project: Path) -> int:
     return count
 
 
-def run_script(script: str, project: Path) -> None:
+def run_script(script: str, project: Path, **variables: str) -> None:
     port, view = free_port(), f"--port {free_port()}"
     if (project / "dev/viewer/grpc_receiver.py").exists():
         view += f" --grpc-port {free_port()}"
     script = script.replace("127.0.0.1:8000", f"127.0.0.1:{port}")
     script = re.sub(r"VIEW=(\S+)", lambda found: f"VIEW={shlex.quote(f'{found[1]} {view}')}", script)
-    # Without bytecode, each of the many short processes would compile its packages again.
-    variables = {"PORT": str(port), "VIEW": view, "PYTHONDONTWRITEBYTECODE": ""}
+    variables |= {"PORT": str(port), "VIEW": view}
     run(["timeout", "300", "bash", "-euo", "pipefail", "-c", script], project, **variables)
 
 
@@ -94,6 +95,21 @@ def test_every_command_runs_as_printed(framework: str, bake: Bake, measured: Mea
     measured(f"commands of {framework}'s documents: {count} in {monotonic() - started:.0f} s")
     assert count > 15
     assert not list(project.glob("src/*/orders"))  # the README's last block has run
+
+
+@pytest.mark.slow
+def test_the_template_s_readme_runs_as_printed(tmp_path: Path) -> None:
+    """The template is this checkout, Enter accepts each default, and `make dev` is awaited and stopped."""
+    config = tmp_path / "config.yaml"
+    config.write_text(f"replay_dir: {tmp_path}\ncookiecutters_dir: {tmp_path}\n", encoding="utf-8")
+    run([sys.executable, "-m", "venv", ".venv"], tmp_path)
+    folders = f"{tmp_path / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
+    for block in shell_blocks((REPO / "README.md").read_text(encoding="utf-8")):
+        text = block.replace("gh:org/otel-python-template", str(REPO)).replace("order-service && ", "order-service\n")
+        script = re.sub(r"^cookiecutter (?!--no-input)\S+", r"\g<0> < <(yes '')", make_script(text), flags=re.MULTILINE)
+        run_script(script, tmp_path, PATH=folders, COOKIECUTTER_CONFIG=str(config))
+    made = {path.parent.name for path in tmp_path.glob("*/pyproject.toml")}
+    assert made == {"order-service", "stock-keeper"}
 
 
 @pytest.mark.parametrize("block", ["make tests   # pytest", "true\nrm missing.txt", "docker ps\nrm missing.txt"])

@@ -43,7 +43,8 @@ set -eu
 container=$(buildah from scratch)
 root=$(buildah mount "$container")
 mmdebstrap --quiet --variant=apt --include=ca-certificates,python3,python3-pip \\
-    --aptopt='APT::Install-Recommends "false"' --dpkgopt=force-unsafe-io \\
+    --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Check-Valid-Until "false"' \\
+    --dpkgopt=force-unsafe-io \\
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \\
     "$2" "$root" "$3"
 ln -s /usr/bin/python3 /usr/bin/pip3 "$root/usr/local/bin"
@@ -52,7 +53,10 @@ rm -f "$root"/usr/lib/python3*/EXTERNALLY-MANAGED
 buildah config --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --cmd python3 "$container"
 buildah commit --quiet --format docker "$container" "$1"
 """
-"""A Debian with Python, from this machine's release and mirror, laid out like Docker's `python` images."""
+"""A Debian with Python, from this machine's mirror, laid out like Docker's `python` images."""
+
+RELEASES = {"3.11": "bookworm", "3.13": "trixie", "3.14": "sid"}
+"""Debian's release with this version as its `python3`."""
 
 RUN = """
 set -eu
@@ -81,6 +85,8 @@ class Builder:
         if absent := sorted({package for program, package in PACKAGES.items() if not shutil.which(program)}):
             raise Missing(f"To build an image, this machine lacks Debian's package {', '.join(absent)}.")
         self.folder = folder
+        self.is_another_python = False
+        """Whether the base has another Python than its name says."""
         storage = folder / "storage"
         # A script finds the storage as buildah itself does: by environment variables.
         (folder / "storage.conf").write_text(
@@ -115,9 +121,21 @@ class Builder:
             reason = str(error).splitlines()[-1]
         else:
             return f"{base} is from its registry"
-        system, suite, source = apt_source()
-        self.run("sh", "-c", STAND_IN, "stand-in", base, suite, source)
-        return f"{base} is a stand-in of {system}: {reason}"
+        own, uri = apt_source()
+        version = re.search(r"python:(\d+\.\d+)", base)
+        suite = RELEASES.get(version[1], own) if version else own
+        try:
+            self.stand_in(base, suite, uri)
+        except RuntimeError as error:
+            if suite == own:
+                raise
+            self.stand_in(base, own, uri)
+            self.is_another_python = True
+            return f"{base} is a stand-in of {own}, with another Python: {reason}; {error}"
+        return f"{base} is a stand-in of {suite}: {reason}"
+
+    def stand_in(self, base: str, suite: str, uri: str) -> None:
+        self.run("sh", "-c", STAND_IN, "stand-in", base, suite, f"deb {uri} {suite} main")
 
     def build(self, project: Path, tag: str, *options: str) -> str:
         """Build the project's Dockerfile and return what buildah prints."""
@@ -264,8 +282,8 @@ def machine_settings() -> tuple[dict[str, str], list[str]]:
     return variables, [f"{file}:{file}:ro" for file in mounts]
 
 
-def apt_source() -> tuple[str, str, str]:
-    """Return this machine's distribution, its release, and the line for its mirror, from apt's configuration."""
+def apt_source() -> tuple[str, str]:
+    """Return this machine's release and its mirror, from apt's configuration."""
     release = dict(
         line.split("=", 1) for line in shlex.split(Path("/etc/os-release").read_text(encoding="utf-8")) if "=" in line
     )
@@ -274,5 +292,5 @@ def apt_source() -> tuple[str, str, str]:
     for line in subprocess.run(targets, capture_output=True, text=True, check=True).stdout.splitlines():
         suite, component, uri = line.split()
         if (suite, component) == (codename, "main"):
-            return release["PRETTY_NAME"], codename, f"deb {uri} {suite} {component}"
+            return codename, uri
     raise Missing(f"apt has no mirror of {codename}.")
