@@ -173,6 +173,7 @@ def test_an_update_brings_no_conflict_and_nothing_of_the_sample(
         "docs/old.md": "D",
         "pyproject.toml": "M",
         f"src/{PACKAGE}/app.py": "M",
+        f"src/{PACKAGE}/observability/environment.py": "M",
         f"src/{PACKAGE}/observability/telemetry.py": "M",
     }
     assert updated.read("Makefile").startswith(MARK)

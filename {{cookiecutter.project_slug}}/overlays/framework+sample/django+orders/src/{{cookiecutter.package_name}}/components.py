@@ -17,7 +17,7 @@ class ServiceSettings(DatabaseSettings, OrderSettings, Settings):
     """Everything that the service reads from its environment."""
 
 
-INSTALLED_APPS = ["{{cookiecutter.package_name}}.orders"]
+INSTALLED_APPS: list[str] = ["{{cookiecutter.package_name}}.orders"]
 
 
 @contextmanager

@@ -26,6 +26,7 @@ WSGI_APPLICATION = "{{cookiecutter.package_name}}.wsgi.application"
 ASGI_APPLICATION = "{{cookiecutter.package_name}}.asgi.application"
 APPEND_SLASH = False
 USE_TZ = True
+TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LOGGING_CONFIG = None  # observability/logs.py does it
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.max_body_bytes
