@@ -61,7 +61,7 @@ def find_faults(path: Path, root: Path, targets: set[str]) -> Iterator[str]:
     for command in re.findall(r"`make ([^`]+)`", text):
         named = {word for word in re.sub(r"'.*?'|\".*?\"", "", command).split() if "=" not in word}
         if not named <= targets and name != "CHANGELOG.md":  # which names those of older versions
-            yield f"{name}: there is no make {command}"
+            yield f"{name}: unknown target: make {command}"
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         file, _, anchor = target.partition("#")
         linked = path.parent / file if file else path
