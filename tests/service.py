@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -200,9 +201,18 @@ class Service:
             return False
 
 
+# Bound sockets that do not listen. Only the latest are kept, because a process has a limited number of files.
+_reserved: deque[socket.socket] = deque(maxlen=200)
+
+
 def free_port() -> int:
-    """Return a port on loopback where nothing listens; it stays closed unless it is requested by number."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """Return a port on loopback where nothing listens, reserved for a server that sets SO_REUSEADDR.
+
+    Until another 200 are reserved, the system assigns it to no other server, and to no connection.
+    """
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    _reserved.append(sock)
+    port: int = sock.getsockname()[1]
+    return port

@@ -86,7 +86,8 @@ class Server(Service):
     def stop(self, timeout: float = 15) -> int:
         start = monotonic()
         if self.kind.whole_group and self._readers:
-            os.killpg(self.process.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # all have ended
+                os.killpg(self.process.pid, signal.SIGTERM)
             for reader in self._readers:
                 reader.join(timeout)  # the output ends with the last process
         code = super().stop(timeout)
