@@ -15,19 +15,21 @@ import argparse
 import difflib
 import io
 import json
+import os
 import re
 import shlex
 import signal
+import stat
 import subprocess
 import sys
 import tarfile
 import tempfile
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cookiecutter.exceptions import CookiecutterException  # type: ignore[import-untyped]
@@ -65,10 +67,21 @@ RECORDS = (".cruft.json", ".cookiecutter.json")
 
 MISSING, DIFFERENT = "missing", "different"
 BY_SERVICE, BY_TEMPLATE, BY_BOTH = "changed by the service", "changed by the template", "changed by both"
+# A service may contain anything. No generated file has as many bytes, or lines.
+MOST_BYTES, MOST_LINES = 1_000_000, 20_000
+
+# A file's bytes, or as a text why they cannot be read; None if there is no such file.
+Content = bytes | str | None
+# Generates from a commit of the template, or from its working tree: `generate(template, commit, answers, folder)`.
+Generate = Callable[[Path, str | None, dict[str, str], Path], Path]
 
 
 class CompareError(Exception):
     """Nothing can be compared; the message explains why and what to do."""
+
+
+class AnswersError(CompareError):
+    """The template refuses the answers."""
 
 
 @dataclass(frozen=True)
@@ -84,16 +97,22 @@ class Record:
 
 def read_record(service: Path) -> Record:
     """Return the record, or raise CompareError if there is none that can be read."""
-    name = next((name for name in RECORDS if (service / name).is_file()), None)
-    if name is None:
+    found = ((name, content) for name in RECORDS if (content := read_file(service, name)) is not None)
+    name, content = next(found, (None, None))
+    if name is None or content is None:
         raise CompareError(f"{service} has neither {' nor '.join(RECORDS)}: name the folder of a generated service.")
     try:
-        record = json.loads((service / name).read_text(encoding="utf-8"))
+        if isinstance(content, str):
+            raise ValueError(content)
+        record = json.loads(content)
         context = record["context"] if name == ".cruft.json" else record
         answers = {key: value for key, value in context["cookiecutter"].items() if not key.startswith("_")}
         version = {**context, **context["cookiecutter"]}.get("_template_version")
-        return Record(name, version, record.get("commit"), answers, record.get("skip", []))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        commit = record.get("commit")
+        if not all(isinstance(text, str) for text in [*answers.values(), version or "", commit or ""]):
+            raise ValueError("an answer is not a text")
+        return Record(name, version, commit, answers, check_skip(record.get("skip") or []))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CompareError(f"{service / name} is not a record of answers ({error!r}).") from None
 
 
@@ -111,7 +130,11 @@ def read_version(template: Path) -> str:
 
 def read_changelog(template: Path) -> dict[str, str]:
     """Return the text of each version, newest first; the title of changes to come is `Unreleased`."""
-    parts = re.split(r"^## +(.+?) *$", (template / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return parse_changelog((template / "CHANGELOG.md").read_text(encoding="utf-8"))
+
+
+def parse_changelog(text: str) -> dict[str, str]:
+    parts = re.split(r"^## +(.+?) *$", text, flags=re.MULTILINE)
     return {title: text.strip() for title, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
@@ -146,10 +169,10 @@ def bake(template: Path, answers: dict[str, str], folder: Path) -> Path:
     try:
         context = generate_context(str(template / "cookiecutter.json"), extra_context=given)
     except ValueError as error:  # not a choice
-        raise CompareError(f"The template cannot use the answers: {error}") from None
+        raise AnswersError(f"The template cannot use the answers: {error}") from None
     context["cookiecutter"] = prompt_for_config(context, no_input=True)
     if errors := find_errors(template, context):
-        raise CompareError("The template cannot use the answers:\n" + "\n".join(errors))
+        raise AnswersError("The template cannot use the answers:\n" + "\n".join(errors))
     return Path(generate_files(repo_dir=str(template), context=context, output_dir=str(folder)))
 
 
@@ -163,7 +186,10 @@ def find_errors(template: Path, context: dict[str, Any]) -> list[str]:
 
 
 def find_ancestor(record: Record, template: Path) -> str | None:
-    """Return the template's commit from which the service was generated or last updated, if it exists here."""
+    """Return the template's commit from which the service was generated or last updated, if it exists here.
+
+    Its hooks will run, and a record may name any commit, so only this history and its tags count.
+    """
     names = []
     if record.commit and re.fullmatch("[0-9a-f]{40}", record.commit):
         names.append(record.commit)
@@ -171,17 +197,26 @@ def find_ancestor(record: Record, template: Path) -> str | None:
         names.append(f"refs/tags/{record.version}")
     for name in names:
         done = git(template, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
-        if done.returncode == 0:
-            return done.stdout.decode().strip()
+        commit = done.stdout.decode().strip()
+        if done.returncode == 0 and (
+            name != commit or git(template, "merge-base", "--is-ancestor", commit, "HEAD").returncode == 0
+        ):
+            return commit
     return None
 
 
-def bake_ancestor(commit: str, answers: dict[str, str], template: Path, folder: Path) -> Path:
-    """Generate the service as it was before any edit."""
-    state = folder / "template"
+def generate(template: Path, commit: str | None, answers: dict[str, str], folder: Path) -> Path:
+    """Generate the service as it was before any edit, or without a commit, as it is today."""
+    if commit is None:
+        return bake(template, answers, folder / "today")
+    return bake(extract(template, commit, folder / "template"), answers, folder / "before")
+
+
+def extract(template: Path, commit: str, folder: Path) -> Path:
+    """Write the template's state at the commit into the folder, and return it."""
     with tarfile.open(fileobj=io.BytesIO(git(template, "archive", commit).stdout)) as archive:
-        archive.extractall(state, filter="data")
-    return bake(state, answers, folder)
+        archive.extractall(folder, filter="data")
+    return folder
 
 
 def git(repository: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -195,16 +230,48 @@ def read_files(folder: Path, names: Iterable[str] | None = None) -> dict[str, by
     return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
 
 
+def read_file(service: Path, name: str) -> Content:
+    """Return a file of a service. A link out of the service is not followed, a pipe not opened."""
+    try:
+        path = (service / name).resolve(strict=True)
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            return None
+        if not path.is_relative_to(service.resolve()):
+            return "is a link out of the service"
+        if not stat.S_ISREG(status.st_mode):
+            return "is not a regular file"
+        if status.st_size > MOST_BYTES:
+            return f"has {status.st_size} bytes"
+        with open(path, "rb", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+            return file.read(MOST_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+        return f"cannot be read: {getattr(error, 'strerror', error)}"
+
+
 def read_skip(project: Path) -> list[str] | None:
     """Return the paths that `[tool.cruft]` leaves to the service; None without such a list."""
+    content = read_file(project, "pyproject.toml")
     try:
-        settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
-        skip: list[str] | None = settings.get("tool", {}).get("cruft", {}).get("skip")
-        return skip
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
+        if content is None:
+            return None
+        if isinstance(content, str):
+            raise ValueError(content)
+        skip = tomllib.loads(content.decode()).get("tool", {}).get("cruft", {}).get("skip")
+        return None if skip is None else check_skip(skip)
+    except (ValueError, AttributeError, RecursionError) as error:
         raise CompareError(f"{project / 'pyproject.toml'} cannot be read: {error}") from None
+
+
+def check_skip(patterns: object) -> list[str]:
+    """Return the paths to skip. An update deletes what they match in generated files, so none may lead elsewhere."""
+    if isinstance(patterns, list) and all(isinstance(text, str) for text in patterns):
+        paths = [PurePosixPath(text) for text in patterns]
+        if all(path.parts and not path.is_absolute() and ".." not in path.parts for path in paths):
+            return patterns
+    raise ValueError(f"{patterns!r:.100} is not a list of paths in the service")
 
 
 def find_own(project: Path, patterns: list[str]) -> set[str]:
@@ -239,7 +306,7 @@ def find_area(path: str) -> str:
     return next(iter(find_areas(path)), OTHER)
 
 
-def judge(before: bytes | None, today: bytes | None, here: bytes | None) -> str | None:
+def judge(before: Content, today: Content, here: Content) -> str | None:
     """Return who changed a file since `before`; None if there is no difference.
 
     >>> judge(b"1", b"1", b"2"), judge(b"1", b"2", b"1"), judge(b"1", b"2", b"3"), judge(b"1", b"1", None)
@@ -256,32 +323,38 @@ def judge(before: bytes | None, today: bytes | None, here: bytes | None) -> str 
     return BY_SERVICE if before == today else BY_BOTH
 
 
-def make_diff(path: str, old: bytes | None, new: bytes | None, labels: tuple[str, str]) -> str:
-    """Return a unified diff."""
+def make_diff(path: str, old: Content, new: Content, labels: tuple[str, str]) -> str:
+    """Return a unified diff, or why there is none."""
+    for content in (old, new):
+        if isinstance(content, str):
+            return f"{path} {content}\n"
 
-    def lines(content: bytes | None) -> list[str]:
-        return (content or b"").decode().splitlines(keepends=True)
+    def lines(content: Content) -> list[str]:
+        return content.decode().splitlines(keepends=True) if isinstance(content, bytes) else []
 
     before, after = (
         f"{label}/{path}" if content is not None else "/dev/null"
         for label, content in zip(labels, (old, new), strict=True)
     )
     try:
-        found = list(difflib.unified_diff(lines(old), lines(new), before, after))
+        first, second = lines(old), lines(new)
     except UnicodeDecodeError:
         return f"Binary files {before} and {after} differ\n"
+    if len(first) + len(second) > MOST_LINES:
+        return f"Long files {before} and {after} differ\n"
+    found = list(difflib.unified_diff(first, second, before, after))
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in found)
 
 
-def compare_service(service: Path, template: Path, folder: Path) -> dict[str, Any]:
+def compare_service(service: Path, template: Path, folder: Path, generate: Generate = generate) -> dict[str, Any]:
     """Return the differences between a service and what its answers generate today."""
     record = read_record(service)
-    today = bake(template, record.answers, folder / "today")
+    today = generate(template, None, record.answers, folder)
     ancestor = find_ancestor(record, template)
     before, reason = None, "the template's history has neither its commit nor a tag for its version"
     if ancestor:
         try:
-            before = bake_ancestor(ancestor, record.answers, template, folder / "before")
+            before = generate(template, ancestor, record.answers, folder)
         except (CompareError, CookiecutterException, KeyError) as error:
             reason = f"the template's state at that time cannot be generated any more ({error})"
     generated = [today, before] if before else [today]
@@ -290,7 +363,7 @@ def compare_service(service: Path, template: Path, folder: Path) -> dict[str, An
 
     own = {path for project in generated for path in find_own(project, patterns)}
     of_today, of_before = read_files(today), read_files(before) if before else {}
-    here = read_files(service, {*of_today, *of_before})
+    here = {path: content for path in {*of_today, *of_before} if (content := read_file(service, path)) is not None}
     # Deleted files of the owner don't matter, even if their lines in `skip` were deleted as well.
     sample = {path for project in generated for path in find_own(project, read_skip(project) or [])}
     deleted = (own | sample) - set(here)
