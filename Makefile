@@ -1,5 +1,5 @@
 # Requires python3 (3.11 or later), git and make; everything else is installed into .venv.
-.PHONY: demo docs screenshots test test-fast bench lint format newest compare release clean
+.PHONY: demo docs screenshots test test-fast bench lint format newest compare fleet release clean
 VENV := .venv
 BIN := $(VENV)/bin
 # uv ships its own certificates; the system's also include the authority of a private network.
@@ -41,6 +41,11 @@ newest: $(VENV)/ready
 compare: $(VENV)/ready
 	@if [ -n "$(SERVICE)" ]; then set -- --service "$$SERVICE"; else set -- --between "$$A" "$$B"; fi; \
 	$(BIN)/python tools/compare.py "$$@" $(FLAGS)
+
+# SERVICES="../services/*": folders, git URLs, or a file that lists them; ARGS=--html FILE, --json, --csv, --exit-code,
+# --update, --check COMMAND
+fleet: $(VENV)/ready
+	@$(BIN)/python -m tools.fleet $(ARGS) -- "$$SERVICES"
 
 # Write what is generated in the documents: the examples, the diagrams, the comparison.
 docs: $(VENV)/ready

@@ -465,15 +465,14 @@ def write_page(reports: list[Report], template: Report, path: Path) -> None:
     """Write one page that loads nothing, and runs only its own script."""
     page = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
     data = {"template": template, "services": reports, "states": STATES, "counts": COUNTS, "areas": [*AREAS, OTHER]}
-    # In a script element, only these characters can end it.
-    text = json.dumps(data).replace("<", "\\u003c").replace("&", "\\u0026")
+    # Without this character, nothing can end the script element.
+    text = json.dumps(data).replace("<", "\\u003c")
     for kind in ("style", "script"):
         inline = re.search(f"<{kind}>(.*?)</{kind}>", page, re.DOTALL)
         assert inline
         digest = base64.b64encode(hashlib.sha256(inline[1].encode()).digest()).decode()
         page = page.replace(f"{kind}-src", f"{kind}-src 'sha256-{digest}'", 1)
-    before, _, after = page.partition("DATA")
-    path.write_text(before + text + after, encoding="utf-8")
+    path.write_text(page.replace(">DATA<", f">{text}<"), encoding="utf-8")
 
 
 def show_progress(reports: Iterable[Report], count: int) -> Iterator[Report]:
@@ -542,6 +541,8 @@ def main(arguments: list[str] | None = None) -> int:
     for report in reports:
         report |= history.describe(report)
 
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a pager may have seen enough
     if options.html:
         write_page(reports, template, options.html)
     if options.json:
@@ -555,6 +556,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a pager may have seen enough
     sys.exit(main())
