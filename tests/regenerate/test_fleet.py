@@ -25,8 +25,9 @@ import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.conftest import REPO, Measured
-from tests.regenerate.conftest import MAKE, Run
+from tests.conftest import REPO, Measured, unavailable
+from tests.deploy.test_workflows import run_script, workflows
+from tests.regenerate.conftest import BIN, MAKE, Run
 from tests.regenerate.history import NEW, OLD, PROJECT, Repository, release_first, release_second
 from tests.test_bake import FRAMEWORKS
 from tests.viewer import conftest as viewer
@@ -95,9 +96,11 @@ class Fleet:
 
 
 def rename(text: bytes, number: int) -> bytes:
-    new = name_of(number)
-    for old, name in ((NAME, new), (NAME.replace("-", "_"), new.replace("-", "_")), ("Order Service", new.title())):
-        text = text.replace(old.encode(), name.encode())
+    for separator in ("-", "_", " "):
+        old, new = (name.replace("-", separator) for name in (NAME, name_of(number)))
+        if separator == " ":
+            old, new = old.title(), new.title()
+        text = text.replace(old.encode(), new.encode())
     return text
 
 
@@ -281,7 +284,7 @@ def look(history: History, environ: Mapping[str, str], tmp_path: Path) -> Look:
             )
             while True:
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(0.1)
+                    process.wait(0.3)
                     break
                 peak = max(peak, measure_memory(process.pid))
             output.seek(0)
@@ -462,7 +465,7 @@ def test_twenty_services_are_updated(
             # Directories of .git have other sizes.
             assert all(what.startswith("4") and path.startswith(".git") for path, what in gone.items()), gone
             added = {path for path in new if path not in old}
-            assert all(path.startswith((".git/objects/", f".git/refs/heads/{branch}")) for path in added), added
+            assert all(path.startswith((".git/objects/", ".git/logs/refs/heads")) or path.endswith(branch) for path in added), added
         else:
             assert new == old
 
@@ -512,6 +515,64 @@ def test_bad_input_gets_one_clear_error(variables: list[str], message: str, run:
     assert "Traceback" not in done.stderr
 
 
-def test_make_names_a_folder_that_is_no_service(run: Run, tmp_path: Path) -> None:
+def test_other_folders_are_named(run: Run, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     assert "1 services: 1 no service." in run(REPO, *MAKE, "fleet", f"SERVICES={tmp_path}/*").stdout
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("fleet")
+def test_the_workflow_opens_a_pull_request_for_each_update(
+    start_fleet: Callable[[], Fleet], history: History, environ: Mapping[str, str], tmp_path: Path
+) -> None:
+    if not shutil.which("jq"):
+        unavailable("jq is missing (Debian's package `jq`)")
+    services = start_fleet()
+    for number in range(2):
+        service = Repository(services.add(number, "flask", OLD), environ)
+        if number == 1:
+            service.write("Makefile", "# Mine.\n" + service.read("Makefile"))
+        service.commit("As generated")
+        (tmp_path / "org").mkdir(exist_ok=True)
+        service.git("clone", "--quiet", "--bare", ".", str(tmp_path / "org" / name_of(number)))
+    checkout = Repository(tmp_path / "checkout", environ)
+    checkout.git("pull", "--quiet", str(history.template.folder), "main")
+    # Nothing is installed: the environment of the tests is at its place.
+    checkout.write(".git/info/exclude", "/Makefile\n/pyproject.toml\n/.venv\n")
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(REPO / name, checkout.folder)
+    (checkout.folder / ".venv").mkdir()
+    (checkout.folder / ".venv/bin").symlink_to(BIN)
+    (checkout.folder / ".venv/ready").touch()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/gh").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/called\n', encoding="utf-8")
+    (tmp_path / "bin/gh").chmod(0o755)
+    variables = {
+        **environ,
+        "PATH": f"{tmp_path}/bin{os.pathsep}{environ['PATH']}",
+        "GITHUB_SERVER_URL": f"file://{tmp_path}",
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
+        "RUNNER_TEMP": str(tmp_path / "runner"),
+        "FLEET": f"org/{name_of(0)}\norg/{name_of(1)} org/gone",
+    }
+    (tmp_path / "runner").mkdir()
+    steps = {step["name"]: step["run"] for step in workflows(REPO)["fleet.yml"]["jobs"]["update"]["steps"] if "run" in step}
+    printed = {}
+    # Another run proposes nothing again.
+    for name in [*steps, "Open pull requests"]:
+        done = run_script(steps[name], checkout.folder, variables)
+        assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
+        printed[name] = done.stdout
+    assert printed["Clone"] == "::error::org/gone cannot be cloned\n"
+    branch = f"template-{NEW}-{services.commits[NEW][:10]}"
+    _, *created = (tmp_path / "called").read_text(encoding="utf-8").splitlines()
+    assert [line.partition(" --title")[0] for line in created] == [
+        f"pr create --repo org/{name_of(0)} --head {branch}"
+    ]
+    assert "\n* Review it.\n" in (tmp_path / "runner/body.md").read_text(encoding="utf-8")
+    assert (tmp_path / "summary.md").read_text(encoding="utf-8").splitlines() == [
+        f"* org/{name_of(0)}: behind; update: updated",
+        f"* org/{name_of(1)}: behind; update: conflict",
+    ]
+    heads = run_script(f"git ls-remote --heads org/{name_of(0)}", tmp_path, variables).stdout
+    assert heads.count(f"refs/heads/{branch}") == 1
