@@ -25,13 +25,16 @@ import tomllib
 import warnings
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import cookiecutter.utils  # type: ignore[import-untyped]
+from cookiecutter.environment import StrictEnvironment  # type: ignore[import-untyped]
 
 from tools import fleet_update
 from tools.compare import (
@@ -142,7 +145,9 @@ def fetch(given: str, work: Path) -> Service:
     """Return the folder of a service; clone a URL."""
     if not URL.fullmatch(given):
         return Service(given, Path(given).absolute())
-    folder = Path(tempfile.mkdtemp(dir=work)) / (re.split("[/:]", given.rstrip("/"))[-1].removesuffix(".git") or "clone")
+    folder = Path(tempfile.mkdtemp(dir=work)) / (
+        re.split("[/:]", given.rstrip("/"))[-1].removesuffix(".git") or "clone"
+    )
     options = ("--quiet", "--depth=1", "--no-recurse-submodules")
     done = fleet_update.git(work, "clone", *options, "--", given, str(folder), protocols="file:git:http:https:ssh")
     return Service(given, folder, True, done.stderr.strip() or "git clone failed" if done.returncode else "")
@@ -181,8 +186,38 @@ def run(tasks: list[Task], jobs: int, work: Path) -> Iterator[Report]:
 
 
 def start_worker(work: Path) -> None:
-    """Let cookiecutter leave its rendered hooks where they are deleted at the end."""
+    """Let cookiecutter leave its rendered hooks where they are deleted at the end, and compile nothing twice."""
     tempfile.tempdir = str(work)
+    cookiecutter.utils.StrictEnvironment = CachingEnvironment
+
+
+class PlainText(str):
+    """A template without Jinja."""
+
+    def render(self, **_: object) -> str:
+        return self
+
+
+class CachingEnvironment(StrictEnvironment):  # type: ignore[misc]
+    """Compiles a template only once per process: that takes most of the time, and does not depend on the answers."""
+
+    codes: ClassVar[dict[object, Any]] = {}
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.options = repr({name: value for name, value in options.items() if name != "context"})
+
+    def compile(self, *source: Any) -> Any:
+        key = (self.options, *source)
+        if key not in self.codes:
+            if len(self.codes) > 5000:  # paths below temporary folders
+                self.codes.clear()
+            self.codes[key] = super().compile(*source)
+        return self.codes[key]
+
+    def from_string(self, source: str, *arguments: Any) -> Any:
+        # Most are paths.
+        return super().from_string(source, *arguments) if re.search(r"[{#\r\n]", source) else PlainText(source)
 
 
 def start_report(service: Service) -> Report:
@@ -284,7 +319,7 @@ def find_faults(service: Path, generated: set[bytes]) -> Iterator[str]:
             name
             for name in sorted(folders)
             if not name.startswith((".", "__pycache__", "node_modules"))
-            and not Path(folder, name, "pyvenv.cfg").exists()
+            and not os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))
         ]
         count += len(names)
         if count > MOST_FILES:
@@ -292,9 +327,10 @@ def find_faults(service: Path, generated: set[bytes]) -> Iterator[str]:
             return
         for name in sorted(names):
             path = Path(folder, name).relative_to(service).as_posix()
-            if name.endswith((".py", ".toml")) and (content := read_file(service, path)) not in generated:
-                if fault := find_fault(path, content):
-                    yield f"{path}: {fault}"
+            if not name.endswith((".py", ".toml")) or (content := read_file(service, path)) in generated:
+                continue
+            if fault := find_fault(path, content):
+                yield f"{path}: {fault}"
 
 
 def find_fault(path: str, content: bytes | str | None) -> str | None:
@@ -374,6 +410,10 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
+def count_services(services: Sequence[object]) -> str:
+    return f"{len(services)} service{'' if len(services) == 1 else 's'}"
+
+
 def count_states(report: Report) -> Counter[str]:
     return Counter(difference["state"] for difference in report["differences"])
 
@@ -393,21 +433,22 @@ def describe(reports: list[Report], template: Report) -> Iterator[str]:
     """Yield a table, then what is wrong with which service, and what the changelog asks of whom."""
     totals = Counter(report["state"] for report in reports)
     yield f"Template: version {template['version']}, commit {template['commit'][:10]}."
-    yield f"{len(reports)} services: {', '.join(f'{totals[state]} {state}' for state in STATES if totals[state])}."
+    states = ", ".join(f"{totals[state]} {state}" for state in STATES if totals[state])
+    yield f"{count_services(reports)}: {states}."
     yield ""
     rows = [["service", "state", "framework", "version", "behind", *COUNTS.values(), "to do", "areas"]]
     for report in reports:
-        counts = count_states(report)
+        by_state = count_states(report)
         areas = ", ".join(f"{area} {count}" for area, count in count_areas(report).items())
-        start = [report["service"], report["state"], report.get("framework") or "", report["version"]]
-        numbers = [counts[state] or "" for state in COUNTS]
-        rows.append([*start, describe_behind(report), *numbers, len(report["asked"]) or "", areas])
+        texts = [report["service"], report["state"], report.get("framework") or "", report["version"]]
+        numbers = [*(by_state[state] for state in COUNTS), len(report["asked"])]
+        rows.append([*texts, describe_behind(report), *(str(number or "") for number in numbers), areas])
     if any("update" in report for report in reports):
         for row, text in zip(rows, ["update", *(report["update"]["state"] for report in reports)], strict=True):
             row.insert(2, text)
-    texts = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    for row in texts:
+    rows = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
         yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
 
     for report in reports:
@@ -420,7 +461,8 @@ def describe(reports: list[Report], template: Report) -> Iterator[str]:
         for entry in report["asked"]:
             asked[entry["version"], entry["text"]].append(printable(report["service"]))
     for (version, text), names in asked.items():
-        yield f"\nChangelog, {version}, for {len(names)} services ({', '.join(names[:5])}{', ...' if names[5:] else ''}):"
+        some = ", ".join(names[:5]) + (", ..." if names[5:] else "")
+        yield f"\nChangelog, {version}, for {count_services(names)} ({some}):"
         yield f"  {text}"
 
 
@@ -510,7 +552,9 @@ def main(arguments: list[str] | None = None) -> int:
     output.add_argument("--csv", action="store_true", help="print a row per service")
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page to filter, sort and read diffs")
     parser.add_argument("--exit-code", action="store_true", help="exit with 1 for a difference, 3 for trouble")
-    parser.add_argument("--jobs", type=int, metavar="N", default=os.cpu_count(), help="processes; default: one per core")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", default=os.cpu_count(), help="processes; default: one per core"
+    )
     parser.add_argument("--update", action="store_true", help="update each clean checkout on a new branch, with cruft")
     parser.add_argument("--check", metavar="COMMAND", help="a shell command to run on each new branch")
     options = parser.parse_args(arguments)
@@ -528,7 +572,7 @@ def main(arguments: list[str] | None = None) -> int:
                 raise CompareError("The template's working tree has changes, but services are updated to a commit.")
             given = list(dict.fromkeys(find_services(options.services)))
             if not given:
-                raise CompareError("Name services, such as SERVICES=\"../services/*\".")
+                raise CompareError('Name services, such as SERVICES="../services/*".')
         except (CompareError, OSError, ValueError) as error:
             print(error, file=sys.stderr)
             return 2

@@ -1,7 +1,7 @@
 """Update a service with cruft in a temporary clone, and give its checkout the result as a new branch.
 
-`git status` runs what the settings of a repository name, `cruft` clones the template that a record names and deletes the
-paths that a service skips. So a clone without the service's settings stands in for it, and records are checked before.
+`git status` runs what the settings of a repository name, and `cruft` clones the template that a record names and deletes
+the paths that a service skips. So cruft works in a clone without these settings, and records are checked first.
 """
 
 from __future__ import annotations
@@ -211,11 +211,9 @@ def clone_clean(service: Path, folder: Path) -> Path:
     clone = folder / "service"
     # As documented in git(1), a repository that is not trusted must be cloned before anything reads its working tree.
     # Without symbolic links, nothing in the clone can lead out of it.
-    options = ("--quiet", "--no-local", "--depth=1", "--no-tags", "--config", "core.symlinks=false")
-    require(git(folder, "clone", *options, "--", str(service), str(clone)))
-    found = git(
-        service, "rev-parse", "--path-format=absolute", "--git-path", "index", "--git-path", "info/exclude"
-    )
+    shallow = ("--quiet", "--no-local", "--depth=1", "--no-tags", "--config", "core.symlinks=false")
+    require(git(folder, "clone", *shallow, "--", str(service), str(clone)))
+    found = git(service, "rev-parse", "--path-format=absolute", "--git-path", "index", "--git-path", "info/exclude")
     index, exclude = map(Path, require(found).splitlines())
     try:
         shutil.copy2(index, folder / "index")
@@ -236,7 +234,13 @@ def run_check(command: str, clone: Path) -> dict[str, Any]:
     """Run a shell command in the clone; return its status and the end of its output."""
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            command, shell=True, cwd=clone, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            command,
+            shell=True,
+            cwd=clone,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
         try:
             status = process.wait(CHECK_SECONDS)

@@ -423,9 +423,7 @@ def test_twenty_services_are_updated(
     measured: Measured,
 ) -> None:
     services = start_fleet()
-    repositories = [
-        Repository(services.add(number, FRAMEWORKS[number % 3], OLD), environ) for number in range(UPDATED)
-    ]
+    repositories = [Repository(services.add(number, FRAMEWORKS[number % 3], OLD), environ) for number in range(UPDATED)]
     for number, repository in enumerate(repositories):
         service = repository.folder
         change_record(service, template=str(history.template.folder))
@@ -465,7 +463,9 @@ def test_twenty_services_are_updated(
             # Directories of .git have other sizes.
             assert all(what.startswith("4") and path.startswith(".git") for path, what in gone.items()), gone
             added = {path for path in new if path not in old}
-            assert all(path.startswith((".git/objects/", ".git/logs/refs/heads")) or path.endswith(branch) for path in added), added
+            assert all(
+                path.startswith((".git/objects/", ".git/logs/refs/heads")) or path.endswith(branch) for path in added
+            ), added
         else:
             assert new == old
 
@@ -477,7 +477,9 @@ def test_twenty_services_are_updated(
     assert theirs.git("rev-parse", "HEAD^{tree}") == theirs.git("rev-parse", f"{branch}^{{tree}}")
     assert ours.git("rev-list", "--count", f"HEAD..{branch}") == "1\n"
     # The record still names what it named.
-    assert json.loads(repositories[7].git("-c", "core.pager=cat", "show", f"{branch}:.cruft.json"))["directory"] == "../.."
+    assert (
+        json.loads(repositories[7].git("-c", "core.pager=cat", "show", f"{branch}:.cruft.json"))["directory"] == "../.."
+    )
 
 
 def test_good_and_bad_examples() -> None:
@@ -517,7 +519,7 @@ def test_bad_input_gets_one_clear_error(variables: list[str], message: str, run:
 
 def test_other_folders_are_named(run: Run, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
-    assert "1 services: 1 no service." in run(REPO, *MAKE, "fleet", f"SERVICES={tmp_path}/*").stdout
+    assert "1 service: 1 no service." in run(REPO, *MAKE, "fleet", f"SERVICES={tmp_path}/*").stdout
 
 
 @pytest.mark.slow
@@ -535,6 +537,7 @@ def test_the_workflow_opens_a_pull_request_for_each_update(
         service.commit("As generated")
         (tmp_path / "org").mkdir(exist_ok=True)
         service.git("clone", "--quiet", "--bare", ".", str(tmp_path / "org" / name_of(number)))
+    (tmp_path / "checkout").mkdir()
     checkout = Repository(tmp_path / "checkout", environ)
     checkout.git("pull", "--quiet", str(history.template.folder), "main")
     # Nothing is installed: the environment of the tests is at its place.
@@ -556,7 +559,9 @@ def test_the_workflow_opens_a_pull_request_for_each_update(
         "FLEET": f"org/{name_of(0)}\norg/{name_of(1)} org/gone",
     }
     (tmp_path / "runner").mkdir()
-    steps = {step["name"]: step["run"] for step in workflows(REPO)["fleet.yml"]["jobs"]["update"]["steps"] if "run" in step}
+    steps = {
+        step["name"]: step["run"] for step in workflows(REPO)["fleet.yml"]["jobs"]["update"]["steps"] if "run" in step
+    }
     printed = {}
     # Another run proposes nothing again.
     for name in [*steps, "Open pull requests"]:
@@ -566,9 +571,7 @@ def test_the_workflow_opens_a_pull_request_for_each_update(
     assert printed["Clone"] == "::error::org/gone cannot be cloned\n"
     branch = f"template-{NEW}-{services.commits[NEW][:10]}"
     _, *created = (tmp_path / "called").read_text(encoding="utf-8").splitlines()
-    assert [line.partition(" --title")[0] for line in created] == [
-        f"pr create --repo org/{name_of(0)} --head {branch}"
-    ]
+    assert [line.partition(" --title")[0] for line in created] == [f"pr create --repo org/{name_of(0)} --head {branch}"]
     assert "\n* Review it.\n" in (tmp_path / "runner/body.md").read_text(encoding="utf-8")
     assert (tmp_path / "summary.md").read_text(encoding="utf-8").splitlines() == [
         f"* org/{name_of(0)}: behind; update: updated",
