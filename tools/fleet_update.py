@@ -1,6 +1,6 @@
 """Update a service with cruft in a temporary clone, and give its checkout the result as a new branch.
 
-`git status` runs what the settings of a repository name, and `cruft` clones the template that a record names and deletes
+`git status` runs what the settings of a repository name. `cruft` clones the template that a record names, and deletes
 the paths that a service skips. So cruft works in a clone without these settings, and records are checked first.
 """
 

@@ -361,7 +361,7 @@ def check_details(services: Fleet, found: dict[str, Any]) -> None:
     assert between["behind"] == {"commits": 1, "versions": 1}
     faults = [fault for name in names for fault in found[name]["faults"]]
     assert sorted(fault.rpartition("/")[2] for fault in faults) == [
-        "logs.py: line 309: unterminated string literal (detected at line 309)",
+        "logs.py: line 263: unterminated string literal (detected at line 263)",
         "pipe.py: is not a regular file",
         "service.py: line 41: invalid syntax",
     ]
