@@ -36,10 +36,10 @@ from typing import Any, ClassVar
 
 import cookiecutter.generate  # type: ignore[import-untyped]
 import cookiecutter.hooks  # type: ignore[import-untyped]
-import cookiecutter.utils
+import cookiecutter.utils  # type: ignore[import-untyped]
 from cookiecutter.environment import StrictEnvironment  # type: ignore[import-untyped]
 from cookiecutter.exceptions import FailedHookException  # type: ignore[import-untyped]
-from cookiecutter.utils import work_in  # type: ignore[import-untyped]
+from cookiecutter.utils import work_in
 
 from tools import fleet_update
 from tools.compare import (
