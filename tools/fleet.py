@@ -82,7 +82,13 @@ STATES = {
 }
 NOT_COMPARED = {"broken", "refused", "no record", "no service", "failed"}
 # How the states of a file are called where there is little space.
-COUNTS = {MISSING: "missing", BY_SERVICE: "service", BY_TEMPLATE: "template", BY_BOTH: "both", DIFFERENT: "unknown"}
+COUNTS = {
+    MISSING: "missing",
+    BY_SERVICE: "by service",
+    BY_TEMPLATE: "by template",
+    BY_BOTH: "by both",
+    DIFFERENT: "unknown",
+}
 # An entry of the changelog asks for something if it is below this heading, or has a sentence that starts with such a
 # verb.
 TO_DO = "what to do"
@@ -597,8 +603,8 @@ def main(arguments: list[str] | None = None) -> int:
     update = Update(TEMPLATE, commit, template["version"], options.check) if options.update else None
     with tempfile.TemporaryDirectory(prefix="otel-fleet-", ignore_cleanup_errors=True) as folder:
         try:
-            if update and git(TEMPLATE, "status", "--porcelain").stdout:
-                raise CompareError("The template's working tree has changes, but services are updated to a commit.")
+            if update and not is_today(TEMPLATE, commit):
+                raise CompareError("The template has uncommitted changes, but services are updated to a commit.")
             given = list(dict.fromkeys(find_services(options.services)))
             if not given:
                 raise CompareError('Name services, such as SERVICES="../services/*".')

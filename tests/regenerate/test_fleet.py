@@ -391,21 +391,19 @@ def check_page(page: Page, path: Path, expected: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
-def test_the_terminal_and_spreadsheets_show_names_as_text(
-    start_fleet: Callable[[], Fleet], look: Look, run: Run, history: History
-) -> None:
+def test_the_terminal_and_spreadsheets_show_names_as_text(start_fleet: Callable[[], Fleet], look: Look) -> None:
     services = start_fleet()
     name = "=1+\x1b[31m\n"
     append(services.add(0, "flask", OLD, name) / "Makefile", "\n# \x1b[31mred\n")
     change_record(services.add(1, "flask", OLD, MARKUP), commit="0" * 40)
     lines = look(services.folder, "--exit-code", status=1).stdout.splitlines()
     assert lines[1] == "2 services: 1 behind, 1 different."
-    assert any(line.startswith(r"=1+\x1b[31m\n  behind ") for line in lines)
+    assert lines[5].split()[:3] == [r"=1+\x1b[31m\n", "behind", "flask"]
     assert lines[-1] == "  Review it."
     assert "\x1b" not in "\n".join(lines)
-    first, second = csv.DictReader(StringIO(look(services.folder, "--csv").stdout))
+    second, first = csv.DictReader(StringIO(look(services.folder, "--csv").stdout))
     assert first["service"].startswith("'=1+")
-    assert (first["state"], first["commits behind"], first["both"]) == ("behind", "2", "1")
+    assert (first["state"], first["commits behind"], first["by both"]) == ("behind", "2", "1")
     assert (second["service"], second["commits behind"]) == (MARKUP, "")
     (services.folder / "nothing").mkdir()
     look(services.folder, "--exit-code", status=3)
