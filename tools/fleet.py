@@ -26,7 +26,7 @@ import tomllib
 import warnings
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -445,8 +445,8 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
-def count_services(services: Sequence[object]) -> str:
-    return f"{len(services)} service{'' if len(services) == 1 else 's'}"
+def number_of(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def count_states(report: Report) -> Counter[str]:
@@ -460,8 +460,8 @@ def count_areas(report: Report) -> Counter[str]:
 def describe_behind(report: Report) -> str:
     """Return how far a service is behind; a question mark if its commit is unknown."""
     behind = report["behind"]
-    releases = f"{behind['versions']} versions, " if behind["versions"] else ""
-    return f"{releases}{behind['commits']} commits" if behind["commits"] is not None else f"{releases}?"
+    versions = f"{number_of(behind['versions'], 'version')}, " if behind["versions"] else ""
+    return versions + ("?" if behind["commits"] is None else number_of(behind["commits"], "commit"))
 
 
 def describe(reports: list[Report], template: Report) -> Iterator[str]:
@@ -469,7 +469,7 @@ def describe(reports: list[Report], template: Report) -> Iterator[str]:
     totals = Counter(report["state"] for report in reports)
     yield f"Template: version {template['version']}, commit {template['commit'][:10]}."
     states = ", ".join(f"{totals[state]} {state}" for state in STATES if totals[state])
-    yield f"{count_services(reports)}: {states}."
+    yield f"{number_of(len(reports), 'service')}: {states}."
     yield ""
     rows = [["service", "state", "framework", "version", "behind", *COUNTS.values(), "to do", "areas"]]
     for report in reports:
@@ -497,7 +497,7 @@ def describe(reports: list[Report], template: Report) -> Iterator[str]:
             asked[entry["version"], entry["text"]].append(printable(report["service"]))
     for (version, text), names in asked.items():
         some = ", ".join(names[:5]) + (", ..." if names[5:] else "")
-        yield f"\nChangelog, {version}, for {count_services(names)} ({some}):"
+        yield f"\nChangelog, {version}, for {number_of(len(names), 'service')} ({some}):"
         yield f"  {text}"
 
 

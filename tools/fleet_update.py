@@ -12,11 +12,15 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+import cruft
 
 from tools.compare import BY_BOTH, BY_TEMPLATE, CompareError, read_record, read_skip
 
@@ -172,25 +176,17 @@ class Update:
         commit = ("commit", "--quiet", "--no-verify", "--all", "--allow-empty", "--message")
         require(git(clone, *commit, "The template is local"))
 
+        # Without the defaults of the user, so that it does not matter who runs this.
         (folder / "cookiecutter.yaml").write_text("{}\n", encoding="utf-8")
-        variables = {"COOKIECUTTER_CONFIG": str(folder / "cookiecutter.yaml"), "TMPDIR": str(folder)}
-        done = subprocess.run(
-            [sys.executable, "-m", "cruft", "update", "--skip-apply-ask", "--checkout", self.commit],
-            cwd=clone,
-            env={**safe_environment("file"), **variables},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
-        require(done)
+        variables = {**safe_environment("file"), "COOKIECUTTER_CONFIG": str(folder / "cookiecutter.yaml")}
+        with patch.dict(os.environ, variables), redirect_stdout(StringIO()), redirect_stderr(StringIO()) as printed:
+            cruft.update(clone, skip_apply_ask=True, checkout=self.commit)
         unmerged = require(git(clone, "diff", "--no-ext-diff", "--name-only", "--diff-filter=U")).splitlines()
         rejected = require(git(clone, "ls-files", "--others", "--", "*.rej")).splitlines()
         if conflicts := sorted({*unmerged, *(name.removesuffix(".rej") for name in rejected)}):
             raise UpdateError("conflict", conflicts=conflicts)
         # cruft reports success in any case.
-        if failed := re.findall(r"^error: .*", done.stderr, re.MULTILINE):
+        if failed := re.findall(r"^error: .*", printed.getvalue(), re.MULTILINE):
             raise UpdateError("conflict", "\n".join(failed))
 
         state = json.loads(path.read_text(encoding="utf-8"))

@@ -544,7 +544,8 @@ def test_the_workflow_opens_a_pull_request_for_each_update(
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(REPO / name, checkout.folder)
     (checkout.folder / ".venv").mkdir()
-    (checkout.folder / ".venv/bin").symlink_to(BIN)
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        (checkout.folder / ".venv" / name).symlink_to(BIN.parent / name)
     (checkout.folder / ".venv/ready").touch()
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/gh").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/called\n', encoding="utf-8")
