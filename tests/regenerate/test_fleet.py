@@ -380,7 +380,7 @@ def check_page(page: Page, path: Path, expected: dict[str, str]) -> None:
     page.get_by_role("button", name="commits behind").click()
     expect(page.get_by_role("columnheader", name="commits behind")).to_have_attribute("aria-sort", "descending")
     expect(rows.first).to_contain_text(OLD)
-    page.get_by_label("Filter").fill("onerror")
+    page.get_by_label("Filter").fill("<img edited")
     expect(rows).to_have_count(1)
     page.get_by_role("button", name=MARKUP).click()
     page.locator("summary", has_text="logs.py").click()
@@ -556,6 +556,8 @@ def test_the_workflow_opens_a_pull_request_for_each_update(
         "GITHUB_SERVER_URL": f"file://{tmp_path}",
         "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
         "RUNNER_TEMP": str(tmp_path / "runner"),
+        "GITHUB_ACTOR": "octocat",
+        "HOME": str(tmp_path),
         "FLEET": f"org/{name_of(0)}\norg/{name_of(1)} org/gone",
     }
     (tmp_path / "runner").mkdir()
