@@ -89,6 +89,7 @@ COUNTS = {
     BY_BOTH: "by both",
     DIFFERENT: "unknown",
 }
+MARKS = dict(zip(COUNTS, "mstb?", strict=True))
 # An entry of the changelog asks for something if it is below this heading, or has a sentence that starts with such a
 # verb.
 TO_DO = "what to do"
@@ -470,16 +471,20 @@ def describe(reports: list[Report], template: Report) -> Iterator[str]:
     yield f"Template: version {template['version']}, commit {template['commit'][:10]}."
     states = ", ".join(f"{totals[state]} {state}" for state in STATES if totals[state])
     yield f"{number_of(len(reports), 'service')}: {states}."
+    yield f"Areas: {', '.join(f'{mark} {COUNTS[state]}' for state, mark in MARKS.items())}."
+    if branch := next((report["update"]["branch"] for report in reports if "branch" in report.get("update", {})), None):
+        yield f"Branch: {branch}."
     yield ""
     rows = [["service", "state", "framework", "version", "behind", *COUNTS.values(), "to do", "areas"]]
     for report in reports:
         by_state = count_states(report)
-        areas = ", ".join(f"{area} {count}" for area, count in count_areas(report).items())
         texts = [report["service"], report["state"], report.get("framework") or "", report["version"]]
         numbers = [*(by_state[state] for state in COUNTS), len(report["asked"])]
-        rows.append([*texts, describe_behind(report), *(str(number or "") for number in numbers), areas])
+        rows.append(
+            [*texts, describe_behind(report), *(str(number or "") for number in numbers), describe_areas(report)]
+        )
     if any("update" in report for report in reports):
-        for row, text in zip(rows, ["update", *(report["update"]["state"] for report in reports)], strict=True):
+        for row, text in zip(rows, ["update", *map(name_update, reports)], strict=True):
             row.insert(2, text)
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -487,10 +492,10 @@ def describe(reports: list[Report], template: Report) -> Iterator[str]:
         yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
 
     for report in reports:
-        for fault in [report.get("error"), *report["faults"], *describe_update(report.get("update"))]:
-            if fault:
-                yield f"\n{printable(report['path'])}:"
-                yield from (f"  {printable(line)}" for line in fault.splitlines())
+        faults = [report.get("error", ""), *report["faults"], *describe_update(report.get("update") or {})]
+        if any(faults):
+            yield f"\n{printable(report['path'])}:"
+            yield from (f"  {printable(line)}" for fault in faults for line in fault.splitlines())
     asked: dict[tuple[str, str], list[str]] = defaultdict(list)
     for report in reports:
         for entry in report["asked"]:
@@ -501,16 +506,38 @@ def describe(reports: list[Report], template: Report) -> Iterator[str]:
         yield f"  {text}"
 
 
-def describe_update(update: Report | None) -> Iterator[str]:
-    """Yield what an update needs its reader to know."""
-    if update and update["state"] not in ("updated", "current"):
+def describe_areas(report: Report) -> str:
+    """Return how many files of each area differ, and who has changed them.
+
+    >>> differences = [("docs", MISSING), ("docs", BY_BOTH), ("docs", MISSING), ("image", BY_TEMPLATE)]
+    >>> describe_areas({"differences": [{"area": area, "state": state} for area, state in differences]})
+    'docs 2m 1b, image 1t'
+    """
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for difference in report["differences"]:
+        counts[difference["area"]][difference["state"]] += 1
+    return ", ".join(
+        f"{area} {' '.join(f'{states[state]}{mark}' for state, mark in MARKS.items() if states[state])}"
+        for area, states in counts.items()
+    )
+
+
+def name_update(report: Report) -> str:
+    """Return the state of an update, and whether its check has passed."""
+    check = report["update"].get("check")
+    passed = "" if check is None else ", check failed" if check["status"] else ", check passed"
+    return f"{report['update']['state']}{passed}"
+
+
+def describe_update(update: Report) -> Iterator[str]:
+    """Yield why a service was not updated, or what its check prints if it fails."""
+    if update.get("state", "current") not in ("updated", "current"):
         yield f"not updated: {fleet_update.STATES[update['state']]}"
         yield update["detail"]
-        yield "\n".join(update["conflicts"])
-    if check := (update or {}).get("check"):
-        yield f"{check['command']!r} ended with {check['status']}"
-        if check["status"]:
-            yield check["output"]
+        yield from update["conflicts"]
+    if (check := update.get("check")) and check["status"]:
+        yield f"{check['command']!r} ended with {check['status']}:"
+        yield check["output"]
 
 
 def with_diffs(report: Report) -> Report:
@@ -541,7 +568,14 @@ def write_csv(reports: list[Report]) -> None:
 def write_page(reports: list[Report], template: Report, path: Path) -> None:
     """Write one page that loads nothing, and runs only its own script."""
     page = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
-    data = {"template": template, "services": reports, "states": STATES, "counts": COUNTS, "areas": [*AREAS, OTHER]}
+    data = {
+        "template": template,
+        "services": reports,
+        "states": STATES,
+        "counts": COUNTS,
+        "marks": MARKS,
+        "areas": [*AREAS, OTHER],
+    }
     # Without this character, nothing can end the script element.
     text = json.dumps(data).replace("<", "\\u003c")
     for kind in ("style", "script"):

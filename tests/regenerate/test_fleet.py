@@ -398,7 +398,7 @@ def test_the_terminal_and_spreadsheets_show_names_as_text(start_fleet: Callable[
     change_record(services.add(1, "flask", OLD, MARKUP), commit="0" * 40)
     lines = look(services.folder, "--exit-code", status=1).stdout.splitlines()
     assert lines[1] == "2 services: 1 behind, 1 different."
-    assert lines[5].split()[:3] == [r"=1+\x1b[31m\n", "behind", "flask"]
+    assert lines[6].split()[:3] == [r"=1+\x1b[31m\n", "behind", "flask"]
     assert lines[-1] == "  Review it."
     assert "\x1b" not in "\n".join(lines)
     second, first = csv.DictReader(StringIO(look(services.folder, "--csv").stdout))
