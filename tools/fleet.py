@@ -74,7 +74,7 @@ STATES = {
     "edited": "differs only where the service has changed conventions",
     "behind": "lacks changes of the template",
     "different": "differs, but the template's history does not have the state that it follows",
-    "broken": "has files that cannot be parsed",
+    "broken": "has Python or TOML files that cannot be parsed",
     "refused": "has answers that the template cannot use",
     "no record": "has no record of its answers, or one that cannot be read",
     "no service": "was not generated from this template",
@@ -97,10 +97,9 @@ VERBS = re.compile(
     r"(?:^|[.:] )(?:Adapt|Add|Change|Delete|Move|Raise|Remove|Rename|Replace|Review|Run|Set|Take|Update)\b"
 )
 URL = re.compile(r"(?:https?|ssh|git|file)://.+|[\w.-]+@[\w.-]+:.+")
-# Seconds for the comparison of one service, whose contents may be made to take forever.
-LIMIT = 60
-MOST_FILES = 20_000
-# The worst comes first in the exit status.
+# Seconds and files for the comparison of one service, whose contents may be made to take forever.
+LIMIT, MOST_FILES = 60, 20_000
+# Statuses with --exit-code.
 DIFFERS, TROUBLE = 1, 3
 
 

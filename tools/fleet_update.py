@@ -140,7 +140,7 @@ class Update:
             raise UpdateError("no checkout")
         if report["state"] == "refused":
             raise UpdateError("refused", report["error"])
-        if report.get("record") != ".cruft.json" or not report["ancestor"]:
+        if report.get("record") != ".cruft.json" or not report.get("ancestor"):
             raise UpdateError("no link", report.get("ancestor_missing") or report.get("error") or "")
         states = {difference["state"] for difference in report["differences"]}
         if not states & {BY_TEMPLATE, BY_BOTH}:

@@ -285,7 +285,7 @@ def look(history: History, environ: Mapping[str, str], tmp_path: Path) -> Look:
             )
             while True:
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(0.3)
+                    process.wait(1)
                     break
                 peak = max(peak, measure_memory(process.pid))
             output.seek(0)
@@ -500,6 +500,20 @@ def test_services_are_named_by_folders_patterns_urls_and_files(tmp_path: Path) -
     found = list(fleet.find_services(f"{tmp_path}/services/* {tmp_path}/list git@example.com:team/f"))
     folders = [f"{tmp_path}/services/{name}" for name in ("a", "b c", "d", "b c")]
     assert found == [*folders, "https://example.com/e.git", folders[2], "git@example.com:team/f"]
+
+
+def crash_on_one(task: fleet.Task) -> list[fleet.Report]:
+    if task.services[0].given == "crashes":
+        os._exit(1)
+    return [{**fleet.start_report(service), "state": "current"} for service in task.services]
+
+
+def test_a_crash_costs_one_report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(fleet, "examine_all", crash_on_one)
+    names = ("first", "crashes", "last")
+    tasks = [fleet.Task([fleet.Service(name, Path(name))], tmp_path, None) for name in names]
+    states = {report["path"]: report["state"] for report in fleet.run(tasks, 2, tmp_path)}
+    assert states == {"first": "current", "crashes": "failed", "last": "current"}
 
 
 @pytest.mark.parametrize(
