@@ -49,7 +49,7 @@ RECEIVE = (
     f"git -c core.hooksPath={os.devnull} -c core.fsmonitor=false -c core.alternateRefsCommand=true"
     " -c receive.autogc=false receive-pack"
 )
-JINJA = re.compile(r"\{[{%#]|^# %", re.MULTILINE)
+JINJA = re.compile(r"\{[{%#]|^\s*# %", re.MULTILINE)
 CHECK_SECONDS = 3600
 
 
@@ -125,7 +125,11 @@ class Update:
             with tempfile.TemporaryDirectory() as folder:
                 clone = clone_clean(service, Path(folder))
                 self.merge(clone, report, before, Path(folder))
-                checked = run_check(self.check, clone) if self.check else None
+                checked = None
+                if self.check:  # in a clone that has the symbolic links
+                    copy = Path(folder, "check", service.name)
+                    require(git(clone, "clone", "--quiet", ".", str(copy)))
+                    checked = run_check(self.check, copy)
                 to = (str(service), f"HEAD:refs/heads/{self.branch}")
                 require(git(clone, "push", "--quiet", "--no-verify", f"--receive-pack={RECEIVE}", "--", *to))
             return {"state": "updated", "branch": self.branch, "check": checked}
@@ -226,13 +230,13 @@ def clone_clean(service: Path, folder: Path) -> Path:
     return clone
 
 
-def run_check(command: str, clone: Path) -> dict[str, Any]:
-    """Run a shell command in the clone; return its status and the end of its output."""
+def run_check(command: str, folder: Path) -> dict[str, Any]:
+    """Run a shell command in the folder; return its status and the end of its output."""
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             command,
             shell=True,
-            cwd=clone,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

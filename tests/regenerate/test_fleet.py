@@ -435,6 +435,8 @@ def test_twenty_services_are_updated(
             change_answers(service, description="{{ 7 * 7 }}")
         if number == 7:
             change_record(service, template=f"ext::sh -c 'touch {ran}'", directory="../..")
+        if number == 8:
+            (service / "link").symlink_to("Makefile")
         repository.commit("As generated, and edited")
     repositories[3].write("notes.txt", "Not committed.\n")
     append(repositories[4].folder / "Makefile", "# Not committed.\n")
@@ -443,7 +445,8 @@ def test_twenty_services_are_updated(
     make_hostile(repositories[7], ran)
     before = [digest(repository.folder) for repository in repositories]
 
-    update = ("--update", "--check", "grep OWN -r src && ! test -f docs/old.md")
+    check = "grep OWN -r src && ! test -e docs/old.md && if test -e link; then test -L link; fi"
+    update = ("--update", "--check", check)
     result = look(services.folder, "--json", "--exit-code", *update, status=3)
     measured(f"make fleet --update, {UPDATED} services: {result.seconds:.0f} s, {result.cpu:.0f} s of CPU time")
     reports = [service["update"] for service in json.loads(result.stdout)["services"]]
@@ -475,6 +478,7 @@ def test_twenty_services_are_updated(
     theirs.commit("Updated")
     assert theirs.git("rev-parse", "HEAD^{tree}") == theirs.git("rev-parse", f"{branch}^{{tree}}")
     assert ours.git("rev-list", "--count", f"HEAD..{branch}") == "1\n"
+    assert repositories[8].git("ls-tree", branch, "link").startswith("120000 ")
     # The record still names what it named.
     assert (
         json.loads(repositories[7].git("-c", "core.pager=cat", "show", f"{branch}:.cruft.json"))["directory"] == "../.."
