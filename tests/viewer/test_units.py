@@ -558,3 +558,69 @@ def test_telemetry_cannot_control_the_terminal(command: Callable[..., str], stor
         text = command(*arguments)
         assert "[bold]x" in text
         assert all(character.isprintable() or character == "\n" for character in text)
+
+
+SERVER, CLIENT, CONSUMER = Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT, Span.SPAN_KIND_CONSUMER
+FAILED = {"status": {"code": 2}}
+
+
+def request(status: int = 200, **fields: Any) -> Span:
+    """Return the span of a request to /items."""
+    said = attributes(http_request_method="GET", http_route="/items")
+    said.append(KeyValue(key="http.response.status_code", value=AnyValue(int_value=status)))
+    return span(1, **{"kind": SERVER, "name": "GET /items", "attributes": said, **fields})
+
+
+def call(number: int, **fields: Any) -> Span:
+    return span(number, parent=1, **{"kind": CLIENT, "name": "GET", **fields})
+
+
+@pytest.mark.parametrize(
+    ("spans", "kinds"),
+    [
+        ([request()], []),
+        ([request(parent_span_id=b"elsewher", flags=0x300)], []),
+        ([request(parent_span_id=b"elsewher", flags=0x100)], ["lost parent"]),
+        ([request(404, attributes=attributes(http_request_method="GET"))], []),
+        ([request(name="GET /items/7")], ["wrong route"]),
+        ([request(), *(call(number) for number in range(2, 6))], []),
+        ([request(), *(call(number) for number in range(2, 7))], ["N+1"]),
+        ([request(), call(2, **FAILED), call(3)], ["retries"]),
+        ([request(), call(2, **FAILED)], ["error hidden"]),
+        ([request(502), call(2, **FAILED)], []),
+        ([request(500, **FAILED), call(2, **FAILED)], []),
+        ([request(), call(2, events=[{"name": "exception"}])], ["error hidden"]),
+        ([request(), span(2, parent=1, kind=SERVER, name="GET /items")], ["duplicate"]),
+        ([request(), request()], ["duplicate"]),
+        ([request(start_time_unix_nano=5 * 10**6), call(2)], ["clock skew"]),
+        ([request(), call(2, end_time_unix_nano=3 * 10**6), span(5, parent=2, kind=SERVER)], ["clock skew"]),
+        ([request(kind=CONSUMER)], ["missing link"]),
+        ([request(kind=CONSUMER, links=[{"trace_id": TRACE, "span_id": bytes(8)}])], []),
+        ([call(2, parent_span_id=b"")], ["no request"]),
+        ([request(events=[{"name": "login", "attributes": attributes(user_password="hunter2")}])], ["secret"]),
+    ],
+)
+def test_hints(spans: list[Span], kinds: list[str], store: Any) -> None:
+    fill(store, traces(*spans))
+    assert [hint.kind for hint in module("viewer.hints").find(store.traces()[0], store)] == kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_secret"),
+    [
+        ("session.token", "abcdef", True),
+        ("http.request.header.x-api-key", "abcdef", True),
+        ("gen_ai.usage.input_tokens", "17", False),
+        ("http.request.header.authorization", "['REDACTED']", False),
+        ("user.password", "****", False),
+        ("db.query.text", "UPDATE users SET password=$1", False),
+        ("db.query.text", "UPDATE users SET password=? WHERE name=?", False),
+        ("url.full", "https://shop.example/?token=REDACTED", False),
+        ("url.full", "https://shop.example/?token=abcdef", True),
+        ("url.full", "https://ada:lovelace@shop.example/", True),
+        ("note", "Bearer abcdefghijkl", True),
+        ("note", "a bearer of news", False),
+    ],
+)
+def test_secrets(name: str, value: str, is_secret: bool) -> None:
+    assert bool(module("viewer.hints").secrets({name: value})) == is_secret

@@ -72,8 +72,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     traces.add_argument("--hints", action="store_true", help="only traces with hints")
     traces.add_argument("--route", help="only requests with this text in http.route")
     traces.add_argument("--slower", type=seconds, default=0.0, metavar="TIME", help="only those of 100ms, 2s or longer")
-    for name, text in (("export", "write all to a file: lines of OTLP JSON"), ("import", "send such a file to the viewer")):
-        add(name, text).add_argument("file", type=Path)
+    add("export", "write all to a file, as lines of OTLP JSON").add_argument("file", type=Path)
+    add("import", "send such a file to the viewer").add_argument("file", type=Path)
     return parser.parse_args(arguments)
 
 
@@ -337,14 +337,18 @@ def metric(group: Sequence[Json]) -> dict[str, Any]:
 
 def metric_text(metric: Json) -> Text:
     """Return a metric as a line, and below it what is suspicious, the attributes that vary, and its series."""
-    value, count = metric["value"], metric["count"]
     line = Text(f"{metric['series']:>4} series  ").append(clean(metric["name"]), "bold")
-    line.append(f"  {metric['kind']}  {f'{count} x {value / count:.4g}' if count else f'{value:.6g}'} {metric['unit']}")
+    line.append(f"  {metric['kind']}  {amount(metric)} {clean(metric['unit'])}".rstrip())
     line.append("".join(f"\n             ! {clean(hint)}" for hint in metric["hints"]), "yellow")
     for key, (number, *examples) in metric["values"].items():
         few = ", ".join(cut(example, False) for example in examples) + ", ..." * (number > len(examples))
         line.append(f"\n             {clean(key)}: {number} values: {few}", "dim")
     for point in metric.get("points", ()):
-        shown = f"{point['count']} x {point['value'] / point['count']:.4g}" if point["count"] else f"{point['value']:.6g}"
-        line.append(f"\n             {shown}  ").append_text(words(point["attributes"], full=True))
+        line.append(f"\n             {amount(point)}  ").append_text(words(point["attributes"], full=True))
     return line
+
+
+def amount(point: Json) -> str:
+    """Return the value, or for a histogram how many there are and their mean."""
+    value, count = point["value"], point["count"]
+    return f"{count} x {value / count:.4g}" if count else f"{value:.6g}"

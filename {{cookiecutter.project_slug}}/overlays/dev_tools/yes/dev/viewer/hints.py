@@ -114,7 +114,7 @@ def _calls(trace: Trace) -> Iterator[Hint]:
             text = f"the first of {len(spans)} attempts, of which {failed} failed; {total} in all"
             yield Hint("retries", first.span_id, text)
         elif len(spans) >= REPEATS:
-            yield Hint("N+1", first.span_id, f"the first of {len(spans)} similar calls, one after another; {total} in all")
+            yield Hint("N+1", first.span_id, f"the first of {len(spans)} similar calls; {total} in all")
 
 
 def _errors(trace: Trace) -> Iterator[Hint]:
@@ -126,7 +126,8 @@ def _errors(trace: Trace) -> Iterator[Hint]:
     for span in trace.spans.values():
         is_error = span.status == "ERROR"
         around = trace.spans.get(span.parent_id) if is_error else span
-        if around is None or around.status == "ERROR" or not (is_error or any(e.name == "exception" for e in span.events)):
+        has_failed = is_error or any(event.name == "exception" for event in span.events)
+        if not has_failed or around is None or around.status == "ERROR":
             continue
         code = _entry(trace, span).attributes.get("http.response.status_code")
         was_repeated = is_error and successes.get((span.parent_id, span.name), 0) > span.start

@@ -22,7 +22,7 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from . import hints
 from .files import to_line
-from .otlp import SIGNALS, Item, LogRecord
+from .otlp import SIGNALS, Item, LogRecord, Span
 from .store import Row, Series, Store, Trace, contains, outline
 
 Query: TypeAlias = dict[str, list[str]]
@@ -125,8 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
                     self._json(self.store.received)
                 case ["api", "traces"]:
                     with self.store.changed:
-                        found = self.store.traces(wanted=_filter(query))[: _limit(query)]
-                        listed = [_summary(trace) | {"hints": _kinds(trace)} for trace in found]
+                        traces = self.store.traces(wanted=_filter(query))[: _limit(query)]
+                        listed = [_summary(trace) | {"hints": _kinds(trace)} for trace in traces]
                     self._json(listed)
                 case ["api", "traces", trace_id]:
                     self._json(self._trace(trace_id))
@@ -134,8 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
                     self._export()
                 case ["api", "metrics"]:
                     with self.store.changed:
-                        metrics = [_series(series) for series in self.store.series()]
-                    self._json(metrics)
+                        found = [_series(series) for series in self.store.series()]
+                    self._json(found)
                 case ["api", "logs"]:
                     wanted = _log_filter(query)
                     with self.store.changed:
@@ -228,7 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
             found = self.store.complete(prefix.lower())
             trace = self.store.trace(found[0]) if len(found) == 1 else None
             if len(found) > 1:
-                raise Refused(HTTPStatus.CONFLICT, f"{len(found)} traces begin with {prefix}: {', '.join(found[:5])} ...")
+                raise Refused(HTTPStatus.CONFLICT, f"{len(found)} traces begin with {prefix}: {', '.join(found[:5])}.")
             if trace is None:
                 raise Refused(HTTPStatus.NOT_FOUND, f"A trace {prefix} is not stored, or no longer.")
             start = trace.start
@@ -293,10 +293,14 @@ def _filter(query: Query) -> Callable[[Trace], bool]:
         and trace.start >= since
         and ("errors" not in query or trace.errors > 0)
         and trace.end - trace.start >= minimum
-        and (not route or any(route in str(span.attributes.get("http.route", "")).lower() for span in trace.spans.values()))
+        and (not route or any(route in _route(span) for span in trace.spans.values()))
         and (not text or contains(trace, text))
         and ("hints" not in query or bool(hints.find(trace)))
     )
+
+
+def _route(span: Span) -> str:
+    return str(span.attributes.get("http.route", "")).lower()
 
 
 def _log_filter(query: Query) -> Callable[[LogRecord], bool]:
