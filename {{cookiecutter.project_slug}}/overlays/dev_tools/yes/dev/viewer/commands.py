@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
@@ -28,7 +27,7 @@ Json: TypeAlias = Mapping[str, Any]
 
 HOST = "127.0.0.1"
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
-MAX_VALUE, MAX_DEPTH, MAX_EXAMPLES = 100, 20, 3
+MAX_VALUE, MAX_DEPTH, MAX_EXAMPLES, MAX_HINTS = 100, 20, 3, 20
 MANY = 50
 """Values of a metric's attribute that are too many: each one is a series in the backend."""
 SELDOM = re.compile(r"(client|code|network|thread|user_agent)\.|url\.scheme$|server\.port$|exception\.stacktrace$")
@@ -153,7 +152,11 @@ def show_metrics(options: argparse.Namespace) -> None:
 def show_trace(options: argparse.Namespace) -> None:
     """Show one trace."""
     trace = get(options, f"traces/{quote(options.id, safe='')}")
-    show(options, [trace] if options.json else [*trace_lines(trace, options.full)], lambda line: line, "lines")
+    lines = [*trace_lines(trace, options.full)]
+    if len(lines) > options.limit:  # what is suspicious may be further down
+        first = trace["hints"][:MAX_HINTS]
+        lines[1:1] = [hint_text(hint).append(f", in span {hint['span_id']}") for hint in first]
+    show(options, [trace] if options.json else lines, lambda line: line, "lines")
 
 
 def export_file(options: argparse.Namespace) -> None:
@@ -179,17 +182,18 @@ def import_file(options: argparse.Namespace) -> None:
 def read(path: Path) -> Iterator[tuple[str, Message]]:
     """Yield the signal and the request of each line; exit if a line is not OTLP."""
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield from_line(line)
+        lines = path.read_bytes().splitlines()
     except OSError as error:
         raise SystemExit(f"{path} cannot be read: {error.strerror}.") from None
-    except ValueError as error:
-        raise SystemExit(
-            f"{path}, line {number}: not OTLP JSON, as the Collector's file exporter writes it: "
-            f"{shorten(clean(str(error)), 300)}. Nothing was imported."
-        ) from None
+    for number, line in enumerate(lines, 1):
+        try:
+            if line:
+                yield from_line(line)
+        except ValueError as error:
+            raise SystemExit(
+                f"{path}, line {number}: not OTLP JSON, as the Collector's file exporter writes it: "
+                f"{shorten(clean(str(error)), 300)}. Nothing was imported."
+            ) from None
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -229,12 +233,17 @@ def took(milliseconds: float) -> str:
     return "-" * (milliseconds < 0) + duration(round(abs(milliseconds) * 1e6))
 
 
+def number(count: int, name: str) -> str:
+    """Return how many there are."""
+    return f"{count} {name}" + "s" * (count != 1)
+
+
 def trace_line(trace: Json) -> Text:
     """Return a trace as a line."""
     line = Text(f"{clock(trace['start'])}  {trace['trace_id']} {took(trace['duration']):>9}  ")
     line.append(f"{clean(trace['name'])} {trace['status'] or trace['kind']}", "bold")
-    line.append(f"  {trace['spans']} spans, {clean(', '.join(trace['services']))}", "dim")
-    line.append(f"  {trace['errors']} errors" * bool(trace["errors"]), "red")
+    line.append(f"  {number(trace['spans'], 'span')}, {clean(', '.join(trace['services']))}", "dim")
+    line.append(f"  {number(trace['errors'], 'error')}" * bool(trace["errors"]), "red")
     kinds = sorted({hint if isinstance(hint, str) else hint["kind"] for hint in trace["hints"]})
     return line.append(f"  ! {', '.join(kinds)}" * bool(kinds), "yellow")
 
@@ -245,13 +254,13 @@ def trace_lines(trace: Json, full: bool) -> Iterator[Text]:
     yield Text("    start  duration  span", "dim")
     below: dict[str, list[Text]] = {}
     for hint in trace["hints"]:
-        below.setdefault(hint["span_id"], []).append(Text(f"! {hint['kind']}: {clean(hint['text'])}", "yellow"))
+        below.setdefault(hint["span_id"], []).append(hint_text(hint))
     for row in trace["rows"]:
         indent = "  " * min(row["depth"], MAX_DEPTH)
         code = row["attributes"].get("http.response.status_code", "")
         line = Text(f"{took(row['start']):>9} {took(row['end'] - row['start']):>9}  {indent}")
         line.append(clean(row["name"]), "bold red" if row["status"] == "ERROR" else "bold")
-        line.append(" ".join(["", row["kind"], clean(code), row["status"].replace("UNSET", "")]).rstrip())
+        line.append(f" {row['kind']} {clean(code)}".rstrip() + f" {row['status']}" * (row["status"] != "UNSET"))
         yield line.append(f"  {row['span_id']}", "dim")
         for text in [*below.pop(row["span_id"], ()), *details(row, trace, full)]:
             yield from (Text(f"{'':22}{indent}").append_text(part) for part in text.split("\n") if part)
@@ -261,6 +270,11 @@ def trace_lines(trace: Json, full: bool) -> Iterator[Text]:
     yield from (record_text(record, full) for record in trace["records"] if record["span_id"] not in ids)
     if trace["dropped"]:
         yield Text(f"The viewer has dropped {trace['dropped']} more spans and log records: a trace has 2,000 at most.")
+
+
+def hint_text(hint: Json) -> Text:
+    """Return a hint as a line."""
+    return Text(f"! {hint['kind']}: {clean(hint['text'])}", "yellow")
 
 
 def details(row: Json, trace: Json, full: bool) -> Iterator[Text]:
@@ -304,6 +318,7 @@ def words(attributes: Json, full: bool) -> Text:
     for key, value in sorted(attributes.items()):
         if not key.endswith(".stacktrace") and (full or not SELDOM.match(key)):
             text.append(f"{clean(key)}=", "dim").append(f"{cut(value, full)}  ")
+    text.rstrip()
     return text.append("".join(f"\n{clean(line)}" for stack in stacks for line in stack.splitlines()) * full)
 
 
@@ -315,15 +330,13 @@ def cut(value: Value, full: bool) -> str:
 
 def metric(group: Sequence[Json]) -> dict[str, Any]:
     """Return a summary of a metric's series."""
-    values: dict[str, set[str]] = {}
-    hints = []
+    attributes = [{**series["attributes"], "service.instance.id": series["instance"]} for series in group]
+    values = {key: {str(one.get(key, "none")) for one in attributes} for key in sorted(set().union(*attributes))}
+    hints = [f"high cardinality: {key} has {len(found)} values" for key, found in values.items() if len(found) >= MANY]
     for series in group:
-        for key, value in {**series["attributes"], "service.instance.id": series["instance"]}.items():
-            values.setdefault(key, set()).add(str(value))
         if series["name"].startswith("otel.sdk.") and series["attributes"].get("error.type") and series["value"]:
             hints.append(f"lost telemetry: {series['value']:g} with error.type {series['attributes']['error.type']}")
         hints += [f"secret: {key} looks like one" for key in secrets(series["attributes"])]
-    hints += [f"high cardinality: {key} has {len(found)} values" for key, found in values.items() if len(found) >= MANY]
     return {
         **{key: group[0][key] for key in ("name", "kind", "unit")},
         "series": len(group),
