@@ -486,6 +486,7 @@ def known(value: Any) -> Any:
         ('{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "xyz"}]}]}]}', "hexadecimal"),
         ('{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "00"}]}]}]}', "expected an ID of 16 bytes"),
         ('{"resourceLogs": [{"scopeLogs": [{"logRecords": [{"timeUnixNano": "x"}]}]}]}', "timeUnixNano"),
+        ('{"resourceSpans": ' + "[" * 100_000, "recursion"),
         ("\udcff", "utf-8"),
     ],
 )
@@ -503,7 +504,7 @@ def test_what_cannot_be_done_is_explained(command: Callable[..., str], store: An
     fill(store, traces(span(1)), traces(span(1, trace=TRACE[:15] + b"x")))
     with pytest.raises(SystemExit, match=rf"2 traces begin with 0001: {TRACE.hex()}, 0001"):
         command("trace", "0001")
-    with pytest.raises(SystemExit, match="A trace abc is not stored"):
+    with pytest.raises(SystemExit, match="A trace abc is not stored; `traces` lists those that are."):
         command("trace", "abc")
     assert "span 1" in command("trace", TRACE.hex().upper())
     with pytest.raises(SystemExit, match="missing.jsonl cannot be read: No such file"):
@@ -618,6 +619,7 @@ def test_hints(spans: list[Span], kinds: list[str], store: Any) -> None:
         ("url.full", "https://shop.example/?token=REDACTED", False),
         ("url.full", "https://shop.example/?token=abcdef", True),
         ("url.full", "https://ada:lovelace@shop.example/", True),
+        ("url.full", "https://ada:****@shop.example/", False),
         ("note", "Bearer abcdefghijkl", True),
         ("note", "a bearer of news", False),
     ],

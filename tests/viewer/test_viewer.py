@@ -39,6 +39,9 @@ def test_make_dev_and_make_requests(framework: str, protocol: str, developed: De
         printed = viewer.send_requests()
         assert re.findall(r" (\d{3})$", printed, re.MULTILINE) == ["201", "201", "422", "422", "402", "502"]
         viewer.wait_for(lambda viewer: len(roots(viewer)) == 6, timeout=60)
+        listed = viewer.get("/api/traces")
+        assert len(listed) >= 6
+        assert [trace for trace in listed if trace["hints"]] == []
         assert viewer.interrupt() == 0, viewer.printed()
         assert viewer.processes() == []
     tree = "\n".join(viewer.stdout)

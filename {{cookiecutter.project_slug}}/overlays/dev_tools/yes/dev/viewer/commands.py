@@ -7,8 +7,9 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
@@ -87,12 +88,14 @@ def seconds(text: str) -> float:
 # The viewer's API
 
 
-def ask(port: int, path: str, body: bytes | None = None) -> HTTPResponse:
+def ask(port: int, path: str, body: bytes | None = None) -> bytes:
     """Return the viewer's response; exit with a fix if there is none, or with the viewer's own message."""
-    connection = HTTPConnection(HOST, port, timeout=60)
+    method, headers = "GET" if body is None else "POST", {"Content-Type": "application/x-protobuf"}
     try:
-        connection.request("GET" if body is None else "POST", path, body, {"Content-Type": "application/x-protobuf"})
-        response = connection.getresponse()
+        with closing(HTTPConnection(HOST, port, timeout=60)) as connection:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            content = response.read()
     except (OSError, OverflowError, HTTPException) as error:
         raise SystemExit(
             f"No viewer responds on port {port}: {error}. Start one with `make dev` or `make view`, or add the --port "
@@ -101,9 +104,8 @@ def ask(port: int, path: str, body: bytes | None = None) -> HTTPResponse:
     if response.headers.get("Server", "").strip() != "viewer":
         raise SystemExit(f"The server on port {port} is not a viewer. Add the viewer's --port.")
     if response.status != HTTPStatus.OK:
-        content = response.read()
         raise SystemExit(content.decode().strip() if body is None else Status.FromString(content).message)
-    return response
+    return content
 
 
 def get(options: argparse.Namespace, path: str, **query: Any) -> Any:
@@ -111,8 +113,7 @@ def get(options: argparse.Namespace, path: str, **query: Any) -> Any:
     if getattr(options, "since", None):
         query["since"] = round((time.time() - options.since) * 1000)
     given = {name: value for name, value in query.items() if value}
-    with ask(options.port, f"/api/{path}?{urlencode(given)}") as response:
-        return json.load(response)
+    return json.loads(ask(options.port, f"/api/{path}?{urlencode(given)}"))
 
 
 # Commands
@@ -161,22 +162,21 @@ def show_trace(options: argparse.Namespace) -> None:
 
 def export_file(options: argparse.Namespace) -> None:
     """Write everything that the viewer has received to a file."""
-    with ask(options.port, "/api/export") as response:
-        content = response.read()
+    content = ask(options.port, "/api/export")
     try:
         options.file.write_bytes(content)
     except OSError as error:
         raise SystemExit(f"{options.file} cannot be written: {error.strerror}.") from None
-    lines = content.count(b"\n")
-    print(f"{options.file} has {lines} lines. Check it for secrets and personal data before you share it.")
+    lines = number(content.count(b"\n"), "line")
+    print(f"{options.file} has {lines}. Check it for secrets and personal data before you share it.")
 
 
 def import_file(options: argparse.Namespace) -> None:
     """Send a file to the viewer, unless a line of it is not valid."""
     requests = [*read(options.file)]
     for signal, request in requests:
-        ask(options.port, f"/v1/{signal}", request.SerializeToString()).close()
-    print(f"The viewer has received {len(requests)} lines of {options.file}.")
+        ask(options.port, f"/v1/{signal}", request.SerializeToString())
+    print(f"The viewer has received {number(len(requests), 'line')} of {options.file}.")
 
 
 def read(path: Path) -> Iterator[tuple[str, Message]]:

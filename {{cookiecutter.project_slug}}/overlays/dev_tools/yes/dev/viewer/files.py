@@ -30,17 +30,17 @@ def to_line(request: Message) -> bytes:
 
 def from_line(line: bytes) -> tuple[str, Message]:
     """Return the signal and the export request of a line; raise ValueError if it is not OTLP. Skips unknown fields."""
-    fields = json.loads(line)
-    found = [signal for field, signal in FIELDS.items() if isinstance(fields, dict) and field in fields]
-    if len(found) != 1:
-        raise ValueError(f"expected an object with one of {', '.join(FIELDS)}")
-    signal = SIGNALS[found[0]]
     try:
+        fields = json.loads(line)
+        found = [name for field, name in FIELDS.items() if isinstance(fields, dict) and field in fields]
+        if len(found) != 1:
+            raise ValueError(f"expected an object with one of {', '.join(FIELDS)}")
+        signal = SIGNALS[found[0]]
         base64 = _with_ids(fields, lambda text: b64encode(bytes.fromhex(text)).decode())
         request = ParseDict(base64, signal.request(), ignore_unknown_fields=True)
-    except (ParseError, AttributeError, TypeError) as error:
+        list(signal.decode(request))  # the viewer would refuse what cannot be decoded
+    except (ParseError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(str(error)) from None
-    list(signal.decode(request))  # the viewer would refuse what cannot be decoded
     return found[0], request
 
 

@@ -28,7 +28,7 @@ SECRET_NAME = re.compile(
 )
 SECRET = re.compile(
     r"\bbearer [\w.~+/-]{8,}|\beyJ[\w-]{8,}\.[\w-]{8,}\.|\bAKIA[0-9A-Z]{16}\b|PRIVATE KEY-----"
-    r"|://[^/\s:@]+:[^/\s@]+@|(password|passwd|secret|token|api_?key)=(?!REDACTED)\w{4,}",
+    r"|://[^/\s:@]+:(?!\*|REDACTED)[^/\s@]+@|(password|passwd|secret|token|api_?key)=(?!REDACTED)\w{4,}",
     re.IGNORECASE,
 )
 MASKED = re.compile(r"\W*(redacted|masked|filtered)?\W*", re.IGNORECASE)

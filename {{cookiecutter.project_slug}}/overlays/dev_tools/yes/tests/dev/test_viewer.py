@@ -49,7 +49,7 @@ def test_the_command_line_shows_a_trace_and_moves_it(capsys: pytest.CaptureFixtu
         store.add([], export_request())
         for command in (("export", file), ("import", file), ("trace", TRACE.hex()[:8])):
             assert main([*command, "--port", str(receiver.port)]) == 0
-    assert re.search(r"GET /items .*\n.* load_items .*\n +item.count=3\n", capsys.readouterr().out)
+    assert re.search(r"GET /items .*\n(.*\n)*.* load_items .*\n +item.count=3\n", capsys.readouterr().out)
 
 
 def test_the_terminal_shows_a_trace_as_a_tree() -> None:
