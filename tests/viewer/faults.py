@@ -26,7 +26,7 @@ tracer = trace.get_tracer(__name__)
 lookups = metrics.get_meter(__name__).create_counter("stock.lookups", unit="{lookup}")
 jobs: queue.Queue[Callable[[], None]] = queue.Queue()
 
-NUMBERS = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2000000)"
+NUMBERS = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000000)"
 
 
 def work() -> None:

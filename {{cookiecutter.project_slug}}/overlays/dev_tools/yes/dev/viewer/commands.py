@@ -224,8 +224,8 @@ def show(options: argparse.Namespace, found: Sequence[Any], line: Callable[[Any]
 
 
 def clock(milliseconds: float) -> str:
-    """Return the time of day."""
-    return time.strftime("%H:%M:%S", time.localtime(milliseconds / 1000)) + f".{milliseconds % 1000:03.0f}"
+    """Return the date and the time of day."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(milliseconds / 1000)) + f".{milliseconds % 1000:03.0f}"
 
 
 def took(milliseconds: float) -> str:
