@@ -620,6 +620,7 @@ def test_hints(spans: list[Span], kinds: list[str], store: Any) -> None:
         ("url.full", "https://shop.example/?token=abcdef", True),
         ("url.full", "https://ada:lovelace@shop.example/", True),
         ("url.full", "https://ada:****@shop.example/", False),
+        ("exception.stacktrace", "connect(password=settings.password)", False),
         ("note", "Bearer abcdefghijkl", True),
         ("note", "a bearer of news", False),
     ],

@@ -150,7 +150,8 @@ def test_html_in_telemetry_is_escaped(developed: Developed, page: Page, tmp_path
     hostile = '<img src=x onerror="window.owned=1"><script>window.owned=1</script>'
     project, python = developed(framework="fastapi", otlp_protocol=HTTP)
     with Viewer(project, python, tmp_path, alone=True) as viewer:
-        attributes = [KeyValue(key=hostile, value=AnyValue(string_value=hostile))]
+        names = (hostile, f"{hostile} password")
+        attributes = [KeyValue(key=name, value=AnyValue(string_value=hostile)) for name in names]
         span = Span(trace_id=bytes(16), span_id=bytes(8), name=hostile, attributes=attributes)
         span.status.code, span.status.message = span.status.STATUS_CODE_ERROR, hostile
         span.events.add(name="exception", attributes=[KeyValue(key="exception.message", value=attributes[0].value)])
@@ -168,6 +169,7 @@ def test_html_in_telemetry_is_escaped(developed: Developed, page: Page, tmp_path
         page.get_by_role("option").click()
         expect(page.get_by_role("treeitem")).to_contain_text(hostile)
         expect(page.get_by_label("Span", exact=True)).to_contain_text(hostile)
+        expect(page.get_by_label("Span", exact=True)).to_contain_text(f"secret: {hostile} password looks like a secret")
         page.get_by_role("link", name="Logs").click()
         expect(page.get_by_role("row").last).to_contain_text(hostile)
         assert page.locator("img").count() == 0

@@ -142,7 +142,7 @@ def show_metrics(options: argparse.Namespace) -> None:
     groups: dict[str, list[Json]] = {}
     for series in get(options, "metrics"):
         groups.setdefault(series["name"], []).append(series)
-    found = [metric(group) for group in groups.values() if options.text.lower() in str(group).lower()]
+    found = [summarize(group) for group in groups.values() if options.text.lower() in str(group).lower()]
     found.sort(key=lambda metric: (-metric["series"], metric["name"]))
     if not options.full:
         for summary in found:
@@ -328,7 +328,7 @@ def cut(value: Value, full: bool) -> str:
     return text if full else shorten(text, MAX_VALUE)
 
 
-def metric(group: Sequence[Json]) -> dict[str, Any]:
+def summarize(group: Sequence[Json]) -> dict[str, Any]:
     """Return a summary of a metric's series."""
     attributes = [{**series["attributes"], "service.instance.id": series["instance"]} for series in group]
     values = {key: {str(one.get(key, "none")) for one in attributes} for key in sorted(set().union(*attributes))}
@@ -353,9 +353,9 @@ def metric_text(metric: Json) -> Text:
     line = Text(f"{metric['series']:>4} series  ").append(clean(metric["name"]), "bold")
     line.append(f"  {metric['kind']}  {amount(metric)} {clean(metric['unit'])}".rstrip())
     line.append("".join(f"\n             ! {clean(hint)}" for hint in metric["hints"]), "yellow")
-    for key, (number, *examples) in metric["values"].items():
-        few = ", ".join(cut(example, False) for example in examples) + ", ..." * (number > len(examples))
-        line.append(f"\n             {clean(key)}: {number} values: {few}", "dim")
+    for key, (count, *examples) in metric["values"].items():
+        few = ", ".join(cut(example, False) for example in examples) + ", ..." * (count > len(examples))
+        line.append(f"\n             {clean(key)}: {count} values: {few}", "dim")
     for point in metric.get("points", ()):
         line.append(f"\n             {amount(point)}  ").append_text(words(point["attributes"], full=True))
     return line

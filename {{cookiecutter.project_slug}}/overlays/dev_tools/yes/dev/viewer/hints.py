@@ -53,7 +53,7 @@ def secrets(attributes: Attributes, body: Value = "") -> list[str]:
     found = [
         name
         for name, value in attributes.items()
-        if SECRET.search(str(value))
+        if (SECRET.search(str(value)) and name != "exception.stacktrace")  # which has code
         or (SECRET_NAME.search(name) and isinstance(value, str | list) and not MASKED.fullmatch(str(value)))
     ]
     return [*found, *["body"] * bool(SECRET.search(str(body)))]
