@@ -32,8 +32,8 @@ HEADERS = {
     "skewed": {"traceparent": f"00-{GATEWAY[0].hex()}-{GATEWAY[1].hex()}-01"},
     "leak": {"Authorization": "Bearer 0123456789abcdef"},
 }
-PATHS = ["slow-query", "n-plus-one", "retry-storm", "lost-context", "swallowed-error", "items/17", "items/18"]
-PATHS += ["cardinality", "missing-link", "skewed", "duplicates", "leak"]
+PATHS = ["slow-query", "n-plus-one", "retry-storm", "swallowed-error", "items/17", "items/18", "cardinality"]
+PATHS += ["missing-link", "skewed", "duplicates", "leak", "lost-context"]
 FAULTS = {
     "slow query": (
         ["traces --slower 100ms", "trace {id}"],
@@ -124,6 +124,7 @@ def found(developed: Callable[..., tuple[Path, Path]], tmp_path_factory: pytest.
             "OTEL_EXPORTER_OTLP_ENDPOINT": viewer.page,
             "OTEL_BSP_SCHEDULE_DELAY": "100",
             "OTEL_BSP_MAX_QUEUE_SIZE": "64",
+            "OTEL_BLRP_SCHEDULE_DELAY": "100",
             "OTEL_METRIC_EXPORT_INTERVAL": "500",
             "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": "true",
         }
@@ -137,6 +138,7 @@ def found(developed: Callable[..., tuple[Path, Path]], tmp_path_factory: pytest.
             names = {f"GET /faults/{path}" for path in PATHS if path != "skewed"}
             names |= {"GET /gateway", "process order.created", "process stock.changed", "write_report"}
             wait_until(lambda: names <= {trace["name"] for trace in viewer.get("/api/traces")})
+            wait_until(lambda: "order created" in str(viewer.get("/api/logs")))
             assert service.request("GET", "/faults/dropped").status == 200  # last, because it may affect the others
             wait_until(lambda: viewer.get("/api/traces?route=dropped"))
             wait_until(lambda: "queue_full" in str(viewer.get("/api/metrics")))
