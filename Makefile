@@ -19,7 +19,7 @@ test: lint
 test-fast: lint
 	$(BIN)/pytest -n 2 -m "not slow"
 
-# Measure what telemetry costs: 15 minutes on an otherwise idle machine. ARGS=--quick gives a first estimate.
+# Measure what telemetry costs: 20 minutes on an otherwise idle machine. ARGS=--quick gives a first estimate.
 bench: $(VENV)/ready
 	@$(BIN)/python -m benchmarks $(ARGS)
 

@@ -1,6 +1,6 @@
 """`make bench`: measure what telemetry costs, as ratios measured side by side; see docs/benchmarks.md.
 
-Every figure is the median of several rounds; all variants take turns in each of them.
+All variants take turns in each of several rounds.
 """
 
 from __future__ import annotations
@@ -160,23 +160,29 @@ class Bench:
             for framework in FRAMEWORKS:
                 found[framework] = {}
                 rate = 0.0
-                for cell, variables in cells.items():
-                    name = cell.partition(",")[0]
-                    with serve(self.services[framework], framework, name, sink, 5, dict(variables)) as server:
+                with ExitStack() as stack:
+                    running = {}
+                    for cell, variables in cells.items():
+                        name = cell.partition(",")[0]
+                        service = serve(self.services[framework], framework, name, sink, 5, dict(variables))
+                        server = stack.enter_context(service)
                         if cell == "bare":
                             closed = server.load(self.effort.seconds * 2)
                             rate = min(1000.0, closed["requests"] / closed["seconds"] / 2)
                         sink.spans()
                         load = server.load(self.effort.load_seconds / (1 if cell == "ours" else 5), rate)
                         spans = sink.spans()
-                        memory = server.memory()
+                        running[cell] = server
                         found[framework][cell] = {
                             "rate": [rate],
                             "answered": [load["requests"] / load["seconds"]],
-                            "p99": [server.load(self.effort.load_seconds / 5, rate / 2)["p99"] * 1e3],
-                            "memory": [memory],
+                            "memory": [server.memory()],
                             "dropped": [max(0.0, 6 * load["requests"] - spans)] if cell != "bare" else [0.0],
                         }
+                    seconds = self.effort.load_seconds / 5
+                    late = self._turns(running, partial(Server.load, seconds=seconds, rate=rate / 2))
+                for cell, turns in late.items():
+                    found[framework][cell]["p99"] = [round(turn["p99"] * 1e3, 4) for turn in turns]
         return found
 
     def decorators(self) -> dict[str, Found]:
@@ -347,10 +353,11 @@ def versions(python: Path) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round of each, printed only")
-    parser.add_argument("--only", nargs="+", metavar="PART", help=f"of {', '.join(report.PARTS)}; printed only")
+    parts = ", ".join(report.PARTS)
+    parser.add_argument("--only", nargs="+", metavar="PART", help=f"of {parts}; stored like a whole run")
     options = parser.parse_args()
     if unknown := set(options.only or ()) - set(report.PARTS):
-        parser.error(f"{', '.join(sorted(unknown))}: no such part; there are {', '.join(report.PARTS)}")
+        parser.error(f"{', '.join(sorted(unknown))}: no such part; there are {parts}")
     results: dict[str, Any] = {"machine": machine(), "versions": {}}
     begin = time.monotonic()
     with TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:
@@ -363,7 +370,12 @@ def main() -> None:
                 print(f"{part} ...", file=sys.stderr, flush=True)
                 results[part] = getattr(bench, part)()
     results["machine"]["minutes"] = f"{(time.monotonic() - begin) / 60:.0f}"
-    if options.quick or options.only:
+    if options.only and not options.quick:
+        stored = json.loads(RESULTS.read_text(encoding="utf-8"))
+        if stored["versions"] != results["versions"]:
+            parser.error("docs/benchmarks.json is of other versions: run all parts.")
+        results = stored | {part: results[part] for part in options.only}
+    if options.quick:
         print(report.text(results))
     else:
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

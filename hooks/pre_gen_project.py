@@ -348,7 +348,7 @@ def explain_next_step(answers: dict[str, object], examples: dict[str, str]) -> s
         return (
             "Run the same command again with valid answers, which cruft takes as\n"
             f"  cruft create --extra-context {new}\n"
-            f"  cruft update --variables-to-update {new}"
+            f"  cruft update -y --variables-to-update {new}"
         )
     options = []
     if answers.get("_checkout"):

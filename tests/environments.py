@@ -64,7 +64,8 @@ def lend_uv(project: Path) -> None:
     """Start the project's environment with the uv that is already here, so that no target of `make` downloads one."""
     folder = project / ".venv" / "bin"
     run([sys.executable, "-m", "venv", "--without-pip", ".venv"], project)
-    (folder / "uv").symlink_to(Path(sys.executable).parent / "uv")
+    for program in ("uv", "uvx"):
+        (folder / program).symlink_to(Path(sys.executable).parent / program)
 
 
 def uv(project: Path, *arguments: str) -> str:

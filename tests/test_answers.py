@@ -212,7 +212,7 @@ def test_the_message_under_cruft_names_its_options(
     assert hook.main() == 1
     message = capsys.readouterr().err
     assert "write 0.5" in message
-    assert """cruft update --variables-to-update '{"sampler_ratio": "0.25"}'""" in message
+    assert """cruft update -y --variables-to-update '{"sampler_ratio": "0.25"}'""" in message
     assert "--replay" not in message
 
 

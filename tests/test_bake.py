@@ -107,8 +107,9 @@ FILES: list[tuple[Answers, str]] = [
         {"dev_tools": "yes"},
         """
             dev/__init__.py dev/bench.py dev/sample/__init__.py dev/sample/requests.py dev/sample/stand_ins.py
-            dev/traffic.py dev/viewer/__init__.py dev/viewer/__main__.py dev/viewer/otlp.py dev/viewer/page.html
-            dev/viewer/receiver.py dev/viewer/service.py dev/viewer/store.py dev/viewer/terminal.py docs/tools.md
+            dev/traffic.py dev/viewer/__init__.py dev/viewer/__main__.py dev/viewer/commands.py dev/viewer/files.py
+            dev/viewer/hints.py dev/viewer/otlp.py dev/viewer/page.html dev/viewer/receiver.py
+            dev/viewer/service.py dev/viewer/store.py dev/viewer/terminal.py docs/tools.md
             src/order_service/observability/doctor/__init__.py src/order_service/observability/doctor/__main__.py
             src/order_service/observability/doctor/delivery.py src/order_service/observability/doctor/packages.py
             src/order_service/observability/doctor/settings.py src/order_service/observability/doctor/setup.py

@@ -14,7 +14,7 @@ from time import monotonic
 import pytest
 
 from tests.conftest import REPO, Measured
-from tests.environments import lend_uv, run
+from tests.environments import lend_uv, run, sync
 from tests.service import free_port
 from tests.test_bake import FRAMEWORKS
 
@@ -110,6 +110,32 @@ def test_the_template_s_readme_runs_as_printed(tmp_path: Path) -> None:
         run_script(script, tmp_path, PATH=folders, COOKIECUTTER_CONFIG=str(config))
     made = {path.parent.name for path in tmp_path.glob("*/pyproject.toml")}
     assert made == {"order-service", "stock-keeper"}
+
+
+@pytest.mark.slow
+def test_pre_commit_runs_the_service_s_own_tools(bake: Bake, tmp_path: Path) -> None:
+    project = bake(fresh=True, sample="minimal")
+    lend_uv(project)
+    sync(project, dev=True)
+    who = {f"GIT_{role}_{part}": "test@example.com" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
+    environ = {**who, "PRE_COMMIT_HOME": str(tmp_path)}
+
+    def commit() -> str:
+        return run(["bash", "-euc", "git add --all && git commit --message A"], project, **environ)
+
+    run(["bash", "-euc", "git init --quiet && uvx pre-commit install"], project, **environ)
+    printed = commit()
+    assert all(re.search(rf"^{name}\.+Passed$", printed, re.MULTILINE) for name in ("ruff check", "mypy", "contract"))
+    for fault, hook in {
+        "import os\n": "ruff check",
+        "A:int = 1\n": "ruff format",
+        'A: int = "1"\n': "mypy",
+        'from opentelemetry import metrics\n\nmetrics.get_meter("own").create_counter("unknown")\n': "contract",
+    }.items():
+        (project / "src/order_service/own.py").write_text(fault, encoding="utf-8")
+        with pytest.raises(RuntimeError, match=rf"(?m)^{hook}\.+Failed$"):
+            commit()
+    assert not list(tmp_path.glob("repo*")), "a hook was downloaded"
 
 
 @pytest.mark.parametrize("block", ["make tests   # pytest", "true\nrm missing.txt", "docker ps\nrm missing.txt"])

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.otlp import Receiver
+from tests.otlp import GRPC, HTTP, Receiver
 from tests.processes.conftest import EXTRAS
 from tests.processes.servers import DJANGO, FLASK, ORDER, UVICORN, Server
 
@@ -242,6 +242,8 @@ def observe(server: Server, receiver: Receiver) -> Outcome:
 
 
 KINDS = {kind.framework: kind for kind in (UVICORN, FLASK, DJANGO)}
+PROTOCOLS = {"fastapi": HTTP, "flask": GRPC, "django": HTTP}
+"""The libraries that change are the same for all frameworks, so each protocol is used by one of them at least."""
 
 
 class Prepared(Server):
@@ -264,7 +266,7 @@ def usual(
         project, python = installed(*EXTRAS[framework], framework=framework)
         folder = tmp_path_factory.mktemp("usual")
         with Receiver() as receiver:
-            server = Server(KINDS[framework], project, python, folder, receiver.environ())
+            server = Server(KINDS[framework], project, python, folder, receiver.environ(PROTOCOLS[framework]))
             server.prepare()
             tables = Path(shutil.copy(folder / "service.db", folder / "tables.db"))
             outcome = observe(server, receiver)
@@ -297,7 +299,7 @@ def test_a_library_may_change(
     apply(change, packages, tmp_path / "changed")
     expected, tables = usual(framework)
     with Receiver() as receiver:
-        environ = {**receiver.environ(), "PYTHONPATH": str(tmp_path / "changed")}
+        environ = {**receiver.environ(PROTOCOLS[framework]), "PYTHONPATH": str(tmp_path / "changed")}
         server = Prepared(KINDS[framework], project, python, tmp_path, environ)
         server.tables = tables
         outcome = observe(server, receiver)

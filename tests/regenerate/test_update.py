@@ -6,14 +6,17 @@ import json
 import re
 import tomllib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPO
 from tests.environments import lend_uv, lint, make
+from tests.environments import run as run_as_owner
 from tests.regenerate.conftest import Run
 from tests.regenerate.history import MARK, NEW, OLD, OLD_PYDANTIC, Repository
 from tests.test_bake import FRAMEWORKS
+from tests.test_commands import shell_blocks
 from tools.compare import find_own, read_skip
 
 Create = Callable[..., Repository]
@@ -175,3 +178,34 @@ def test_a_service_without_a_link_gets_one_as_documented(
         "repository_url": "https://example.com/orders",
     }
     assert run(service.folder, "cruft", "diff", "--exit-code").stdout == ""
+
+
+def test_the_upgrade_page_runs_as_printed(
+    create: Create, environ: dict[str, str], run: Run, template: Repository, tmp_path: Path
+) -> None:
+    """Only the template's address is replaced, and the update ends without lint and tests, which others run."""
+    page = (REPO / "docs/upgrading.md").read_text(encoding="utf-8")
+    for address in ("https://github.com/org/otel-python-template", "gh:org/otel-python-template"):
+        page = page.replace(address, str(template.folder))
+    conventions, update, link, replay, again = shell_blocks(page)
+
+    def run_block(block: str, folder: Path) -> str:
+        return run_as_owner(["bash", "-euc", f"yes | (\n{block})"], folder, **environ)
+
+    service = create(OLD)
+    service.git("rm", "--quiet", ".cruft.json")
+    service.commit("As cookiecutter generates it")
+    lend_uv(service.folder)
+    run_block(link, service.folder)
+    assert f"follows version {OLD}" in run_block(conventions, service.folder)
+    assert "make install lint test" in update
+    assert MARK in run_block(update.replace(" lint test", ""), service.folder)
+    assert json.loads(service.read(".cookiecutter.json"))["_template_version"] == NEW
+
+    new = tmp_path / "new"
+    new.mkdir()
+    run(tmp_path, "cookiecutter", "--no-input", str(template.folder), "--output-dir", "other")
+    run_block(replay, new)
+    assert (new / "order-service/.cookiecutter.json").is_file()
+    # diff ends with 1 if there is a difference: updates left the sample alone.
+    assert f"+{MARK}" in run_block(f"{again.rstrip()} || [ $? = 1 ]\n", tmp_path)

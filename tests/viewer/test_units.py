@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_C
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_DELTA as DELTA
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from rich.console import Console
+
+from tests.service import free_port
 
 MAX_BODY = 16 * 2**20
 TRACE = bytes(range(16))
@@ -404,3 +407,223 @@ def test_an_address_that_is_not_valid(url: str, capsys: pytest.CaptureFixture[st
         module("traffic").main([], ["--url", url])
     assert exit.value.code == 2
     assert "is not a valid address" in capsys.readouterr().err
+
+
+# The command line
+
+FILE = Path(__file__).parent / "collector.jsonl"
+"""What the file exporter of a Collector writes, by its documentation, with fields of later versions."""
+
+
+@pytest.fixture
+def command(receiver: Any, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Return a function that runs a command against the viewer and returns what it prints, notes included."""
+
+    def command(*arguments: str) -> str:
+        assert module("viewer.__main__").main([*arguments, "--port", str(receiver.port)]) == 0
+        output = capsys.readouterr()
+        return output.out + output.err
+
+    return command
+
+
+def test_a_file_of_a_collector_opens(command: Callable[..., str]) -> None:
+    assert "3 lines" in command("import", str(FILE))
+    tree = command("trace", "5b8efff7")
+    for part in (
+        r"POST /checkout 500  2 spans, shop  1 error\n",
+        r"     0 µs       1 s  POST /checkout SERVER 500 ERROR  eee19b7ec3c1b174",
+        r"big=9223372036854775807  cart={'sku': 'TEA-1', 'sizes': \[1, 2.5\]}  digest=deadbeef  empty=None",
+        r"↗ link to eee19b7ec3c1b175, trace 5b8efff798038103d269b633813fc60d",
+        r"≡ ERROR {'message': 'no tea'}  raw=000102",
+        r"✗ OutOfTea: the tea is “gone”",
+        r"   100 ms    100 ms    SELECT tea CLIENT  eee19b7ec3c1b176",
+    ):
+        assert re.search(part, tree), f"{part} is not in:\n{tree}"
+    metrics = command("metrics")
+    for part in (
+        r"2 series  stock.level  gauge  -7 {piece}\n +sku: 2 values: TEA-1, none\n",
+        r"1 series  stock.sold  counter  5",
+        r"1 series  checkout.duration  histogram  2 x 0.75 s",
+        r"1 series  checkout.size  exponential histogram  3 x 3.333 By",
+        r"1 series  checkout.latency  summary  4 x 0.5",
+    ):
+        assert re.search(part, metrics), f"{part} is not in:\n{metrics}"
+    assert "trace none" in command("logs")
+
+
+def test_export_and_import_are_exact(command: Callable[..., str], store: Any, tmp_path: Path) -> None:
+    command("import", str(FILE))
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    command("export", str(first))
+    store.requests.clear()
+    command("import", str(first))
+    command("export", str(second))
+    assert second.read_bytes() == first.read_bytes()
+    expected = [json.loads(line) for line in FILE.read_text("utf-8").splitlines()]
+    found = [json.loads(line) for line in first.read_text("utf-8").splitlines()]
+    # Only what protobuf does not know, and defaults, are left out.
+    assert [known(line) for line in found] == [known(line) for line in expected]
+
+
+def known(value: Any) -> Any:
+    """Return the value without fields that are empty or that no version of OTLP has."""
+    if isinstance(value, list):
+        return [known(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    unknown = ("addedLater", "newerField")
+    return {name: known(item) for name, item in value.items() if name not in unknown and item not in ("", [])}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("not JSON", "Expecting value"),
+        ("[1]", "expected an object with one of resourceSpans, resourceMetrics, resourceLogs"),
+        ("{}", "expected an object with one of"),
+        ('{"resourceSpans": 1}', "resourceSpans"),
+        ('{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "xyz"}]}]}]}', "hexadecimal"),
+        ('{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "00"}]}]}]}', "expected an ID of 16 bytes"),
+        ('{"resourceLogs": [{"scopeLogs": [{"logRecords": [{"timeUnixNano": "x"}]}]}]}', "timeUnixNano"),
+        ('{"resourceSpans": ' + "[" * 100_000, "recursion"),
+        ("\udcff", "utf-8"),
+    ],
+)
+def test_a_line_that_is_not_otlp_is_reported(
+    line: str, said: str, command: Callable[..., str], store: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "session.jsonl"
+    file.write_bytes(FILE.read_bytes() + b"\n" + line.encode(errors="surrogateescape"))
+    with pytest.raises(SystemExit, match=rf"session.jsonl, line 5: not OTLP JSON.*{said}.*Nothing was imported"):
+        command("import", str(file))
+    assert store.version == 0
+
+
+def test_what_cannot_be_done_is_explained(command: Callable[..., str], store: Any, tmp_path: Path) -> None:
+    fill(store, traces(span(1)), traces(span(1, trace=TRACE[:15] + b"x")))
+    with pytest.raises(SystemExit, match=rf"2 traces begin with 0001: {TRACE.hex()}, 0001"):
+        command("trace", "0001")
+    with pytest.raises(SystemExit, match="A trace abc is not stored; `traces` lists"):
+        command("trace", "abc")
+    assert "span 1" in command("trace", TRACE.hex().upper())
+    with pytest.raises(SystemExit, match=r"missing.jsonl cannot be read: No such file"):
+        command("import", str(tmp_path / "missing.jsonl"))
+    with pytest.raises(SystemExit, match="no/file cannot be written: No such file"):
+        command("export", str(tmp_path / "no" / "file"))
+    main = module("viewer.__main__").main
+    for port in (free_port(), 70_000):
+        with pytest.raises(SystemExit, match=f"No viewer responds on port {port}: .*make dev"):
+            main(["traces", "--port", str(port)])
+    with module("sample.stand_ins").running() as variables:
+        port = urlsplit(variables["PAYMENT_URL"]).port
+        with pytest.raises(SystemExit, match=f"The server on port {port} is not a viewer"):
+            main(["traces", "--port", str(port)])
+
+
+def test_times_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        module("viewer.__main__").main(["traces", "--since", "5"])
+    assert "'5' is not a valid time; use one such as 100ms, 30s, 5m or 2h" in capsys.readouterr().err
+
+
+def test_lists_are_filtered_and_bounded(command: Callable[..., str], store: Any) -> None:
+    now = time.time_ns()
+    for number in range(30):
+        route = attributes(http_route=f"/items/{'a' if number % 2 else 'B'}", note="x" * 1000)
+        times = {"start_time_unix_nano": now, "end_time_unix_nano": now + number * 10**6}
+        fill(store, traces(span(1, trace=number.to_bytes(16), attributes=route, **times)))
+    fill(store, traces(span(1, trace=b"an old failure..", status={"code": 2})), records(*map(str, range(30))))
+
+    def count(*arguments: str) -> int:
+        return sum("span 1" in line for line in command(*arguments).splitlines())
+
+    assert (count("traces"), count("traces", "--limit", "100")) == (20, 31)
+    assert "There are more traces: --limit 100" in command("traces")
+    assert (count("traces", "--errors"), count("traces", "--since", "1m", "--limit", "99")) == (1, 30)
+    assert (count("traces", "--slower", "20ms"), count("traces", "--route", "/items/b")) == (11, 15)
+    assert "There are more log records: --limit 25" in command("logs", "--limit", "5")
+    assert "No log records, or none that match." in command("logs", "--errors")
+    tree = command("trace", "0" * 32)
+    assert max(map(len, tree.splitlines())) < 200
+    assert "--full shows all attributes" in tree
+    assert "x" * 1000 in command("trace", "0" * 32, "--full")
+    assert len(command("traces", "--json", "--limit", "99").splitlines()) == 31
+
+
+def test_telemetry_cannot_control_the_terminal(command: Callable[..., str], store: Any) -> None:
+    evil = "\x1b]0;owned\x07\x1b[2J[bold]x\u202e"
+    odd = span(1, name=evil, attributes=attributes(**{evil: evil}), status={"code": 2, "message": evil})
+    fill(store, traces(odd), records(evil, trace_id=TRACE), records(evil))
+    for arguments in (("traces",), ("trace", "00", "--full"), ("logs",)):
+        text = command(*arguments)
+        assert "[bold]x" in text
+        assert all(character.isprintable() or character == "\n" for character in text)
+
+
+SERVER, CLIENT, CONSUMER = Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT, Span.SPAN_KIND_CONSUMER
+FAILED = {"status": {"code": 2}}
+
+
+def served(code: int = 200, **fields: Any) -> Span:
+    """Return the span of a request to /items."""
+    said = attributes(http_request_method="GET", http_route="/items")
+    said.append(KeyValue(key="http.response.status_code", value=AnyValue(int_value=code)))
+    return span(1, **{"kind": SERVER, "name": "GET /items", "attributes": said, **fields})
+
+
+def call(number: int, **fields: Any) -> Span:
+    return span(number, parent=1, **{"kind": CLIENT, "name": "GET", **fields})
+
+
+@pytest.mark.parametrize(
+    ("spans", "kinds"),
+    [
+        ([served()], []),
+        ([served(parent_span_id=b"elsewher", flags=0x300)], []),
+        ([served(parent_span_id=b"elsewher", flags=0x100)], ["lost parent"]),
+        ([served(404, attributes=attributes(http_request_method="GET"))], []),
+        ([served(name="GET /items/7")], ["wrong route"]),
+        ([served(), *(call(number) for number in range(2, 6))], []),
+        ([served(), *(call(number) for number in range(2, 7))], ["N+1"]),
+        ([served(), call(2, **FAILED), call(3)], ["retries"]),
+        ([served(), call(2, **FAILED)], ["error hidden"]),
+        ([served(502), call(2, **FAILED)], []),
+        ([served(500, **FAILED), call(2, **FAILED)], []),
+        ([served(), call(2, events=[{"name": "exception"}])], ["error hidden"]),
+        ([served(), span(2, parent=1, kind=SERVER, name="GET /items")], ["duplicate"]),
+        ([served(), served()], ["duplicate"]),
+        ([served(start_time_unix_nano=5 * 10**6), call(2)], ["clock skew"]),
+        ([served(), call(2, end_time_unix_nano=3 * 10**6), span(5, parent=2, kind=SERVER)], ["clock skew"]),
+        ([served(kind=CONSUMER)], ["missing link"]),
+        ([served(kind=CONSUMER, links=[{"trace_id": TRACE, "span_id": bytes(8)}])], []),
+        ([call(2, parent_span_id=b"")], ["no request"]),
+        ([served(events=[{"name": "login", "attributes": attributes(user_password="hunter2")}])], ["secret"]),
+    ],
+)
+def test_hints(spans: list[Span], kinds: list[str], store: Any) -> None:
+    fill(store, traces(*spans))
+    assert [hint.kind for hint in module("viewer.hints").find(store.traces()[0], store)] == kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_secret"),
+    [
+        ("session.token", "abcdef", True),
+        ("http.request.header.x-api-key", "abcdef", True),
+        ("gen_ai.usage.input_tokens", "17", False),
+        ("http.request.header.authorization", "['REDACTED']", False),
+        ("user.password", "****", False),
+        ("db.query.text", "UPDATE users SET password=$1", False),
+        ("db.query.text", "UPDATE users SET password=? WHERE name=?", False),
+        ("url.full", "https://shop.example/?token=REDACTED", False),
+        ("url.full", "https://shop.example/?token=abcdef", True),
+        ("url.full", "https://ada:lovelace@shop.example/", True),
+        ("url.full", "https://ada:****@shop.example/", False),
+        ("exception.stacktrace", "connect(password=settings.password)", False),
+        ("note", "Bearer abcdefghijkl", True),
+        ("note", "a bearer of news", False),
+    ],
+)
+def test_secrets(name: str, value: str, is_secret: bool) -> None:
+    assert bool(module("viewer.hints").secrets({name: value})) == is_secret

@@ -39,6 +39,9 @@ def test_make_dev_and_make_requests(framework: str, protocol: str, developed: De
         printed = viewer.send_requests()
         assert re.findall(r" (\d{3})$", printed, re.MULTILINE) == ["201", "201", "422", "422", "402", "502"]
         viewer.wait_for(lambda viewer: len(roots(viewer)) == 6, timeout=60)
+        listed = viewer.get("/api/traces")
+        assert len(listed) >= 6
+        assert [trace for trace in listed if trace["hints"]] == []
         assert viewer.interrupt() == 0, viewer.printed()
         assert viewer.processes() == []
     tree = "\n".join(viewer.stdout)
@@ -147,7 +150,8 @@ def test_html_in_telemetry_is_escaped(developed: Developed, page: Page, tmp_path
     hostile = '<img src=x onerror="window.owned=1"><script>window.owned=1</script>'
     project, python = developed(framework="fastapi", otlp_protocol=HTTP)
     with Viewer(project, python, tmp_path, alone=True) as viewer:
-        attributes = [KeyValue(key=hostile, value=AnyValue(string_value=hostile))]
+        names = (hostile, f"{hostile} password")
+        attributes = [KeyValue(key=name, value=AnyValue(string_value=hostile)) for name in names]
         span = Span(trace_id=bytes(16), span_id=bytes(8), name=hostile, attributes=attributes)
         span.status.code, span.status.message = span.status.STATUS_CODE_ERROR, hostile
         span.events.add(name="exception", attributes=[KeyValue(key="exception.message", value=attributes[0].value)])
@@ -165,6 +169,7 @@ def test_html_in_telemetry_is_escaped(developed: Developed, page: Page, tmp_path
         page.get_by_role("option").click()
         expect(page.get_by_role("treeitem")).to_contain_text(hostile)
         expect(page.get_by_label("Span", exact=True)).to_contain_text(hostile)
+        expect(page.get_by_label("Span", exact=True)).to_contain_text(f"secret: {hostile} password looks like a secret")
         page.get_by_role("link", name="Logs").click()
         expect(page.get_by_role("row").last).to_contain_text(hostile)
         assert page.locator("img").count() == 0

@@ -192,7 +192,7 @@ def receive(address: Connection, spans: Synchronized[int]) -> None:
     """Receive OTLP and count the spans without decoding them."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    def accept(items: Iterable[Any]) -> None:
+    def accept(items: Iterable[Any], request: object) -> None:
         with spans.get_lock():
             spans.value += len(list(items))
 

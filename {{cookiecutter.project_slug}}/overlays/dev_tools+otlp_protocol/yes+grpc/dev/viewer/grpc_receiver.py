@@ -40,7 +40,7 @@ def _service(signal: Signal, accept: Accept) -> grpc.GenericRpcHandler:
             items = list(signal.decode(request))
         except ValueError as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        accept(items)
+        accept(items, request)
         return signal.response()
 
     method = grpc.unary_unary_rpc_method_handler(export, signal.request.FromString, signal.response.SerializeToString)

@@ -1,4 +1,8 @@
-"""`python -m dev.viewer` shows what services export; `python -m dev.viewer -- command` also runs one, and stops it."""
+"""`python -m dev.viewer` shows what services export; `python -m dev.viewer -- command` also runs one, and stops it.
+
+These commands read from one that is running, or move its data: traces, trace, logs, metrics, export, import. Each has
+--help, as in `python -m dev.viewer traces --help`.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,12 @@ from threading import Lock
 from time import sleep
 from typing import TypeVar
 
+from google.protobuf.message import Message  # type: ignore[import-untyped]
 from rich.console import Console
 
 from dev.sample import stand_ins
 
+from . import commands
 # % if cookiecutter.otlp_protocol == "grpc"
 from .grpc_receiver import GrpcReceiver
 # % endif
@@ -38,14 +44,17 @@ Server = TypeVar("Server")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until Ctrl-C or SIGTERM, or until the command ends; return the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] in commands.COMMANDS:
+        return commands.main(arguments)
     options = parse(arguments)
     store = Store()
     terminal = Terminal(store, Console(stderr=options.json, highlight=False))
     output = Lock()
 
-    def accept(items: Iterable[Item]) -> None:
+    def accept(items: Iterable[Item], request: Message) -> None:
         items = list(items)
-        store.add(items)
+        store.add(items, request)
         if options.json:
             with output:
                 sys.stdout.writelines(f"{json_line(item)}\n" for item in items)

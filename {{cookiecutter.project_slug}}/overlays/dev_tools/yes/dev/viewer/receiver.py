@@ -17,13 +17,16 @@ from threading import Thread
 from typing import Any, Self, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
-from .otlp import SIGNALS, Item, LogRecord
+from . import hints
+from .files import to_line
+from .otlp import SIGNALS, Item, LogRecord, Span
 from .store import Row, Series, Store, Trace, contains, outline
 
-Accept: TypeAlias = Callable[[Iterable[Item]], None]
+Query: TypeAlias = dict[str, list[str]]
+Accept: TypeAlias = Callable[[Iterable[Item], Message], None]
 
 HOST = "127.0.0.1"
 MAX_BODY = 16 * 2**20
@@ -97,10 +100,11 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refused(HTTPStatus.NOT_FOUND, f"Send OTLP to {_paths()}.")
             body = self._body()
             try:
-                items = list(signal.decode(signal.request.FromString(body)))
+                request = signal.request.FromString(body)
+                items = list(signal.decode(request))
             except (DecodeError, ValueError) as error:
                 raise Refused(HTTPStatus.BAD_REQUEST, f"Not a valid {signal.request.__name__}: {error}.") from None
-            self.accept(items)
+            self.accept(items, request)
             self._answer(HTTPStatus.OK, "application/x-protobuf", signal.response().SerializeToString())
         except Refused as refused:
             code = {HTTPStatus.BAD_REQUEST: 3, HTTPStatus.NOT_FOUND: 12}.get(refused.status, 9)  # of google.rpc.Code
@@ -119,16 +123,24 @@ class _Handler(BaseHTTPRequestHandler):
                     self._stream(_filter(query))
                 case ["api", "status"]:
                     self._json(self.store.received)
+                case ["api", "traces"]:
+                    with self.store.changed:
+                        traces = self.store.traces(wanted=_filter(query))[: _limit(query)]
+                        listed = [_summary(trace) | {"hints": _kinds(trace)} for trace in traces]
+                    self._json(listed)
                 case ["api", "traces", trace_id]:
                     self._json(self._trace(trace_id))
+                case ["api", "export"]:
+                    self._export()
                 case ["api", "metrics"]:
                     with self.store.changed:
                         found = [_series(series) for series in self.store.series()]
                     self._json(found)
                 case ["api", "logs"]:
+                    wanted = _log_filter(query)
                     with self.store.changed:
-                        records = [*self.store.logs][-500:]
-                    self._json([_log(record) for record in reversed(records)])
+                        records = [record for record in reversed(self.store.logs) if wanted(record)]
+                    self._json([_log(record) for record in records[: _limit(query)]])
                 case ["v1", *_]:
                     raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, f"Send OTLP by POST, to {_paths()}.")
                 case _:
@@ -198,20 +210,37 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True  # the page was closed
 
-    def _trace(self, trace_id: str) -> dict[str, Any]:
+    def _export(self) -> None:
+        """Send all requests that are stored, as lines of JSON."""
         with self.store.changed:
-            trace = self.store.trace(trace_id)
+            requests = [*self.store.requests]
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "application/x-ndjson")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for kind, encoded in requests:
+            line = to_line(kind.FromString(encoded))
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _trace(self, prefix: str) -> dict[str, Any]:
+        with self.store.changed:
+            found = self.store.complete(prefix.lower())
+            trace = self.store.trace(found[0]) if len(found) == 1 else None
+            if len(found) > 1:
+                raise Refused(HTTPStatus.CONFLICT, f"{len(found)} traces begin with {prefix}: {', '.join(found[:5])}.")
             if trace is None:
-                raise Refused(HTTPStatus.NOT_FOUND, "This trace is not stored, or no longer.")
+                raise Refused(HTTPStatus.NOT_FOUND, f"A trace {prefix} is not stored; `traces` lists those that are.")
             start = trace.start
             return _summary(trace) | {
                 "version": trace.version,
                 "dropped": trace.dropped,
                 "rows": [self._row(row, start) for row in outline(trace)],
+                "hints": [hint._asdict() for hint in hints.find(trace, self.store)],
                 "records": [_log(record) | {"at": _milliseconds(record.time - start)} for record in trace.logs],
                 "linked_by": [
                     {"trace_id": other.trace_id, "span_id": span.span_id, "name": span.name, "to": to}
-                    for other, span, to in self.store.linking_to(trace_id)
+                    for other, span, to in self.store.linking_to(trace.trace_id)
                 ],
             }
 
@@ -255,20 +284,48 @@ def _paths() -> str:
     return ", ".join(f"/v1/{signal}" for signal in SIGNALS)
 
 
-def _filter(query: dict[str, list[str]]) -> Callable[[Trace], bool]:
-    """Return the predicate for the page's filter."""
-    text = query.get("text", [""])[0].strip().lower()
-    only_errors = "errors" in query
-    try:
-        minimum = float(query.get("ms", ["0"])[0]) * 1e6
-    except ValueError:
-        raise Refused(HTTPStatus.BAD_REQUEST, "ms must be a number of milliseconds.") from None
+def _filter(query: Query) -> Callable[[Trace], bool]:
+    """Return the predicate for traces."""
+    text, route = (query.get(name, [""])[0].strip().lower() for name in ("text", "route"))
+    minimum, since = _number(query, "ms") * 1e6, _number(query, "since") * 1e6
     return lambda trace: (
         bool(trace.spans)
-        and (not only_errors or trace.errors > 0)
+        and trace.start >= since
+        and ("errors" not in query or trace.errors > 0)
         and trace.end - trace.start >= minimum
+        and (not route or any(route in _route(span) for span in trace.spans.values()))
         and (not text or contains(trace, text))
+        and ("hints" not in query or bool(hints.find(trace)))
     )
+
+
+def _route(span: Span) -> str:
+    return str(span.attributes.get("http.route", "")).lower()
+
+
+def _log_filter(query: Query) -> Callable[[LogRecord], bool]:
+    """Return the predicate for log records."""
+    text, since = query.get("text", [""])[0].strip().lower(), _number(query, "since") * 1e6
+    return lambda record: (
+        record.time >= since
+        and ("errors" not in query or record.severity.startswith(("ERROR", "FATAL")))
+        and text in f"{record.body} {record.attributes}".lower()
+    )
+
+
+def _limit(query: Query) -> int:
+    return int(_number(query, "limit", "500"))
+
+
+def _number(query: Query, name: str, default: str = "0") -> float:
+    try:
+        return float(query.get(name, [default])[0])
+    except ValueError:
+        raise Refused(HTTPStatus.BAD_REQUEST, f"{name} must be a number.") from None
+
+
+def _kinds(trace: Trace) -> list[str]:
+    return sorted({hint.kind for hint in hints.find(trace)})
 
 
 def _milliseconds(nanoseconds: int) -> float:

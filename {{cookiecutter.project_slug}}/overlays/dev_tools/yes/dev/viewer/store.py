@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from threading import Condition
 from typing import NamedTuple
+
+from google.protobuf.message import Message  # type: ignore[import-untyped]
 
 from .otlp import Item, LogRecord, Point, Span, Value
 
@@ -26,6 +28,8 @@ class Trace:
     size: int = 0
     dropped: int = 0
     """The number of spans and log records beyond the limit of one trace."""
+    repeated: Counter[str] = field(default_factory=Counter)
+    """IDs of spans that arrived again, and how often."""
 
     @property
     def start(self) -> int:
@@ -114,22 +118,28 @@ class Store:
         max_logs: int = 1000,
         max_series: int = 1000,
         max_points: int = 120,
+        max_bytes_of_requests: int = 32 * 2**20,
     ) -> None:
         self.changed = Condition()
         self.version = 0
         self.received = {"spans": 0, "logs": 0, "points": 0}
         self.logs: deque[LogRecord] = deque()
+        self.requests: deque[tuple[type[Message], bytes]] = deque()
+        """What has arrived, encoded, for an export."""
         self._traces: OrderedDict[str, Trace] = OrderedDict()
         """Sorted by their last change."""
         self._series: OrderedDict[tuple[object, ...], Series] = OrderedDict()
-        self._size = self._size_of_logs = 0
+        self._size = self._size_of_logs = self._size_of_requests = 0
         self._max_traces, self._max_bytes, self._max_items = max_traces, max_bytes, max_items
         self._max_logs, self._max_series, self._max_points = max_logs, max_series, max_points
+        self._max_bytes_of_requests = max_bytes_of_requests
 
-    def add(self, items: Iterable[Item]) -> None:
-        """Store the items of one request and notify those waiting for `changed`."""
+    def add(self, items: Iterable[Item], request: Message | None = None) -> None:
+        """Store the items of one request, and the request; notify those waiting for `changed`."""
         with self.changed:
             self.version += 1
+            if request is not None:
+                self._add_request(request)
             for item in items:
                 match item:
                     case Span():
@@ -148,6 +158,13 @@ class Store:
                 self._series.popitem(last=False)
             self.changed.notify_all()
 
+    def _add_request(self, request: Message) -> None:
+        encoded = request.SerializeToString()
+        self.requests.append((type(request), encoded))
+        self._size_of_requests += len(encoded)
+        while self._size_of_requests > self._max_bytes_of_requests:
+            self._size_of_requests -= len(self.requests.popleft()[1])
+
     def _add_to_trace(self, item: Span | LogRecord) -> None:
         trace = self._traces.setdefault(item.trace_id, Trace(item.trace_id))
         self._traces.move_to_end(item.trace_id)
@@ -158,6 +175,8 @@ class Store:
         if isinstance(item, LogRecord):
             trace.logs.append(item)
         else:
+            if item.span_id in trace.spans:
+                trace.repeated[item.span_id] += 1
             trace.spans[item.span_id] = item
         trace.size += item.size
         self._size += item.size
@@ -191,6 +210,10 @@ class Store:
     def trace(self, trace_id: str) -> Trace | None:
         """Return the trace, or None if it is not stored."""
         return self._traces.get(trace_id)
+
+    def complete(self, prefix: str) -> list[str]:
+        """Return the IDs of the traces that begin with the prefix; the ID alone if it is whole."""
+        return [prefix] if prefix in self._traces else [found for found in self._traces if found.startswith(prefix)]
 
     def span(self, trace_id: str, span_id: str) -> Span | None:
         """Return the span, or None if it is not stored."""

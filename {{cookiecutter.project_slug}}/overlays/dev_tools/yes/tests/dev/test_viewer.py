@@ -8,10 +8,12 @@ from io import StringIO
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from rich.console import Console
 
+from dev.viewer.__main__ import main
 from dev.viewer.otlp import SIGNALS
 from dev.viewer.receiver import Receiver
 from dev.viewer.store import Store
@@ -39,6 +41,15 @@ def test_the_page_gets_what_is_received() -> None:
         with urlopen(f"{receiver.url}/api/traces/{TRACE.hex()}") as response:
             trace = json.load(response)
     assert [(row["name"], row["depth"]) for row in trace["rows"]] == [("GET /items", 0), ("load_items", 1)]
+
+
+def test_the_command_line_shows_a_trace_and_moves_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    store, file = Store(), str(tmp_path / "session.jsonl")
+    with Receiver(store.add, 0, store) as receiver:
+        store.add([], export_request())
+        for command in (("export", file), ("import", file), ("trace", TRACE.hex()[:8])):
+            assert main([*command, "--port", str(receiver.port)]) == 0
+    assert re.search(r"GET /items .*\n(.*\n)*.* load_items .*\n +item.count=3\n", capsys.readouterr().out)
 
 
 def test_the_terminal_shows_a_trace_as_a_tree() -> None:

@@ -21,7 +21,7 @@ def test_nothing_is_lost_when_the_service_stops(tmp_path: Path) -> None:
     printed: list[str] = []
     port = bench.free_port()
     program, *arguments = bench.SERVE.split()
-    with receivers.{{ "Grpc" if cookiecutter.otlp_protocol == "grpc" }}Receiver(received.extend, 0) as receiver, stand_ins.running() as variables:
+    with receivers.{{ "Grpc" if cookiecutter.otlp_protocol == "grpc" }}Receiver(lambda new, _: received.extend(new), 0) as receiver, stand_ins.running() as variables:
         environ = {**bench.settings(str(tmp_path), receiver.url), **variables, "PORT": str(port)}
         bench.prepare(environ)
         service = Service([str(bench.BIN / program), *arguments], environ, printed.append)
