@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["cookiecutter==2.7.1"]
 # ///
-"""Compare two sets of answers, or a service with what its answers generate today.
+"""Compare two sets of answers or versions, a service with what its answers generate today, or two recorded sessions.
 
 Nothing is changed. If the template's history contains the state from which a service was generated, the comparison is
 three-way and shows who changed each file. `make conventions` in a generated service clones the template and runs this
@@ -74,6 +74,32 @@ MOST_BYTES, MOST_LINES = 1_000_000, 20_000
 Content = bytes | str | None
 # Generates from a commit of the template, or from its working tree: `generate(template, commit, answers, folder)`.
 Generate = Callable[[Path, str | None, dict[str, str], Path], Path]
+
+
+# How tables of telemetry begin in the documents of a service, and what their rows describe.
+SIGNALS = {
+    "Span": "spans",
+    "Event": "events",
+    "Attribute": "attributes",
+    "Resource attribute": "resource attributes",
+    "Metric": "metrics",
+    "Log message": "log messages",
+}
+# What `--between` compares, and how the names of recorded sessions end.
+BETWEEN = 'answers and a version, such as "@0.1.0 framework=flask", or a file of OTLP JSON lines, such as session.jsonl'
+SESSION = ".jsonl"
+# Columns that explain. Whatever else changes is a change of the telemetry.
+PROSE = {"Meaning", "What it covers", "What it measures"}
+SPAN_KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
+METRIC_KINDS = {
+    "gauge": "gauge",
+    "sum": "counter",
+    "histogram": "histogram",
+    "exponentialHistogram": "histogram",
+    "summary": "summary",
+}
+# The names of each signal, and what is known about a name, by column.
+Telemetry = dict[str, dict[str, dict[str, str]]]
 
 
 class CompareError(Exception):
@@ -396,17 +422,22 @@ def compare_service(service: Path, template: Path, folder: Path, generate: Gener
         "compared": len(set(paths) - own),
         "differences": sort(differences),
         "own": of_own,
+        "telemetry": compare_telemetry(
+            *(
+                read_contract({path: content for path, content in files.items() if path not in own})
+                for files in (of_before if before else of_today, of_today)
+            )
+        ),
     }
 
 
 def compare_answers(texts: list[str], template: Path, folder: Path) -> dict[str, Any]:
     """Return the differences between the projects of two sets of answers, such as "framework=flask"."""
-    if texts[0] == texts[1]:
-        raise CompareError('Two sets of answers are needed, such as A="framework=flask" B="framework=django".')
     projects = []
     for name, text in zip("AB", texts, strict=True):
         (folder / name).mkdir()
-        projects.append(bake(template, parse_answers(text, template), folder / name))
+        version, answers = parse_answers(text, template, folder / name / "template")
+        projects.append(bake(version, answers, folder / name))
     own = {path for project in projects for path in find_own(project, read_skip(project) or [])}
     first, second = map(read_files, projects)
     differences = []
@@ -417,21 +448,156 @@ def compare_answers(texts: list[str], template: Path, folder: Path) -> dict[str,
             area = OWNED if path in own else find_area(path)
             diff = make_diff(path, old, new, ("A", "B"))
             differences.append({"path": path, "area": area, "state": state, "diff": diff})
-    return {"A": texts[0], "B": texts[1], "compared": len({*first, *second}), "differences": sort(differences)}
+    return {
+        "A": texts[0],
+        "B": texts[1],
+        "compared": len({*first, *second}),
+        "differences": sort(differences),
+        "telemetry": compare_telemetry(read_contract(first), read_contract(second)),
+    }
 
 
-def parse_answers(text: str, template: Path) -> dict[str, str]:
-    """Read `key=value`, as on cookiecutter's command line."""
+def parse_answers(text: str, template: Path, folder: Path) -> tuple[Path, dict[str, str]]:
+    """Read `key=value`, as on cookiecutter's command line, and `@0.1.0`, a tag or commit of the template.
+
+    Return the template, which is extracted into the folder if it is an earlier one, and the answers.
+    """
+    parts = shlex.split(text)
+    for part in [part for part in parts if part.startswith("@")]:
+        parts.remove(part)
+        done = git(template, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{part[1:]}^{{commit}}")
+        if done.returncode:
+            raise CompareError(f"{part!r}: the template has no such tag or commit.")
+        template = extract(template, done.stdout.decode().strip(), folder)
     prompts = read_prompts(template)
     answers = {}
-    for part in shlex.split(text):
+    for part in parts:
         prompt, equals, answer = part.partition("=")
         if not equals or prompt not in prompts:
             raise CompareError(
                 f"{part!r} does not answer a prompt. Write prompt=answer; prompts: {', '.join(prompts)}."
             )
         answers[prompt] = answer
-    return answers
+    return template, answers
+
+
+def compare_sessions(paths: list[str]) -> dict[str, Any]:
+    """Return the differences between the telemetry in two files of OTLP JSON lines."""
+    first, second = (read_session(Path(path)) for path in paths)
+    return {"A": paths[0], "B": paths[1], "telemetry": compare_telemetry(first, second)}
+
+
+def read_contract(files: dict[str, bytes]) -> Telemetry:
+    """Return what the documents of a project say about its telemetry.
+
+    >>> document = b"| Metric | Unit |\\n|---|---|\\n| `a`, `b` | s |\\n| the rest | 1 |\\n"
+    >>> read_contract({"docs/contract.md": document})["metrics"]
+    {'a': {'Unit': 's'}, 'b': {'Unit': 's'}, 'the rest': {'Unit': '1'}}
+    """
+    found: Telemetry = {signal: {} for signal in SIGNALS.values()}
+    for path in ("docs/configuration.md", "docs/contract.md"):
+        header: list[str] = []
+        for line in files.get(path, b"").decode(errors="replace").splitlines():
+            cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+            if not cells or not header:
+                header = cells
+            elif header[0] in SIGNALS and not re.fullmatch(r":?-+:?", cells[0]):
+                about = dict(zip(header[1:], cells[1:], strict=False))
+                for name in re.findall(r"`([^`]+)`", cells[0]) or cells[:1]:
+                    found[SIGNALS[header[0]]].setdefault(name, {}).update(about)
+    return found
+
+
+def read_session(path: Path) -> Telemetry:
+    """Return the telemetry in a file that `python -m dev.viewer export` or a collector's file exporter has written.
+
+    Format: https://opentelemetry.io/docs/specs/otel/protocol/file-exporter/
+    """
+    found: Telemetry = {signal: {} for signal in SIGNALS.values()}
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise CompareError(f"{path} cannot be read: {error.strerror}.") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            read_request(json.loads(line or b"{}"), found)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+            raise CompareError(f"{path}, line {number}: not a request of OTLP in JSON ({error!r:.200}).") from None
+    return found
+
+
+def read_request(request: dict[str, Any], found: Telemetry) -> None:
+    """Add the names in an export request to those that were found."""
+
+    def note(signal: str, name: str, **about: str) -> None:
+        row = found[signal].setdefault(name, {})
+        for column, text in about.items():
+            row[column] = ", ".join(sorted({*row.get(column, "").split(", "), text} - {""}))
+
+    def note_attributes(of: dict[str, Any], signal: str = "attributes") -> None:
+        for attribute in of.get("attributes", []):
+            note(signal, attribute["key"], Type="".join(attribute["value"]).removesuffix("Value"))
+
+    for part in ("Spans", "Metrics", "Logs"):
+        for resource in request.get(f"resource{part}", []):
+            note_attributes(resource.get("resource", {}), "resource attributes")
+            for scope in resource.get(f"scope{part}", []):
+                for span in scope.get("spans", []):
+                    note("spans", span["name"], Kind=SPAN_KINDS[span.get("kind", 0)])
+                    note_attributes(span)
+                    for event in span.get("events", []):
+                        note("events", event["name"], Span=span["name"])
+                        note_attributes(event)
+                for metric in scope.get("metrics", []):
+                    note("metrics", metric["name"], Unit=metric.get("unit", ""))
+                    for kind in METRIC_KINDS.keys() & metric.keys():
+                        up_down = kind == "sum" and not metric[kind].get("isMonotonic")
+                        note("metrics", metric["name"], Kind="up-down counter" if up_down else METRIC_KINDS[kind])
+                        for point in metric[kind].get("dataPoints", []):
+                            for attribute in point.get("attributes", []):
+                                note("metrics", metric["name"], Attributes=attribute["key"])
+                for record in scope.get("logRecords", []):
+                    body = record.get("body", {}).get("stringValue", "")
+                    logger = scope.get("scope", {}).get("name", "")
+                    note("log messages", body, Level=record.get("severityText", ""), Logger=logger)
+                    note_attributes(record)
+
+
+def compare_telemetry(first: Telemetry, second: Telemetry) -> dict[str, Any]:
+    """Return the names that were added, removed, renamed and changed, for each signal with a difference.
+
+    A name is renamed if it disappears, and exactly one new name of its signal has the same row.
+    """
+    found = {}
+    for kind in SIGNALS.values():
+        old, new = first[kind], second[kind]
+        removed, added = [name for name in old if name not in new], [name for name in new if name not in old]
+        renamed = {}
+        for name in removed:
+            heirs = [other for other in added if old[name] and new[other] == old[name]]
+            if len(heirs) == 1 and [old[other] for other in removed].count(old[name]) == 1:
+                renamed[name] = heirs[0]
+        changed = {name: columns for name in old if name in new and (columns := compare_rows(old[name], new[name]))}
+        difference = {
+            "added": [name for name in added if name not in renamed.values()],
+            "removed": [name for name in removed if name not in renamed],
+            "renamed": renamed,
+            "changed": changed,
+        }
+        if any(difference.values()):
+            found[kind] = difference
+    return found
+
+
+def compare_rows(old: dict[str, str], new: dict[str, str]) -> dict[str, list[str]]:
+    """Return both texts of each column that differs.
+
+    >>> compare_rows({"Unit": "s", "Meaning": "a"}, {"Unit": "ms", "Meaning": "b"})
+    {'Unit': ['s', 'ms']}
+    """
+    columns = [column for column in {**old, **new} if column not in PROSE]
+    texts = {column: [old.get(column, ""), new.get(column, "")] for column in columns}
+    return {column: both for column, both in texts.items() if both[0] != both[1]}
 
 
 def sort(differences: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -453,6 +619,9 @@ def describe_service(report: dict[str, Any]) -> Iterator[str]:
         yield f"It is unknown who changed what, because {report['ancestor_missing']}."
     yield ""
     yield from describe_differences(report, "conventions")
+    if report["telemetry"]:
+        yield ""
+        yield from describe_telemetry(report["telemetry"])
     if own := report["own"]:
         news = [path for path, state in own.items() if state in (BY_TEMPLATE, BY_BOTH)]
         yield ""
@@ -470,7 +639,25 @@ def describe_answers(report: dict[str, Any]) -> Iterator[str]:
     yield f"A: {report['A'] or 'the defaults'}"
     yield f"B: {report['B'] or 'the defaults'}"
     yield ""
-    yield from describe_differences(report, "files")
+    if "differences" in report:
+        yield from describe_differences(report, "files")
+        yield ""
+    yield from describe_telemetry(report["telemetry"])
+
+
+def describe_telemetry(differences: dict[str, Any]) -> Iterator[str]:
+    """Yield one line per name below its signal."""
+    if not differences:
+        yield "The telemetry is the same."
+        return
+    yield "The telemetry differs:"
+    for kind, difference in differences.items():
+        yield f"  {kind}"
+        yield from (f"    added    {name}" for name in difference["added"])
+        yield from (f"    removed  {name}" for name in difference["removed"])
+        yield from (f"    renamed  {old} -> {new}" for old, new in difference["renamed"].items())
+        for name, columns in difference["changed"].items():
+            yield from (f"    changed  {name}: {column}: {old} -> {new}" for column, (old, new) in columns.items())
 
 
 def describe_differences(report: dict[str, Any], noun: str) -> Iterator[str]:
@@ -495,7 +682,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--service", type=Path, metavar="FOLDER", help="a generated service")
-    what.add_argument("--between", nargs=2, metavar=("A", "B"), help='two sets of answers, such as "framework=flask"')
+    what.add_argument("--between", nargs=2, metavar=("A", "B"), help=BETWEEN)
     parser.add_argument("--diff", action="store_true", help="show the lines that differ, too")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--exit-code", action="store_true", help="exit with 1 if there is a difference")
@@ -506,6 +693,11 @@ def main(arguments: list[str] | None = None) -> int:
             if options.service:
                 report = compare_service(options.service, TEMPLATE, Path(folder))
                 lines = describe_service(report)
+            elif options.between[0] == options.between[1]:
+                raise CompareError(f"A and B have to differ. Each of them is {BETWEEN}.")
+            elif all(text.endswith(SESSION) for text in options.between):
+                report = compare_sessions(options.between)
+                lines = describe_answers(report)
             else:
                 report = compare_answers(options.between, TEMPLATE, Path(folder))
                 lines = describe_answers(report)
@@ -516,11 +708,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(report, indent=2))
     else:
         print("\n".join(lines))
-        for difference in report["differences"] if options.diff else ():
+        differences = report.get("differences", [])
+        for difference in differences if options.diff else ():
             print(f"\n{difference['diff']}", end="")
-        if report["differences"] and not options.diff:
+        if differences and not options.diff:
             print("\nFLAGS=--diff shows the lines.")
-    return 1 if options.exit_code and report["differences"] else 0
+    return 1 if options.exit_code and (report.get("differences") or report["telemetry"]) else 0
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import REPO
 from tests.environments import lend_uv, make
 from tests.regenerate.conftest import MAKE, Run
-from tests.regenerate.history import NEW, OLD, Repository
+from tests.regenerate.history import NEW, OLD, PROJECT, Repository, copy_template
 from tests.test_bake import FRAMEWORKS
 from tools import compare
 
@@ -204,6 +204,113 @@ def test_two_sets_of_answers(run: Run) -> None:
     assert "+# Order Service" in quoted.splitlines()
 
 
+def test_the_telemetry_of_two_sets_of_answers(run: Run) -> None:
+    report = json.loads(run_make(run, "A=framework=flask", "B=framework=django", "FLAGS=--json").stdout)["telemetry"]
+    assert report["metrics"]["added"] == ["worker.event_loop.delay"]
+    assert report["metrics"]["removed"] == ["db.client.connection.wait_time"]
+    assert report["spans"]["changed"]["SERVER"]["Name"] != []
+    assert "attributes" not in report
+    lines = run_make(run, "A=", "B=sample=minimal").stdout.splitlines()
+    for line in ("    added    greet", "    removed  orders.created", "    removed  order refused"):
+        assert line in lines
+    assert "The telemetry is the same." in run_make(run, "A=", "B=otlp_protocol=grpc").stdout
+
+
+@pytest.mark.slow
+def test_the_telemetry_of_two_versions(tmp_path: Path, environ: dict[str, str], run: Run) -> None:
+    template = Repository(tmp_path, environ)
+    copy_template(template.folder)
+    template.commit("First", "0.1.0")
+    page = f"{PROJECT}/docs/configuration.md"
+    template.replace(page, "| `process.uptime` | gauge | s |", "| `process.age` | gauge | s |")
+    template.replace(page, "| `process.thread.count` | up-down counter |", "| `process.thread.count` | gauge |")
+    template.replace(page, "| `exception.type`, ", "| ")
+    template.commit("Second")
+    service = bake_service(template.folder, "0.1.0", tmp_path / "services", run)
+    tool = str(template.folder / "tools/compare.py")
+    metrics = {
+        "added": [],
+        "removed": [],
+        "renamed": {"process.uptime": "process.age"},
+        "changed": {"process.thread.count": {"Kind": ["up-down counter", "gauge"]}},
+    }
+    attributes = {"added": [], "removed": ["exception.type"], "renamed": {}, "changed": {}}
+    for question in (("--between", "@0.1.0 framework=flask", "framework=flask"), ("--service", str(service))):
+        report = json.loads(run(tmp_path, "python", tool, *question, "--json").stdout)
+        assert report["telemetry"] == {"metrics": metrics, "attributes": attributes}
+    lines = run(tmp_path, "python", tool, "--service", str(service)).stdout.splitlines()
+    assert "    renamed  process.uptime -> process.age" in lines
+    assert "    changed  process.thread.count: Kind: up-down counter -> gauge" in lines
+
+
+def bake_service(template: Path, version: str, folder: Path, run: Run) -> Path:
+    command = ("cookiecutter", "--no-input", str(template), "--checkout", version, "--output-dir", str(folder))
+    run(template, *command, "framework=flask", "_template_version=0.1.0")
+    return folder / "order-service"
+
+
+def write_session(path: Path, *requests: dict[str, Any]) -> str:
+    path.write_text("".join(f"{json.dumps(request)}\n" for request in requests), encoding="utf-8")
+    return str(path)
+
+
+def test_the_telemetry_of_two_sessions(tmp_path: Path, run: Run) -> None:
+    def spans(*names: str, **attributes: dict[str, Any]) -> dict[str, Any]:
+        listed = [{"key": key, "value": value} for key, value in attributes.items()]
+        found = [{"name": name, "kind": 2, "attributes": listed, "events": [{"name": "read"}]} for name in names]
+        return {"resourceSpans": [{"resource": {"attributes": []}, "scopeSpans": [{"spans": found}]}]}
+
+    def metrics(**kinds: dict[str, Any]) -> dict[str, Any]:
+        point = {"dataPoints": [{"attributes": [{"key": "shelf", "value": {"stringValue": "a"}}]}]}
+        found = [
+            {"name": name, "unit": "1", **{kind: point | more for kind, more in of.items()}}
+            for name, of in kinds.items()
+        ]
+        return {"resourceMetrics": [{"scopeMetrics": [{"metrics": found}]}]}
+
+    def logs(body: str) -> dict[str, Any]:
+        record = {"severityText": "INFO", "body": {"stringValue": body}}
+        return {"resourceLogs": [{"scopeLogs": [{"scope": {"name": "shop"}, "logRecords": [record]}]}]}
+
+    first = write_session(
+        tmp_path / "first.jsonl",
+        spans("GET /old", "GET /same", size={"intValue": "1"}),
+        metrics(visits={"sum": {"isMonotonic": True}}, weight={"gauge": {}}),
+        logs("sold"),
+    )
+    second = write_session(
+        tmp_path / "second.jsonl",
+        spans("GET /same", "GET /new", size={"stringValue": "1"}),
+        metrics(visits={"sum": {}}, weight={"gauge": {}}, price={"histogram": {}}),
+        logs("bought"),
+        {},
+    )
+    report = json.loads(run_make(run, f"A={first}", f"B={second}", "FLAGS=--json").stdout)
+    assert report["telemetry"] == {
+        "spans": {"added": [], "removed": [], "renamed": {"GET /old": "GET /new"}, "changed": {}},
+        "events": {
+            "added": [],
+            "removed": [],
+            "renamed": {},
+            "changed": {"read": {"Span": ["GET /old, GET /same", "GET /new, GET /same"]}},
+        },
+        "attributes": {"added": [], "removed": [], "renamed": {}, "changed": {"size": {"Type": ["int", "string"]}}},
+        "metrics": {
+            "added": ["price"],
+            "removed": [],
+            "renamed": {},
+            "changed": {"visits": {"Kind": ["counter", "up-down counter"]}},
+        },
+        "log messages": {"added": [], "removed": [], "renamed": {"sold": "bought"}, "changed": {}},
+    }
+    run_make(run, f"A={first}", f"B={second}", "FLAGS=--exit-code", status=2)  # make's own status of a failed command
+    again = write_session(tmp_path / "again.jsonl", *map(json.loads, Path(first).read_text("utf-8").splitlines()))
+    assert "The telemetry is the same." in run_make(run, f"A={first}", f"B={again}", "FLAGS=--exit-code").stdout
+    write_session(tmp_path / "bad.jsonl", {}, {"resourceSpans": 1})
+    done = run_make(run, f"A={first}", f"B={tmp_path / 'bad.jsonl'}", status=2)
+    assert "bad.jsonl, line 2: not a request of OTLP in JSON" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
@@ -213,7 +320,10 @@ def test_two_sets_of_answers(run: Run) -> None:
         ),
         (["A=framework=bottle"], r"bottle provided for choice variable framework, but the choices are "),
         (["A=sampler_ratio=3"], r"sampler_ratio: '3'\n.*\n    Allowed: a decimal number from 0 to 1"),
-        ([], "Two sets of answers are needed, such as "),
+        ([], "A and B have to differ. Each of them is answers and a version, such as "),
+        (["A=@9.9.9"], "'@9.9.9': the template has no such tag or commit"),
+        (["A=@--help"], "'@--help': the template has no such tag or commit"),
+        (["A=no.jsonl", "B=nor.jsonl"], "no.jsonl cannot be read: No such file or directory"),
         (["SERVICE=docs"], r"docs has neither .cruft.json nor .cookiecutter.json: name the folder of a generated"),
     ],
 )
