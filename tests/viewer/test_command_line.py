@@ -21,6 +21,7 @@ from tests.otlp import HTTP
 from tests.service import Service
 from tests.viewer.test_viewer import send
 from tests.viewer.viewer import Viewer
+from tools import compare
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("viewer")]
 
@@ -219,3 +220,8 @@ def test_all_of_it_opens_elsewhere(found: Found, tmp_path: Path) -> None:
         run(other, f"export {again}")
         assert run(other, f"trace {healthy}") == run(viewer, f"trace {healthy}")
     assert again.read_bytes() == exported.read_bytes()
+    telemetry = compare.read_session(exported)
+    assert telemetry["spans"]["create_order"] == {"Kind": "INTERNAL"}
+    assert telemetry["metrics"]["orders.created"] == {"Kind": "counter", "Unit": "{order}"}
+    assert telemetry["log messages"]["order created"]["Level"] == "INFO"
+    assert compare.compare_sessions([str(exported), str(again)])["telemetry"] == {}
