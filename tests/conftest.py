@@ -1,9 +1,10 @@
 """Fixtures that generate projects, with nothing left outside pytest's temporary folders."""
 
+import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
@@ -19,7 +20,7 @@ from cookiecutter.prompt import prompt_for_config  # type: ignore[import-untyped
 from cookiecutter.utils import create_env_with_context  # type: ignore[import-untyped]
 
 from tests import registry
-from tests.environments import sync
+from tests.environments import once, sync
 from tests.otlp import Receiver
 
 REPO = Path(__file__).resolve().parents[1]
@@ -85,28 +86,41 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bake(tmp_path_factory: pytest.TempPathFactory, config_file: Path) -> Callable[..., Path]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all workers of this run, for `once`."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def bake(tmp_path_factory: pytest.TempPathFactory, config_file: Path, shared: Path) -> Callable[..., Path]:
     """Generate a project from the default answers and the given ones: `bake(framework="flask")`.
 
-    The same answers give the same folder for the whole session, so do not write into it: `fresh=True` gives a copy.
+    The same answers give the same folder for the whole run, so do not write into it: `fresh=True` gives a copy.
     """
-    projects: dict[tuple[tuple[str, str], ...], Path] = {}
+
+    def generate(output: Path, answers: Mapping[str, str]) -> None:
+        output.mkdir()
+        # Next to the project, cookiecutter then leaves rendered hooks.
+        with patch("tempfile.tempdir", str(output / "hooks")):
+            (output / "hooks").mkdir()
+            cookiecutter(
+                str(REPO),
+                no_input=True,
+                extra_context=answers,
+                output_dir=str(output / "project"),
+                config_file=str(config_file),
+            )
+
+    @cache
+    def find(answers: tuple[tuple[str, str], ...]) -> Path:
+        name = hashlib.sha256(repr(answers).encode()).hexdigest()[:16]
+        folder = once(shared / "baked" / name, lambda folder: generate(folder, dict(answers)))
+        (project,) = (folder / "project").iterdir()
+        return project
 
     def bake(*, fresh: bool = False, **answers: str) -> Path:
-        key = tuple(sorted(answers.items()))
-        if key not in projects:
-            output = tmp_path_factory.mktemp("bake")
-            # Next to the project, cookiecutter then leaves rendered hooks.
-            with patch("tempfile.tempdir", str(output)):
-                project = cookiecutter(
-                    str(REPO),
-                    no_input=True,
-                    extra_context=answers,
-                    output_dir=str(output),
-                    config_file=str(config_file),
-                )
-            projects[key] = Path(project)
-        project = projects[key]
+        project = find(tuple(sorted(answers.items())))
         return Path(shutil.copytree(project, tmp_path_factory.mktemp("fresh") / project.name)) if fresh else project
 
     return bake

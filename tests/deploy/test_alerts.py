@@ -43,6 +43,8 @@ ENVIRON = {
     "OTEL_EXPORTER_OTLP_TIMEOUT": "0.5",
     "OTEL_METRIC_EXPORT_INTERVAL": "200",
 }
+PAUSE = 0.02
+"""Seconds between requests: so many fill the small queues, and leave time to other processes."""
 LOSSES = {
     ("otel.sdk.processor.span.processed", "error.type"),
     ("otel.sdk.processor.log.processed", "error.type"),
@@ -206,6 +208,7 @@ def lose(
         over = time.monotonic() + 2 * float(ENVIRON["OTEL_EXPORTER_OTLP_TIMEOUT"])
         while time.monotonic() < over:
             send(service)
+            time.sleep(PAUSE)
         receiver.turn(ok())
         _wait_for_metrics(metrics)
         seen: dict[tuple[str, str], dict[str, set[float]]] = {}
