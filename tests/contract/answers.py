@@ -4,9 +4,6 @@
 
 reads a list of environments and writes one line of JSON for each. Each case is served over a socket by its own process,
 a fork of this one, which has loaded what the service needs except for everything that reads OTEL_*.
-
-Most variables are read after that, when the service starts. Cases in which only such variables differ from the first
-case are last: for them, this process loads everything, in the environment of the first case.
 """
 
 from __future__ import annotations
@@ -24,7 +21,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -43,57 +40,15 @@ TIMEOUT = 60
 def main(framework: str, package: str, database: str) -> None:
     """Write the answers to stdout, in the order of the cases."""
     cases = json.load(sys.stdin)
-    outcomes: list[Any] = [None] * len(cases)
     with tempfile.TemporaryDirectory() as folder:
-
-        def run(case: int) -> list[str]:
+        for environ in cases:
             shutil.copy(database, f"{folder}/service.db")
-            outcomes[case] = answer(framework, package, Path(folder), cases[case])
+            outcome = answer(framework, package, Path(folder), environ)
+            modules = outcome.pop("modules", [])
+            print(json.dumps(outcome), flush=True)
+            preload(package, modules)
             for file in Path(folder).iterdir():
                 file.unlink()
-            modules: list[str] = outcomes[case].pop("modules", [])
-            return modules
-
-        modules = run(0)
-        preload(package, modules)
-        read = fork(Path(folder), lambda: load(package, modules, cases[0]))
-        assert read, Path(folder, "printed").read_text(encoding="utf-8")
-        for early in (True, False):
-            if not early:
-                load(package, modules, cases[0])
-                gc.freeze()
-            for case, environ in enumerate(cases):
-                differs = "*" in read or any(environ.get(name) != cases[0].get(name) for name in read)
-                if outcomes[case] is None and differs is early:
-                    found = run(case)
-                    if early:
-                        preload(package, found)
-    for outcome in outcomes:
-        print(json.dumps(outcome))
-
-
-def load(package: str, modules: list[str], environ: Mapping[str, str]) -> list[str]:
-    """Load the service and these modules; return the variables that were read, or `*` for all."""
-    read: set[str] = set()
-
-    class Recorder(os._Environ[str]):
-        def __getitem__(self, key: str) -> str:
-            read.add(key)
-            return super().__getitem__(key)
-
-        def __iter__(self) -> Iterator[str]:
-            read.add("*")
-            return super().__iter__()
-
-    os.environ.update(environ)
-    os.environ.__class__ = Recorder
-    for name in modules:
-        if name.partition(".")[0] not in (package, "__main__"):
-            with contextlib.suppress(Exception):  # Django's models need settings
-                importlib.import_module(name)
-    importlib.import_module(f"{package}.app")
-    os.environ.__class__ = os._Environ
-    return sorted(read)
 
 
 def preload(package: str, modules: list[str]) -> None:
@@ -109,17 +64,6 @@ def preload(package: str, modules: list[str]) -> None:
 
 def answer(framework: str, package: str, folder: Path, environ: Mapping[str, str]) -> dict[str, Any]:
     """Serve one case in its own process; return its answer, or what it printed instead."""
-
-    def work() -> dict[str, Any]:
-        os.environ.update(environ, DATABASE_URL=f"sqlite:///{folder}/service.db")
-        return {"answers": serve(framework, package), "modules": list(sys.modules)}
-
-    outcome: dict[str, Any] | None = fork(folder, work)
-    return outcome or {"failure": (folder / "printed").read_text(encoding="utf-8", errors="replace")[-3000:]}
-
-
-def fork(folder: Path, work: Callable[[], Any]) -> Any:
-    """Return what `work` returns in a process of its own, or None if it fails."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -129,8 +73,9 @@ def fork(folder: Path, work: Callable[[], Any]) -> Any:
             with (folder / "printed").open("wb") as printed:
                 os.dup2(printed.fileno(), 1)
                 os.dup2(printed.fileno(), 2)
+            os.environ.update(environ, DATABASE_URL=f"sqlite:///{folder}/service.db")
             with open(writer, "w") as pipe:
-                json.dump(work(), pipe)
+                json.dump({"answers": serve(framework, package), "modules": list(sys.modules)}, pipe)
         except BaseException:
             traceback.print_exc()
             sys.stderr.flush()
@@ -142,9 +87,11 @@ def fork(folder: Path, work: Callable[[], Any]) -> Any:
     with open(reader) as pipe:
         received = pipe.read()
     killer.cancel()
-    killer.join()
     os.waitpid(pid, 0)
-    return json.loads(received) if received else None
+    if received:
+        outcome: dict[str, Any] = json.loads(received)
+        return outcome
+    return {"failure": (folder / "printed").read_text(encoding="utf-8", errors="replace")[-3000:]}
 
 
 def serve(framework: str, package: str) -> list[Any]:
