@@ -23,6 +23,7 @@ COMPILED = CACHES / "bytecode"
 def install(project: Path) -> Path:
     """Run the project's `make install` and return the Python of its environment."""
     make(project, "install")
+    share_bytecode(project)
     return project / ".venv" / "bin" / "python"
 
 
@@ -32,8 +33,9 @@ def make(project: Path, *arguments: str) -> str:
 
 
 def lint(project: Path) -> str:
-    """Runs `make lint`. What mypy finds out about the packages is shared: it reads a file again if its hash differs."""
+    """Run `make install` and `make lint`. What mypy knows about the packages is shared: it compares hashes of files."""
     framework = json.loads((project / ".cookiecutter.json").read_text(encoding="utf-8"))["cookiecutter"]["framework"]
+    install(project)
     cache = project / ".mypy_cache"
     if cache.exists():
         return make(project, "lint")
