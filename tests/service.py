@@ -33,6 +33,8 @@ class Response:
 
 _databases: dict[str, bytes] = {}
 """Prepared SQLite databases, by what each depends on."""
+_OF_SERVERS = re.compile(r"OTEL_|GUNICORN_|(PORT|RELOAD|WEB_CONCURRENCY)$")
+"""Variables that make no difference to a database."""
 
 
 class Service:
@@ -137,7 +139,7 @@ class Service:
 
     def _origin(self) -> str:
         """Return what the prepared database depends on: Python, sources and variables, without folders and ports."""
-        environ = {name: self.environ[name] for name in self.environ if name != "PORT" and not name.startswith("OTEL_")}
+        environ = {name: value for name, value in self.environ.items() if not _OF_SERVERS.match(name)}
         folders = [str(self.project / "src"), str(self.project / "migrations")]
         folders += filter(None, environ.get("PYTHONPATH", "").split(os.pathsep))
         sources = [path for folder in folders for path in sorted(Path(folder).rglob("*.py"))]
