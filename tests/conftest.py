@@ -1,6 +1,7 @@
 """Fixtures that generate projects, with nothing left outside pytest's temporary folders."""
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -85,6 +86,13 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def without_defaults(answers: Mapping[str, str]) -> dict[str, str]:
+    """Return the answers that make a difference."""
+    prompts: dict[str, Any] = json.loads((REPO / "cookiecutter.json").read_text(encoding="utf-8"))
+    defaults = {name: value[0] if isinstance(value, list) else value for name, value in prompts.items()}
+    return {prompt: answer for prompt, answer in answers.items() if answer != defaults[prompt]}
+
+
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of all workers of this run, for `once`."""
@@ -120,7 +128,7 @@ def bake(tmp_path_factory: pytest.TempPathFactory, config_file: Path, shared: Pa
         return project
 
     def bake(*, fresh: bool = False, **answers: str) -> Path:
-        project = find(tuple(sorted(answers.items())))
+        project = find(tuple(sorted(without_defaults(answers).items())))
         return Path(shutil.copytree(project, tmp_path_factory.mktemp("fresh") / project.name)) if fresh else project
 
     return bake
@@ -134,9 +142,12 @@ def installed(bake: Callable[..., Path]) -> Callable[..., tuple[Path, Path]]:
     """
 
     @cache
-    def installed(*extras: str, **answers: str) -> tuple[Path, Path]:
-        project = bake(fresh=True, **answers)
+    def install(extras: tuple[str, ...], answers: tuple[tuple[str, str], ...]) -> tuple[Path, Path]:
+        project = bake(fresh=True, **dict(answers))
         return project, sync(project, *extras)
+
+    def installed(*extras: str, **answers: str) -> tuple[Path, Path]:
+        return install(extras, tuple(sorted(without_defaults(answers).items())))
 
     return installed
 
