@@ -28,6 +28,14 @@ REPO = Path(__file__).resolve().parents[1]
 
 Measured = Callable[[str], None]
 
+LONG = (
+    "tests/test_services.py",
+    "tests/contract/test_variables.py",
+    "tests/test_commands.py",
+    "tests/regenerate/test_update.py",
+    "tests/processes/test_concurrency.py",
+)
+
 # Without bytecode, each of the hundreds of processes that the tests start would compile its packages again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -41,6 +49,14 @@ def unavailable(reason: object) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(str(reason))
     pytest.skip(str(reason))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files whose tests take minutes, so that no worker is left with one of them in the end.
+
+    pytest-xdist takes groups first, those of many tests before others, and then single tests in this order.
+    """
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
