@@ -1,9 +1,11 @@
 """Fixtures that generate projects, with nothing left outside pytest's temporary folders."""
 
+import hashlib
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
@@ -19,12 +21,20 @@ from cookiecutter.prompt import prompt_for_config  # type: ignore[import-untyped
 from cookiecutter.utils import create_env_with_context  # type: ignore[import-untyped]
 
 from tests import registry
-from tests.environments import sync
+from tests.environments import once, sync
 from tests.otlp import Receiver
 
 REPO = Path(__file__).resolve().parents[1]
 
 Measured = Callable[[str], None]
+
+LONG = (
+    "tests/test_services.py",
+    "tests/contract/test_variables.py",
+    "tests/test_commands.py",
+    "tests/regenerate/test_update.py",
+    "tests/processes/test_concurrency.py",
+)
 
 # Without bytecode, each of the hundreds of processes that the tests start would compile its packages again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -39,6 +49,14 @@ def unavailable(reason: object) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(str(reason))
     pytest.skip(str(reason))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files whose tests take minutes, so that no worker is left with one of them in the end.
+
+    pytest-xdist takes groups first, those of many tests before others, and then single tests in this order.
+    """
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -84,29 +102,49 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def without_defaults(answers: Mapping[str, str]) -> dict[str, str]:
+    """Return the answers that make a difference."""
+    prompts: dict[str, Any] = json.loads((REPO / "cookiecutter.json").read_text(encoding="utf-8"))
+    defaults = {name: value[0] if isinstance(value, list) else value for name, value in prompts.items()}
+    return {prompt: answer for prompt, answer in answers.items() if answer != defaults[prompt]}
+
+
 @pytest.fixture(scope="session")
-def bake(tmp_path_factory: pytest.TempPathFactory, config_file: Path) -> Callable[..., Path]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all workers of this run, for `once`."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def bake(tmp_path_factory: pytest.TempPathFactory, config_file: Path, shared: Path) -> Callable[..., Path]:
     """Generate a project from the default answers and the given ones: `bake(framework="flask")`.
 
-    The same answers give the same folder for the whole session, so do not write into it: `fresh=True` gives a copy.
+    The same answers give the same folder for the whole run, so do not write into it: `fresh=True` gives a copy.
     """
-    projects: dict[tuple[tuple[str, str], ...], Path] = {}
+
+    def generate(output: Path, answers: Mapping[str, str]) -> None:
+        output.mkdir()
+        # Next to the project, cookiecutter then leaves rendered hooks.
+        with patch("tempfile.tempdir", str(output / "hooks")):
+            (output / "hooks").mkdir()
+            cookiecutter(
+                str(REPO),
+                no_input=True,
+                extra_context=answers,
+                output_dir=str(output / "project"),
+                config_file=str(config_file),
+            )
+
+    @cache
+    def find(answers: tuple[tuple[str, str], ...]) -> Path:
+        name = hashlib.sha256(repr(answers).encode()).hexdigest()[:16]
+        folder = once(shared / "baked" / name, lambda folder: generate(folder, dict(answers)))
+        (project,) = (folder / "project").iterdir()
+        return project
 
     def bake(*, fresh: bool = False, **answers: str) -> Path:
-        key = tuple(sorted(answers.items()))
-        if key not in projects:
-            output = tmp_path_factory.mktemp("bake")
-            # Next to the project, cookiecutter then leaves rendered hooks.
-            with patch("tempfile.tempdir", str(output)):
-                project = cookiecutter(
-                    str(REPO),
-                    no_input=True,
-                    extra_context=answers,
-                    output_dir=str(output),
-                    config_file=str(config_file),
-                )
-            projects[key] = Path(project)
-        project = projects[key]
+        project = find(tuple(sorted(without_defaults(answers).items())))
         return Path(shutil.copytree(project, tmp_path_factory.mktemp("fresh") / project.name)) if fresh else project
 
     return bake
@@ -120,9 +158,12 @@ def installed(bake: Callable[..., Path]) -> Callable[..., tuple[Path, Path]]:
     """
 
     @cache
-    def installed(*extras: str, **answers: str) -> tuple[Path, Path]:
-        project = bake(fresh=True, **answers)
+    def install(extras: tuple[str, ...], answers: tuple[tuple[str, str], ...]) -> tuple[Path, Path]:
+        project = bake(fresh=True, **dict(answers))
         return project, sync(project, *extras)
+
+    def installed(*extras: str, **answers: str) -> tuple[Path, Path]:
+        return install(extras, tuple(sorted(without_defaults(answers).items())))
 
     return installed
 

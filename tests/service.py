@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -30,6 +31,12 @@ class Response:
         return json.loads(self.body)
 
 
+_databases: dict[str, bytes] = {}
+"""Prepared SQLite databases, by what each depends on."""
+_OF_SERVERS = re.compile(r"OTEL_|GUNICORN_|(PORT|RELOAD|WEB_CONCURRENCY)$")
+"""Variables that make no difference to a database."""
+
+
 class Service:
     """Runs between `__enter__`, which returns when /health responds, and `__exit__`, which leaves no process behind.
 
@@ -39,6 +46,7 @@ class Service:
     def __init__(self, project: Path, python: Path, folder: Path, environ: Mapping[str, str] | None = None) -> None:
         self.project = project.absolute()
         self.python = python.absolute()
+        self.folder = folder.absolute()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environ = {
@@ -111,8 +119,12 @@ class Service:
             raise
 
     def prepare(self) -> None:
-        """Prepare the database, if the service has one."""
+        """Prepare the database, if the service has one: with its own command, or as a copy of what that made before."""
         if not (self.project / "src" / self.package / "prepare.py").exists():
+            return
+        origin, file = self._origin(), self.folder / "service.db"
+        if origin in _databases and not file.exists():
+            file.write_bytes(_databases[origin])
             return
         command = [str(self.python), "-m", f"{self.package}.prepare"]
         # The tests ignore the telemetry of this short process.
@@ -122,6 +134,17 @@ class Service:
         )
         if done.returncode:
             raise RuntimeError(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        if file.exists() and not file.with_name("service.db-wal").exists():
+            _databases[origin] = file.read_bytes()
+
+    def _origin(self) -> str:
+        """Return what the prepared database depends on: Python, sources and variables, without folders and ports."""
+        environ = {name: value for name, value in self.environ.items() if not _OF_SERVERS.match(name)}
+        folders = [str(self.project / "src"), str(self.project / "migrations")]
+        folders += filter(None, environ.get("PYTHONPATH", "").split(os.pathsep))
+        sources = [path for folder in folders for path in sorted(Path(folder).rglob("*.py"))]
+        text = repr((sorted(environ.items()), sources)).replace(str(self.folder), "").replace(str(self.project), "")
+        return f"{self.python} {re.sub(':[0-9]+', '', text)} {[path.read_bytes() for path in sources]}"
 
     def request(
         self,

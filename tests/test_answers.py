@@ -267,6 +267,7 @@ def test_a_refusal_reaches_the_callers_of_the_library(cookies: Any) -> None:
 # and cookiecutter. It does not render typed and replayed answers, so these tests use those.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", HOSTILE_BUT_ALLOWED)
 def test_hostile_text_is_only_text(
     text: str,

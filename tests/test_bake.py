@@ -197,6 +197,11 @@ def combinations(*prompts: str) -> list[Any]:
 
 PAIRS = cover(2, *CHOICES)
 TRIPLES = cover(3, *CODE)
+FIRST = [next(answers for answers in TRIPLES if answers["framework"] == framework) for framework in FRAMEWORKS]
+SLOW_TRIPLES = [
+    pytest.param(answers, id="-".join(answers.values()), marks=() if answers in FIRST else pytest.mark.slow)
+    for answers in TRIPLES
+]
 
 
 def files(project: Path) -> list[Path]:
@@ -262,7 +267,7 @@ def test_generation_is_deterministic(bake: Bake, tmp_path: Path) -> None:
         assert path.stat().st_mode == other.stat().st_mode, path
 
 
-@pytest.mark.parametrize("answers", as_parameters(TRIPLES))
+@pytest.mark.parametrize("answers", SLOW_TRIPLES)
 def test_no_template_syntax_is_left(answers: Answers, bake: Bake) -> None:
     others = set(FRAMEWORKS) - {answers["framework"]}
     foreign = re.compile("|".join(["cookiecutter", "jinja", *others]), re.IGNORECASE)
@@ -294,7 +299,7 @@ def test_every_file_parses(project: Path) -> None:
         parse(path, path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("answers", as_parameters(TRIPLES))
+@pytest.mark.parametrize("answers", SLOW_TRIPLES)
 def test_ruff_has_nothing_to_change(answers: Answers, bake: Bake) -> None:
     # The project's own configuration; `make lint` with types is part of test_services.py.
     project = bake(**answers)
@@ -314,6 +319,7 @@ def test_every_target_of_make_is_declared_where_it_is_defined(project: Path) -> 
         assert re.match(rf"{re.escape(target)}:(?![=:])", lines[index + 1]), lines[index + 1]
 
 
+@pytest.mark.slow
 def test_versions_appear_in_one_place(bake: Bake) -> None:
     pinned = set()
     for answers in TRIPLES:

@@ -14,7 +14,7 @@ from time import monotonic
 import pytest
 
 from tests.conftest import REPO, Measured
-from tests.environments import lend_uv, run, sync
+from tests.environments import install, lend_uv, run, sync
 from tests.service import free_port
 from tests.test_bake import FRAMEWORKS
 
@@ -90,6 +90,7 @@ SERVICES = {
 def test_every_command_runs_as_printed(framework: str, bake: Bake, measured: Measured) -> None:
     project = bake(fresh=True, framework=framework, **SERVICES[framework])
     lend_uv(project)
+    install(project)
     started = monotonic()
     count = run_documents(project)
     measured(f"commands of {framework}'s documents: {count} in {monotonic() - started:.0f} s")

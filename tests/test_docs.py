@@ -69,8 +69,8 @@ def find_faults(path: Path, root: Path, targets: set[str]) -> Iterator[str]:
             yield f"{name}: the link {target} leads nowhere"
 
 
-@pytest.mark.parametrize("extras", [{}, LEAN], ids=["all", "lean"])
-@pytest.mark.parametrize("protocol", CHOICES["otlp_protocol"])
+@pytest.mark.parametrize("extras", [pytest.param({}, id="all"), pytest.param(LEAN, id="lean", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("protocol", ["http/protobuf", pytest.param("grpc", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("sample", CHOICES["sample"])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_documents_of_services_are_well_formed(

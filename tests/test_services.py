@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPO
-from tests.environments import install, lint, make, replace
+from tests.environments import lend_uv, lint, make, replace
 from tests.test_bake import CHOICES
 
 EXTRAS = ("dev_tools", "monitoring", "kubernetes", "github_actions")
@@ -41,10 +41,12 @@ def test_the_services_cover_every_pair_of_answers() -> None:
 @pytest.mark.parametrize("framework", CHOICES["framework"])
 def test_the_services_own_checks_pass(framework: str, protocol: str, bake: Callable[..., Path], tmp_path: Path) -> None:
     project = tmp_path / "order-service"
+    if (framework, protocol) != ("fastapi", "grpc"):  # the others need not download uv
+        project.mkdir()
+        lend_uv(project)
     for answers in SERVICES[protocol]:
         # One environment for the three services, each of which updates it.
         replace(project, bake(framework=framework, otlp_protocol=protocol, **answers))
-        install(project)
         lint(project)
         add_suite(project, answers)
         output = make(project, "test")

@@ -4,6 +4,10 @@
 
 reads a list of environments and writes one line of JSON for each. Each case is served over a socket by its own process,
 a fork of this one, which has loaded what the service needs except for everything that reads OTEL_*.
+
+Libraries read few variables when they are loaded. The cases in which none of those differs from the first case come
+last, and find all libraries loaded, with the values that they read in the first case. The service's own modules, which
+read every variable, are loaded for each case.
 """
 
 from __future__ import annotations
@@ -21,10 +25,13 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection
 from pathlib import Path
+from socketserver import ThreadingMixIn
+from types import FrameType
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 HARMLESS = re.compile(r"(?!(opentelemetry|fastapi)\b).*|opentelemetry(\.proto\b.*|\.semconv\b(?!.*metrics).*)?")
 """Modules to load before the fork: they ignore the environment. FastAPI loads OpenTelemetry, which does."""
@@ -35,20 +42,86 @@ TRACED = {
 }
 ORDER = json.dumps({"items": [{"sku": "a", "quantity": 1, "price": "19.99"}]})
 TIMEOUT = 60
+EVERYTHING = "*"
 
 
 def main(framework: str, package: str, database: str) -> None:
     """Write the answers to stdout, in the order of the cases."""
     cases = json.load(sys.stdin)
+    outcomes: list[Any] = [None] * len(cases)
     with tempfile.TemporaryDirectory() as folder:
-        for environ in cases:
+
+        def run(number: int) -> dict[str, Any]:
             shutil.copy(database, f"{folder}/service.db")
-            outcome = answer(framework, package, Path(folder), environ)
-            modules = outcome.pop("modules", [])
-            print(json.dumps(outcome), flush=True)
-            preload(package, modules)
+            outcome = answer(framework, package, Path(folder), cases[number], is_recorded=number == 0)
             for file in Path(folder).iterdir():
                 file.unlink()
+            outcomes[number] = outcome
+            return outcome
+
+        first = run(0)
+        preload(package, first["modules"])
+        read = first["read"]
+        late = [number for number, case in enumerate(cases) if number and is_same(case, cases[0], read)]
+        for number in range(1, len(cases)):
+            if number not in late:
+                preload(package, run(number).get("modules", []))
+        load_libraries(package, first["modules"], read)
+        for number in late:
+            run(number)
+    for outcome in outcomes:
+        print(json.dumps({key: outcome[key] for key in ("answers", "failure") if key in outcome}))
+
+
+def is_same(case: Mapping[str, str], first: Mapping[str, str], read: Mapping[str, str | None]) -> bool:
+    return EVERYTHING not in read and all(case.get(name) == first.get(name) for name in read)
+
+
+def record_reads(package: str) -> dict[str, str | None]:
+    """Return a dictionary in which each variable that a library reads while it is loaded will appear."""
+    read: dict[str, str | None] = {}
+    own = (f"/{package}/", __file__)
+
+    def record(name: str, value: str | None) -> None:
+        frame: FrameType | None = sys._getframe()
+        while frame and frame.f_code.co_name != "<module>":
+            frame = frame.f_back
+        if frame and not any(part in frame.f_code.co_filename for part in own):
+            # A module that gets another value than one before cannot share a process with it.
+            read[name if read.setdefault(name, value) == value else EVERYTHING] = value
+
+    class Recorder(os._Environ[str]):
+        def __getitem__(self, key: str) -> str:
+            value = None
+            try:
+                value = super().__getitem__(key)
+            finally:
+                record(key, value)
+            return value
+
+        def __iter__(self) -> Iterator[str]:
+            record(EVERYTHING, None)
+            return super().__iter__()
+
+    os.environ.__class__ = Recorder
+    return read
+
+
+def load_libraries(package: str, modules: list[str], read: Mapping[str, str | None]) -> None:
+    """Load what the first case needed, except for the service."""
+    before = dict(os.environ)
+    for name, value in read.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    for name in modules:
+        if name.partition(".")[0] not in (package, "__main__"):
+            with contextlib.suppress(Exception):  # Django's models need settings
+                importlib.import_module(name)
+    os.environ.clear()
+    os.environ.update(before)
+    assert threading.active_count() == 1
+    gc.freeze()
 
 
 def preload(package: str, modules: list[str]) -> None:
@@ -62,7 +135,9 @@ def preload(package: str, modules: list[str]) -> None:
     gc.freeze()
 
 
-def answer(framework: str, package: str, folder: Path, environ: Mapping[str, str]) -> dict[str, Any]:
+def answer(
+    framework: str, package: str, folder: Path, environ: Mapping[str, str], *, is_recorded: bool
+) -> dict[str, Any]:
     """Serve one case in its own process; return its answer, or what it printed instead."""
     reader, writer = os.pipe()
     pid = os.fork()
@@ -74,8 +149,10 @@ def answer(framework: str, package: str, folder: Path, environ: Mapping[str, str
                 os.dup2(printed.fileno(), 1)
                 os.dup2(printed.fileno(), 2)
             os.environ.update(environ, DATABASE_URL=f"sqlite:///{folder}/service.db")
+            read = record_reads(package) if is_recorded else {}
+            answers = serve(framework, package)
             with open(writer, "w") as pipe:
-                json.dump({"answers": serve(framework, package), "modules": list(sys.modules)}, pipe)
+                json.dump({"answers": answers, "modules": list(sys.modules), "read": read}, pipe)
         except BaseException:
             traceback.print_exc()
             sys.stderr.flush()
@@ -87,6 +164,7 @@ def answer(framework: str, package: str, folder: Path, environ: Mapping[str, str
     with open(reader) as pipe:
         received = pipe.read()
     killer.cancel()
+    killer.join()
     os.waitpid(pid, 0)
     if received:
         outcome: dict[str, Any] = json.loads(received)
@@ -128,8 +206,6 @@ def start_asgi(app: Any, listener: socket.socket) -> None:
 
 def start_wsgi(app: Any, listener: socket.socket) -> None:
     """Serve each request in a thread, as gunicorn's workers do."""
-    from socketserver import ThreadingMixIn
-    from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
     class Server(ThreadingMixIn, WSGIServer):
         daemon_threads = True

@@ -43,6 +43,8 @@ ENVIRON = {
     "OTEL_EXPORTER_OTLP_TIMEOUT": "0.5",
     "OTEL_METRIC_EXPORT_INTERVAL": "200",
 }
+PAUSE = 0.02
+"""Seconds between requests: so many fill the small queues, and leave time to other processes."""
 LOSSES = {
     ("otel.sdk.processor.span.processed", "error.type"),
     ("otel.sdk.processor.log.processed", "error.type"),
@@ -206,6 +208,7 @@ def lose(
         over = time.monotonic() + 2 * float(ENVIRON["OTEL_EXPORTER_OTLP_TIMEOUT"])
         while time.monotonic() < over:
             send(service)
+            time.sleep(PAUSE)
         receiver.turn(ok())
         _wait_for_metrics(metrics)
         seen: dict[tuple[str, str], dict[str, set[float]]] = {}
@@ -396,44 +399,74 @@ def test_bad_queries(expression: str, fault: str) -> None:
 # Prometheus' own tool.
 
 
-def test_the_rules_and_their_tests_pass(project: Path, promtool: Promtool) -> None:
+def test_the_rules_and_their_tests_pass(project: Path, promtool: Promtool, passed: set[str]) -> None:
     folder = project / "deploy/prometheus"
     tests = sorted(path.name for path in folder.glob("*.test.yaml"))
     files = [path.name for path in rules_files(project)]
     assert tests == sorted([*(name.replace(".yaml", ".test.yaml") for name in files), "objectives.test.yaml"])
+    text = "".join((folder / name).read_text(encoding="utf-8") for name in (*files, *tests))
     for arguments in (["check", "rules", *files], ["test", "rules", *tests]):
-        done = promtool(*arguments, folder=folder)
-        assert done.returncode == 0, done.stdout + done.stderr
+        if text not in passed:
+            done = promtool(*arguments, folder=folder)
+            assert done.returncode == 0, done.stdout + done.stderr
+    passed.add(text)
+
+
+@pytest.fixture(scope="module")
+def passed() -> set[str]:
+    """The rules and tests that promtool has accepted; those of several services are the same."""
+    return set()
 
 
 @pytest.mark.parametrize(
-    ("rule", "fault"),
+    ("rule", "fault", "case"),
     [
-        ("> 0.05", "> 0.03"),
-        ('"502"', '"201"'),
-        ("failed:rate5m / job:http_server_requests:rate5m >", "failed:rate30m / job:http_server_requests:rate30m >"),
-        ("> 14.4 * 0.001", "> 14 * 0.001"),
-        ("> 6 * 0.01\n", "> 6.2 * 0.01\n"),
-        ("* 3600 >= 10", "* 3600 >= 9"),
-        ('"5..", job=~"(.+/)?order-service"}[3d]', '"[45]..", job=~"(.+/)?order-service"}[3d]'),
-        ("sum by (job) (rate(", "sum by (job) (deriv("),
-        ('target_info{job=~"(.+/)?order-service"}[10m]', 'target_info{job=~"(.+/)?order-service"}[1h]'),
-        (" unless otel_sdk_processor_span_processed_total offset 15m", " > 1e9"),
-        ('db_client_connection_state="used", ', ""),
-        ("increase(db_client_connection_timeouts_total", "max_over_time(db_client_connection_timeouts_total"),
-        ("[5m]))) > 0.1", "[5m]))) > 0.05"),
-        ("(worker_threads_limit", "(0.5 * worker_threads_limit"),
+        ("> 0.05", "> 0.03", "orders cannot be charged"),
+        ('"502"', '"201"', "orders cannot be charged"),
+        (
+            "failed:rate5m / job:http_server_requests:rate5m >",
+            "failed:rate30m / job:http_server_requests:rate30m >",
+            "the availability budget burns",
+        ),
+        ("> 14.4 * 0.001", "> 14 * 0.001", "the availability budget burns"),
+        ("> 6 * 0.01\n", "> 6.2 * 0.01\n", "the latency budget burns"),
+        ("* 3600 >= 10", "* 3600 >= 9", "the availability budget burns"),
+        (
+            '"5..", job=~"(.+/)?order-service"}[3d]',
+            '"[45]..", job=~"(.+/)?order-service"}[3d]',
+            "the availability budget burns",
+        ),
+        ("sum by (job) (rate(", "sum by (job) (deriv(", "the availability budget burns"),
+        (
+            'target_info{job=~"(.+/)?order-service"}[10m]',
+            'target_info{job=~"(.+/)?order-service"}[1h]',
+            "one of two environments stops sending metrics",
+        ),
+        (" unless otel_sdk_processor_span_processed_total offset 15m", " > 1e9", "telemetry is dropped"),
+        ('db_client_connection_state="used", ', "", "the database connections run out"),
+        (
+            "increase(db_client_connection_timeouts_total",
+            "max_over_time(db_client_connection_timeouts_total",
+            "the database connections run out",
+        ),
+        ("[5m]))) > 0.1", "[5m]))) > 0.05", "the event loop is blocked"),
+        ("(worker_threads_limit", "(0.5 * worker_threads_limit", "the threads run out"),
     ],
 )
-def test_a_fault_in_the_rules_is_found(rule: str, fault: str, bake: Bake, promtool: Promtool, tmp_path: Path) -> None:
+def test_a_fault_in_the_rules_is_found(
+    rule: str, fault: str, case: str, bake: Bake, promtool: Promtool, tmp_path: Path
+) -> None:
+    """By the case that is about it: the others take longer, and need not run."""
     folder = Path(shutil.copytree(bake() / "deploy/prometheus", tmp_path / "prometheus"))
     paths = (folder / name for name in ("alerts.yaml", "orders.yaml"))
     path = next(path for path in paths if rule in path.read_text(encoding="utf-8"))
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace(rule, fault), encoding="utf-8")
     assert promtool("check", "rules", path.name, folder=folder).returncode == 0
-    tests = sorted(test.name for test in folder.glob("*.test.yaml"))
-    done = promtool("test", "rules", *tests, folder=folder)
+    documents = [yaml.safe_load(test.read_text(encoding="utf-8")) for test in folder.glob("*.test.yaml")]
+    (found,) = ({**each, "tests": [test]} for each in documents for test in each["tests"] if test["name"] == case)
+    (folder / "one.yaml").write_text(yaml.safe_dump(found), encoding="utf-8")
+    done = promtool("test", "rules", "one.yaml", folder=folder)
     assert done.returncode == 1
     assert "FAILED" in done.stdout + done.stderr
 

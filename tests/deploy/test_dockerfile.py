@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cookiecutter.main import cookiecutter  # type: ignore[import-untyped]
 
-from tests.conftest import REPO
 from tests.deploy.images import Builder
-from tests.test_answers import FREE_TEXT, HOSTILE_BUT_ALLOWED
+from tests.test_answers import FREE_TEXT, HOSTILE_BUT_ALLOWED, PROJECT, Context, render
 from tests.test_bake import combinations
+
+__all__ = ["render"]
 
 pytestmark = pytest.mark.slow
 
 Bake = Callable[..., Path]
+Render = Callable[[Path, dict[str, Any]], str]
 
 
 def hadolint(dockerfile: str) -> list[str]:
@@ -97,21 +98,12 @@ def test_the_image_has_a_database_where_the_service_has_one(framework: str, bake
         assert ("DATABASE_URL" in (project / "Dockerfile").read_text(encoding="utf-8")) == has_database
 
 
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory, config_file: Path, make_context: Callable[..., Any]) -> list[str]:
+@pytest.fixture
+def hostile(render: Render, make_context: Context, bake: Bake) -> list[str]:
     """The Dockerfiles of answers with special characters of other languages, typed or replayed."""
-    folder = tmp_path_factory.mktemp("hostile")
-    dockerfiles = []
-    for number, text in enumerate(HOSTILE_BUT_ALLOWED):
-        answers = folder / f"{number}.json"
-        answers.write_text(json.dumps(make_context(**dict.fromkeys(FREE_TEXT, text))), encoding="utf-8")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("tempfile.tempdir", str(folder))
-            project = cookiecutter(
-                str(REPO), replay=str(answers), config_file=str(config_file), output_dir=str(folder / f"{number}")
-            )
-        dockerfiles.append(Path(project, "Dockerfile").read_text(encoding="utf-8"))
-    return dockerfiles
+    dockerfile = PROJECT / "Dockerfile"
+    assert render(dockerfile, make_context()) == (bake() / "Dockerfile").read_text(encoding="utf-8")
+    return [render(dockerfile, make_context(**dict.fromkeys(FREE_TEXT, text))) for text in HOSTILE_BUT_ALLOWED]
 
 
 @pytest.mark.xdist_group("image")

@@ -347,6 +347,7 @@ def test_kustomize_finds_an_unknown_name(bake: Bake) -> None:
 # The container's environment, read by the service itself.
 def load_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Load the module and those that it imports, in a package that imports nothing else: no SDK is installed here."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # the project is not ours alone
     (folder,) = project.glob("src/*/observability")
     package = ModuleType("observability_of_a_service")
     package.__path__ = [str(folder)]

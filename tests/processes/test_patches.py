@@ -200,7 +200,8 @@ def apply(change: Change, packages: Path, folder: Path) -> None:
     for path in sorted(changed.rglob("*"), key=lambda path: -len(path.parts)):
         if path.suffix == ".py":
             text, found = pattern.subn(f"{change.name}_of_today", path.read_text(encoding="utf-8"))
-            path.write_text(text, encoding="utf-8")
+            if found:  # the other files are compiled already
+                path.write_text(text, encoding="utf-8")
             count += found
         if path.stem == stem and (path.suffix == "" or stem == change.name):
             path.rename(path.with_name(path.name.replace(stem, f"{stem}_of_today")))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.environments import once
 from tests.regenerate.history import OLD, Repository, release_first, release_second
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -61,26 +64,35 @@ def run(environ: dict[str, str]) -> Run:
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) -> Repository:
+def template(shared: Path, environ: dict[str, str]) -> Repository:
     """The template with both releases; read-only."""
-    template = Repository(tmp_path_factory.mktemp("template"), environ)
-    release_first(template)
-    release_second(template)
-    return template
+
+    def release(folder: Path) -> None:
+        folder.mkdir()
+        template = Repository(folder, environ)
+        release_first(template)
+        release_second(template)
+
+    return Repository(once(shared / "template", release), environ)
 
 
 @pytest.fixture
-def create(template: Repository, environ: dict[str, str], run: Run, tmp_path: Path) -> Callable[..., Repository]:
+def create(
+    template: Repository, environ: dict[str, str], run: Run, shared: Path, tmp_path: Path
+) -> Callable[..., Repository]:
     """Generate a service with `cruft create` at a release, and commit it: `create(OLD, framework="flask")`."""
 
     def create(checkout: str = OLD, **answers: str) -> Repository:
-        run(
-            tmp_path,
-            *("cruft", "create", str(template.folder), "--checkout", checkout, "--no-input"),
-            *("--extra-context", json.dumps(answers)),
-        )
-        service = Repository(tmp_path / "order-service", environ)
-        service.commit("As generated")
-        return service
+        context = json.dumps(answers)
+
+        def generate(folder: Path) -> None:
+            folder.mkdir()
+            command = ("cruft", "create", str(template.folder), "--checkout", checkout, "--no-input")
+            run(folder, *command, "--extra-context", context)
+            Repository(folder / "order-service", environ).commit("As generated")
+
+        name = hashlib.sha256(f"{checkout} {context}".encode()).hexdigest()[:16]
+        created = once(shared / "created" / name, generate) / "order-service"
+        return Repository(shutil.copytree(created, tmp_path / created.name), environ)
 
     return create

@@ -30,7 +30,8 @@ class Repository:
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
         self.folder = folder
         self.environ = environ
-        self.git("init", "--quiet", "--initial-branch=main")
+        if not (folder / ".git").exists():
+            self.git("init", "--quiet", "--initial-branch=main")
 
     def git(self, *arguments: str) -> str:
         """Return what git prints; raise a RuntimeError with it if git fails."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPO, unavailable
-from tests.environments import lend_uv, lint, make
+from tests.environments import install, lend_uv, lint, make
 from tests.otlp import Receiver, trees
 from tests.processes.servers import total
 from tests.regenerate.conftest import Run
@@ -51,6 +51,7 @@ def service(
     service = Repository(folder / "stock-keeper", environ)
     service.commit("As generated")
     lend_uv(service.folder)
+    install(service.folder)
     make(service.folder, "migrate")  # the owner has tried the sample
 
     delete, *_ = read_blocks(service.read("README.md"))
@@ -212,6 +213,7 @@ def test_the_first_route_of_the_readme(framework: str, style: str, bake: Callabl
     plugged = re.sub(r"hello\.\w+(?=\])" if file == "components" else r"path\(.+hello\..*\)", entry, plugged)
     (package / f"{file}.py").write_text(plugged, encoding="utf-8")
     lend_uv(project)
+    install(project)
     (check,) = re.findall(r"`make (.+?)`", readme.partition("**Check it**")[2].partition("\n\n")[0])
     output = make(project, *check.split())
     assert " passed" in output

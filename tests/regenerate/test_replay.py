@@ -17,6 +17,8 @@ from tests.regenerate.conftest import Run
 from tests.regenerate.history import NEW, OLD, OLD_PYDANTIC, Repository
 from tools.compare import read_files
 
+pytestmark = pytest.mark.slow
+
 ANSWERS = ["framework=flask", "otlp_protocol=grpc", "sampler_ratio=0.25", "author_name=Zoë"]
 
 

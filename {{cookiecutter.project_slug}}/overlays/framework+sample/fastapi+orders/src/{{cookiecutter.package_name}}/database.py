@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-import alembic.command
-from alembic.config import Config
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings
 from sqlalchemy import MetaData, event, make_url, text
@@ -124,6 +122,9 @@ async def is_ready() -> bool:
 
 def migrate() -> None:
     """Apply the migrations that are missing. Safe to run in several processes at once on PostgreSQL."""
+    import alembic.command  # a server does not need it
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", "migrations")
     alembic.command.upgrade(config, "head")

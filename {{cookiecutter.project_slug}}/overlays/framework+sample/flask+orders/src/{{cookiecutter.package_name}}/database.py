@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
-import alembic.command
 import sqlalchemy
-from alembic.config import Config
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings
 from sqlalchemy import Engine, MetaData, event, make_url, text
@@ -131,6 +129,9 @@ def is_ready() -> bool:
 
 def migrate() -> None:
     """Apply the migrations that are missing. Safe to run in several processes at once on PostgreSQL."""
+    import alembic.command  # a server does not need it
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", "migrations")
     alembic.command.upgrade(config, "head")
