@@ -107,10 +107,10 @@ def _link_bytecode(source: Path, target: Path) -> None:
             continue
         for compiled in os.scandir(folder):
             link = here / compiled.name
-            if target is COMPILED and link.exists() and not os.path.samestat(link.stat(), compiled.stat()):
-                link.unlink(missing_ok=True)  # of another version
-            if target is COMPILED or (here.parent / f"{compiled.name.partition('.')[0]}.py").exists():
-                with suppress(OSError):  # it is there, or on another file system
+            with suppress(OSError):  # it is there, or on another file system, or another process replaces it
+                if target is COMPILED and link.exists() and not os.path.samestat(link.stat(), compiled.stat()):
+                    link.unlink()  # of another version
+                if target is COMPILED or (here.parent / f"{compiled.name.partition('.')[0]}.py").exists():
                     os.link(compiled.path, link)
 
 
