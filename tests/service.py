@@ -123,7 +123,8 @@ class Service:
         if not (self.project / "src" / self.package / "prepare.py").exists():
             return
         origin, file = self._origin(), self.folder / "service.db"
-        if origin in _databases and not file.exists():
+        is_new = not file.exists()
+        if origin in _databases and is_new:
             file.write_bytes(_databases[origin])
             return
         command = [str(self.python), "-m", f"{self.package}.prepare"]
@@ -134,7 +135,7 @@ class Service:
         )
         if done.returncode:
             raise RuntimeError(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-        if file.exists() and not file.with_name("service.db-wal").exists():
+        if is_new and file.exists() and not file.with_name("service.db-wal").exists():
             _databases[origin] = file.read_bytes()
 
     def _origin(self) -> str:
