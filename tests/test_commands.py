@@ -59,7 +59,8 @@ def run_documents(project: Path) -> int:
     """Run the blocks of all documents; return the number of commands. RuntimeError if one fails."""
     count = 0
     # The README's last block deletes the sample.
-    for path in sorted(project.rglob("*.md"), key=lambda path: (path == project / "README.md", path)):
+    documents = [path for path in project.rglob("*.md") if ".venv" not in path.parts]
+    for path in sorted(documents, key=lambda path: (path == project / "README.md", path)):
         for block in shell_blocks(path.read_text(encoding="utf-8")):
             if script := make_script(block):
                 run_script(script, project)

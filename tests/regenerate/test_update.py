@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from tests.conftest import REPO
 from tests.environments import lend_uv, lint, make
 from tests.environments import run as run_as_owner
-from tests.regenerate.conftest import Run
+from tests.regenerate.conftest import MAKE, Run
 from tests.regenerate.history import MARK, NEW, OLD, OLD_PYDANTIC, Repository
 from tests.test_bake import FRAMEWORKS
 from tests.test_commands import shell_blocks
@@ -187,7 +188,7 @@ def test_the_upgrade_page_runs_as_printed(
     page = (REPO / "docs/upgrading.md").read_text(encoding="utf-8")
     for address in ("https://github.com/org/otel-python-template", "gh:org/otel-python-template"):
         page = page.replace(address, str(template.folder))
-    conventions, update, link, replay, again = shell_blocks(page)
+    conventions, update, fleet, fleet_update, link, replay, again = shell_blocks(page)
 
     def run_block(block: str, folder: Path) -> str:
         return run_as_owner(["bash", "-euc", f"yes | (\n{block})"], folder, **environ)
@@ -209,3 +210,12 @@ def test_the_upgrade_page_runs_as_printed(
     assert (new / "order-service/.cookiecutter.json").is_file()
     # diff ends with 1 if there is a difference: updates left the sample alone.
     assert f"+{MARK}" in run_block(f"{again.rstrip()} || [ $? = 1 ]\n", tmp_path)
+
+    (tmp_path / "services").mkdir()
+    service.folder.rename(tmp_path / "services" / "order-service")
+    run(tmp_path, "git", "clone", "--quiet", str(REPO), "clone")
+    (tmp_path / "clone" / "services.txt").write_text("../services/order-service\n", encoding="utf-8")
+    for block in (fleet, fleet_update):
+        table = run_block(block.replace("make ", f"{shlex.join(MAKE)} "), tmp_path / "clone")
+        assert re.search(r"^1 service: 1 ", table, re.MULTILINE)
+    assert (tmp_path / "clone" / "fleet.html").is_file()
