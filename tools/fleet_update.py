@@ -54,7 +54,7 @@ CHECK_SECONDS = 3600
 
 
 class UpdateError(Exception):
-    """There is no branch: `state` is one of STATES."""
+    """The service gets no branch; `state` is the key of the reason in STATES."""
 
     def __init__(self, state: str, detail: str = "", conflicts: list[str] | None = None) -> None:
         super().__init__(detail or STATES[state])
