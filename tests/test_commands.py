@@ -1,4 +1,7 @@
-"""The shell blocks in the READMEs and in generated documents run as printed; only ports are replaced by free ones."""
+"""The shell blocks in the READMEs and in generated documents run as printed.
+
+Only ports are replaced by free ones, and the ID of a trace by one that has arrived.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,8 @@ ELSEWHERE = {
 SERVERS = re.compile(r"(\w+=\S+ )*make (dev|run)")
 """Commands that run until they are stopped. They run in the background until the end of their block."""
 WAIT = "curl --silent --show-error --fail --retry 200 --retry-delay 1 --retry-connrefused http://127.0.0.1:$PORT/ready"
+ANY_TRACE = """until .venv/bin/python -m dev.viewer traces --port {port} --limit 1 --json |
+    grep --only-matching --max-count 1 -P '"trace_id": "\\K[0-9a-f]{{8}}'; do sleep 0.5; done"""
 # What runs in the background is stopped, however the script ends.
 START = "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT"
 
@@ -69,11 +74,14 @@ def run_documents(project: Path) -> int:
 
 
 def run_script(script: str, project: Path, **variables: str) -> None:
-    port, view = free_port(), f"--port {free_port()}"
+    port, view_port = free_port(), free_port()
+    view = f"--port {view_port}"
     if (project / "dev/viewer/grpc_receiver.py").exists():
         view += f" --grpc-port {free_port()}"
     script = script.replace("127.0.0.1:8000", f"127.0.0.1:{port}")
     script = re.sub(r"VIEW=(\S+)", lambda found: f"VIEW={shlex.quote(f'{found[1]} {view}')}", script)
+    script = re.sub(r"-m dev\.viewer [a-z]+", rf"\g<0> --port {view_port}", script)
+    script = script.replace("4bf92f35", f"$({ANY_TRACE.format(port=view_port)})")
     variables |= {"PORT": str(port), "VIEW": view}
     run(["timeout", "300", "bash", "-euo", "pipefail", "-c", script], project, **variables)
 
