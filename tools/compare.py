@@ -70,7 +70,7 @@ BY_SERVICE, BY_TEMPLATE, BY_BOTH = "changed by the service", "changed by the tem
 # A service may contain anything. No generated file has as many bytes, or lines.
 MOST_BYTES, MOST_LINES = 1_000_000, 20_000
 
-# A file's bytes, or the reason why they cannot be read; None if there is no such file.
+# The bytes of a file, or the reason it cannot be read; None if it does not exist.
 Content = bytes | str | None
 # Generates from a commit of the template, or from its working tree: `generate(template, commit, answers, folder)`.
 Generate = Callable[[Path, str | None, dict[str, str], Path], Path]
