@@ -11,42 +11,49 @@ from tests.conftest import REPO
 from tests.environments import lend_uv, lint, make, replace
 from tests.test_bake import CHOICES
 
-EXTRAS = ("dev_tools", "monitoring", "kubernetes", "github_actions")
-LEAN = dict.fromkeys(EXTRAS, "no")
-# For each framework and protocol: every pair of answers that change the code occurs, and every extra is turned off.
+LEAN = dict.fromkeys(("dev_tools", "monitoring", "kubernetes", "github_actions"), "no")
+DEFAULT = {"decorator_style": "traced", "otlp_protocol": "http/protobuf", "sample": "orders"}
+# The default service of each framework first; with the others, every pair of answers that change the code occurs.
 SERVICES = {
-    "http/protobuf": [
-        {"decorator_style": "traced", "sample": "orders"},
-        {"decorator_style": "paired", "sample": "minimal", **LEAN},
-        {"decorator_style": "native", "sample": "orders", **LEAN},
+    "fastapi": [
+        DEFAULT,
+        {"decorator_style": "paired", "otlp_protocol": "grpc", "sample": "minimal", **LEAN},
+        {"decorator_style": "native", "otlp_protocol": "grpc", "sample": "orders"},
     ],
-    "grpc": [
-        {"decorator_style": "traced", "sample": "minimal"},
-        {"decorator_style": "paired", "sample": "orders"},
-        {"decorator_style": "native", "sample": "minimal"},
+    "flask": [
+        DEFAULT,
+        {"decorator_style": "paired", "otlp_protocol": "http/protobuf", "sample": "minimal"},
+        {"decorator_style": "native", "otlp_protocol": "grpc", "sample": "minimal", **LEAN},
+    ],
+    "django": [
+        DEFAULT,
+        {"decorator_style": "paired", "otlp_protocol": "grpc", "sample": "orders", **LEAN},
+        {"decorator_style": "native", "otlp_protocol": "http/protobuf", "sample": "orders"},
+        {"decorator_style": "traced", "otlp_protocol": "grpc", "sample": "minimal"},
     ],
 }
 SUITE = REPO / "tests" / "service_suite"
 
 
 def test_the_services_cover_every_pair_of_answers() -> None:
-    services = [{"otlp_protocol": protocol, **answers} for protocol, found in SERVICES.items() for answers in found]
-    for one, other in itertools.combinations(("otlp_protocol", "decorator_style", "sample"), 2):
+    services = [{"framework": framework, **answers} for framework, found in SERVICES.items() for answers in found]
+    for one, other in itertools.combinations(("framework", "otlp_protocol", "decorator_style", "sample"), 2):
         pairs = {(answers[one], answers[other]) for answers in services}
         assert pairs == set(itertools.product(CHOICES[one], CHOICES[other]))
+    for framework in CHOICES["framework"]:
+        assert {answers.get("dev_tools") for answers in SERVICES[framework]} == {None, "no"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", CHOICES["otlp_protocol"])
 @pytest.mark.parametrize("framework", CHOICES["framework"])
-def test_the_services_own_checks_pass(framework: str, protocol: str, bake: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_services_own_checks_pass(framework: str, bake: Callable[..., Path], tmp_path: Path) -> None:
     project = tmp_path / "order-service"
-    if (framework, protocol) != ("fastapi", "grpc"):  # the others need not download uv
+    if framework != "fastapi":  # the others need not download uv
         project.mkdir()
         lend_uv(project)
-    for answers in SERVICES[protocol]:
-        # One environment for the three services, each of which updates it.
-        replace(project, bake(framework=framework, otlp_protocol=protocol, **answers))
+    for answers in SERVICES[framework]:
+        # One environment for the services of a framework, each of which updates it.
+        replace(project, bake(framework=framework, **answers))
         lint(project)
         add_suite(project, answers)
         output = make(project, "test")
