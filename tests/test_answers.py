@@ -373,7 +373,7 @@ def test_any_text_is_refused_or_only_text(
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(answers=ANSWERS)
 @example(answers=dict.fromkeys(FREE_TEXT, 'key: [a, {b}] # %} {# "" \\'))
 def test_whole_projects_are_generated_or_refused(

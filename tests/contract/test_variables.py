@@ -56,7 +56,7 @@ FILES = {
     "wrong.yaml": "a: [",
 }
 SIGNALS = ("TRACES", "METRICS", "LOGS")
-ROWS = 40
+ROWS = 30
 """For each framework: random values, the same in every run, of all variables at once. They hold almost every pair of
 values of two variables on some framework, and more."""
 MASKING = ("OTEL_SDK_DISABLED", "OTEL_CONFIG_FILE")

@@ -39,7 +39,6 @@ class Run:
     """An image, and the results of running a container."""
 
     framework: str
-    protocol: str
     project: Path
     image: Image
     base: Image
@@ -59,8 +58,7 @@ class Run:
 
 @pytest.fixture(
     scope="module",
-    params=[*((framework, HTTP) for framework in FRAMEWORKS), ("flask", GRPC)],
-    ids=lambda cell: "-".join(cell).replace("/", "-"),
+    params=FRAMEWORKS,
 )
 def run(
     request: pytest.FixtureRequest,
@@ -68,20 +66,19 @@ def run(
     bake: Callable[..., Path],
     postgres: Postgres,
 ) -> Run:
-    framework, protocol = request.param
-    project = bake(fresh=True, framework=framework, otlp_protocol=protocol)
+    framework = request.param
+    project = bake(fresh=True, framework=framework)
     version = VERSION
-    if protocol == GRPC:
+    if framework == "django":
         uv(project, "lock", "--upgrade-package", f"idna=={LOCKED}")
         version = RAISED  # as for a release, without a new lock
         path = project / "pyproject.toml"
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace(f'version = "{VERSION}"', f'version = "{RAISED}"', 1), encoding="utf-8")
-    tag = f"{framework}-{protocol.partition('/')[0]}"
-    built = builder.build(project, tag, f"--build-arg=VERSION={version}")
-    run = Run(framework, protocol, project, builder.image(tag), builder.image(base_of(project)), built, version)
+    built = builder.build(project, framework, f"--build-arg=VERSION={version}")
+    run = Run(framework, project, builder.image(framework), builder.image(base_of(project)), built, version)
     with run.receiver:
-        variables = {**run.receiver.environ(protocol), "DATABASE_URL": postgres.create(tag)}
+        variables = {**run.receiver.environ(), "DATABASE_URL": postgres.create(framework)}
         migrate(run, variables)
         serve(run, variables)
     return run
@@ -144,7 +141,7 @@ def test_answers_an_order_within_five_seconds_of_its_start(run: Run, postgres: P
         with started(Container(run.image, variables), run):
             pass
     starts = ", ".join(f"{seconds:.1f}" for _, seconds in run.starts)
-    measured(f"image, {run.framework}, {run.protocol}: an order {starts} s after the start")
+    measured(f"image, {run.framework}: an order {starts} s after the start")
     assert {status for status, _ in run.starts} == {201}, run.printed
     assert run.starts[-1][1] < 5
 
@@ -168,7 +165,7 @@ def test_is_unhealthy_without_a_response(run: Run) -> None:
 
 
 def test_ends_within_seven_seconds_of_sigterm(run: Run, measured: Measured) -> None:
-    measured(f"image, {run.framework}, {run.protocol}: ended {run.seconds_to_exit:.1f} s after SIGTERM")
+    measured(f"image, {run.framework}: ended {run.seconds_to_exit:.1f} s after SIGTERM")
     assert run.exit_code == 0, run.printed
     assert run.seconds_to_exit < 7
 
@@ -183,15 +180,14 @@ def test_size(run: Run, measured: Measured) -> None:
     layers = [size for _, size in run.image.layers_above(run.base)]
     total = sum(layers)
     sizes = " + ".join(f"{size / 1e6:.1f}" for size in layers)
-    measured(f"image, {run.framework}, {run.protocol}: {total / 1e6:.1f} MB above the base: {sizes}")
-    if run.protocol == HTTP:
-        assert total <= LIMITS[run.framework]
+    measured(f"image, {run.framework}: {total / 1e6:.1f} MB above the base: {sizes}")
+    assert total <= LIMITS[run.framework]
 
 
 def test_python_is_the_one_that_was_chosen(run: Run, builder: Builder, measured: Measured) -> None:
     done = run.image.run("python", "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
     if builder.is_another_python:
-        measured(f"image, {run.framework}, {run.protocol}: PYTHON {done.stdout.strip()}, NOT THE ONE THAT WAS CHOSEN")
+        measured(f"image, {run.framework}: PYTHON {done.stdout.strip()}, NOT THE ONE THAT WAS CHOSEN")
     else:
         assert done.stdout.strip() == CHOICES["python_version"][0]
 
@@ -293,7 +289,7 @@ def test_a_change_of_the_service_builds_no_dependency_again(
 
 def test_the_lock_decides_where_there_is_one(run: Run) -> None:
     assert (run.prints["idna"] == LOCKED) == (run.project / "uv.lock").exists()
-    assert (run.project / "uv.lock").exists() == (run.protocol == GRPC)
+    assert (run.project / "uv.lock").exists() == (run.framework == "django")
 
 
 @pytest.fixture
@@ -311,13 +307,17 @@ def test_without_a_database_there_is_one_for_a_look(run: Run, example: Container
     assert example.request("GET", "/api/orders").status == 200
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_the_smallest_service_needs_no_preparation(framework: str, builder: Builder, bake: Callable[..., Path]) -> None:
-    builder.build(bake(framework=framework, sample="minimal"), f"{framework}-minimal")
-    image = builder.image(f"{framework}-minimal")
+@pytest.mark.parametrize(("framework", "protocol"), [("fastapi", HTTP), ("flask", GRPC), ("django", HTTP)])
+def test_the_smallest_service_needs_no_preparation(
+    framework: str, protocol: str, builder: Builder, bake: Callable[..., Path]
+) -> None:
+    tag = f"{framework}-minimal"
+    builder.build(bake(framework=framework, otlp_protocol=protocol, sample="minimal"), tag)
+    image = builder.image(tag)
     assert "DATABASE_URL" not in image.environ
-    with Container(image, {"OTEL_SDK_DISABLED": "true"}) as container:
+    with Receiver() as receiver, Container(image, receiver.environ(protocol)) as container:
         assert container.request("GET", "/ready").status == 200
         assert container.request("GET", "/api/hello/World").status == 200
         assert container.run(*image.health_check).returncode == 0
         assert container.stop() == 0, container.printed()
+    assert [span.kind for span in receiver.spans].count("SERVER") == 1

@@ -18,6 +18,7 @@ from tests.test_bake import FRAMEWORKS
 from tools.compare import find_own, read_files, read_skip
 
 Bake = Callable[..., Path]
+Check = Callable[[str, Path, frozenset[tuple[str, bytes | None]]], None]
 pytestmark = pytest.mark.slow
 
 LANDED = (REPO / "tests/regenerate/landed.txt").read_text(encoding="utf-8").splitlines()
@@ -49,8 +50,11 @@ def history(tmp_path_factory: pytest.TempPathFactory, environ: Mapping[str, str]
 
 
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return a folder with an environment, in which a framework's services take turns."""
+def check(tmp_path_factory: pytest.TempPathFactory) -> Check:
+    """Run lint and tests of a service, unless one with the same differences from today's has passed them.
+
+    A framework's services take turns in one environment.
+    """
 
     @cache
     def workshop(framework: str) -> Path:
@@ -59,7 +63,17 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         lend_uv(project)
         return project
 
-    return workshop
+    passed = set()
+
+    def check(framework: str, service: Path, differences: frozenset[tuple[str, bytes | None]]) -> None:
+        if (framework, differences) not in passed:
+            project = workshop(framework)
+            replace(project, service)
+            lint(project)
+            assert " passed" in make(project, "test")
+            passed.add((framework, differences))
+
+    return check
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -71,7 +85,7 @@ def test_an_untouched_service_is_updated(
     environ: Mapping[str, str],
     run: Run,
     bake: Bake,
-    workshop: Callable[[str], Path],
+    check: Check,
     tmp_path: Path,
 ) -> None:
     run(
@@ -96,7 +110,4 @@ def test_an_untouched_service_is_updated(
     assert different - own == set()
     # Without a difference it is the same service that test_services.py tests.
     if different:
-        project = workshop(framework)
-        replace(project, service.folder)
-        lint(project)
-        assert " passed" in make(project, "test")
+        check(framework, service.folder, frozenset((path, here.get(path)) for path in different))
