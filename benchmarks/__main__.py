@@ -179,8 +179,8 @@ class Bench:
                             "memory": [server.memory()],
                             "dropped": [max(0.0, 6 * load["requests"] - spans)] if cell != "bare" else [0.0],
                         }
-                    seconds = self.effort.load_seconds / 5
-                    late = self._turns(running, partial(Server.load, seconds=seconds, rate=rate / 2))
+                    seconds = self.effort.load_seconds / 10
+                    late = self._turns(running, partial(Server.load, seconds=seconds, rate=rate / 2), 9)
                 for cell, turns in late.items():
                     found[framework][cell]["p99"] = [round(turn["p99"] * 1e3, 4) for turn in turns]
         return found
