@@ -531,8 +531,10 @@ def name_update(report: Report) -> str:
 def describe_update(update: Report) -> Iterator[str]:
     """Yield why a service was not updated, or what its check prints if it fails."""
     if update.get("state", "current") not in ("updated", "current"):
-        yield f"not updated: {fleet_update.STATES[update['state']]}"
-        yield update["detail"]
+        reason = fleet_update.STATES[update["state"]]
+        yield f"not updated: {reason}"
+        if update["detail"] != reason:
+            yield update["detail"]
         yield from update["conflicts"]
     if (check := update.get("check")) and check["status"]:
         yield f"{check['command']!r} ended with {check['status']}:"
@@ -628,6 +630,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.check and not options.update:
         parser.error("--check needs --update")
+    if options.jobs < 1:
+        parser.error("--jobs is at least 1")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
@@ -641,6 +645,8 @@ def main(arguments: list[str] | None = None) -> int:
             given = list(dict.fromkeys(find_services(options.services)))
             if not given:
                 raise CompareError('Name services, such as SERVICES="../services/*".')
+            if options.html:
+                options.html.touch()  # fails now, not after the comparison
         except (CompareError, OSError, ValueError) as error:
             print(error, file=sys.stderr)
             return 2

@@ -526,10 +526,21 @@ def test_what_cannot_be_done_is_explained(command: Callable[..., str], store: An
             main(["traces", "--port", str(port)])
 
 
-def test_times_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        module("viewer.__main__").main(["traces", "--since", "5"])
-    assert "'5' is not a valid time; use one such as 100ms, 30s, 5m or 2h" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["traces", "--since", "5"], "'5' is not a valid time; use one such as 100ms, 30s, 5m or 2h"),
+        (["traces", "--limit", "0"], "'0' is not a whole number above 0"),
+        (["traces", "--limit", "-2"], "'-2' is not a whole number above 0"),
+        (["tracs"], "'tracs' is not valid here; begin with one of traces, trace, logs"),
+        (["--port", "4319", "traces"], "'traces' is not valid here; begin with one of traces, trace, logs"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit:
+        module("viewer.__main__").main(arguments)
+    assert exit.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_lists_are_filtered_and_bounded(command: Callable[..., str], store: Any) -> None:
@@ -548,7 +559,8 @@ def test_lists_are_filtered_and_bounded(command: Callable[..., str], store: Any)
     assert (count("traces", "--errors"), count("traces", "--since", "1m", "--limit", "99")) == (1, 30)
     assert (count("traces", "--slower", "20ms"), count("traces", "--route", "/items/b")) == (11, 15)
     assert "There are more log records: --limit 25" in command("logs", "--limit", "5")
-    assert "No log records, or none that match." in command("logs", "--errors")
+    assert "No log records, or none that match. The viewer has received 31 spans" in command("logs", "--errors")
+    assert "`trace` with an ID" in command("traces", "--limit", "100")
     tree = command("trace", "0" * 32)
     assert max(map(len, tree.splitlines())) < 200
     assert "--full shows all attributes" in tree
