@@ -305,11 +305,12 @@ def test_the_terminal_shows_a_trace_as_a_tree(store: Any) -> None:
 
 
 def test_the_terminal_interprets_no_control_characters_of_telemetry(store: Any) -> None:
-    evil = "\x1b]0;owned\x07\x1b[2J[bold]x\u202e"
+    evil = "\x1b]0;owned\x07\x1b[2J\x1b[1;33m[bold]x\u202e"
     odd = span(1, name=evil, attributes=attributes(**{evil: evil}), status={"code": 2, "message": evil})
     fill(store, traces(odd), records(evil, trace_id=TRACE), records(evil))
     text = shown(store)
     assert "[bold]x" in text
+    assert "33m" not in text
     assert all(character.isprintable() or character == "\n" for character in text)
 
 
@@ -569,12 +570,13 @@ def test_lists_are_filtered_and_bounded(command: Callable[..., str], store: Any)
 
 
 def test_telemetry_cannot_control_the_terminal(command: Callable[..., str], store: Any) -> None:
-    evil = "\x1b]0;owned\x07\x1b[2J[bold]x\u202e"
+    evil = "\x1b]0;owned\x07\x1b[2J\x1b[1;33m[bold]x\u202e"
     odd = span(1, name=evil, attributes=attributes(**{evil: evil}), status={"code": 2, "message": evil})
     fill(store, traces(odd), records(evil, trace_id=TRACE), records(evil))
     for arguments in (("traces",), ("trace", "00", "--full"), ("logs",)):
         text = command(*arguments)
         assert "[bold]x" in text
+        assert "33m" not in text
         assert all(character.isprintable() or character == "\n" for character in text)
 
 

@@ -335,8 +335,8 @@ def words(attributes: Json, full: bool) -> Text:
 
 
 def cut(value: Value, full: bool) -> str:
-    """Return a value on one line, without control characters; cut unless all of it is wanted."""
-    text = "".join(filter(str.isprintable, " ".join(str(value).split())))
+    """Return a value on one line, without colors and control characters; cut unless all of it is wanted."""
+    text = clean(" ".join(str(value).split()))
     return text if full else shorten(text, MAX_VALUE)
 
 
