@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from queue import Queue
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -525,6 +527,20 @@ def test_what_cannot_be_done_is_explained(command: Callable[..., str], store: An
         port = urlsplit(variables["PAYMENT_URL"]).port
         with pytest.raises(SystemExit, match=f"The server on port {port} is not a viewer"):
             main(["traces", "--port", str(port)])
+
+    def answer_in_another_protocol(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(bytes(9) + b"\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        thread = Thread(target=answer_in_another_protocol, args=(server,))
+        thread.start()
+        with pytest.raises(SystemExit, match=f"The server on port {port} is not a viewer"):
+            main(["traces", "--port", str(port)])
+        thread.join()
 
 
 @pytest.mark.parametrize(

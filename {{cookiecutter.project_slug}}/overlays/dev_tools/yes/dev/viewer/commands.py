@@ -99,18 +99,21 @@ def seconds(text: str) -> float:
 def ask(port: int, path: str, body: bytes | None = None) -> bytes:
     """Return the viewer's response; exit with a fix if there is none, or with the viewer's own message."""
     method, headers = "GET" if body is None else "POST", {"Content-Type": "application/x-protobuf"}
+    other = f"The server on port {port} is not a viewer. Add the viewer's --port."
     try:
         with closing(HTTPConnection(HOST, port, timeout=60)) as connection:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
             content = response.read()
-    except (OSError, OverflowError, HTTPException) as error:
+    except HTTPException:
+        raise SystemExit(other) from None
+    except (OSError, OverflowError) as error:
         raise SystemExit(
             f"No viewer responds on port {port}: {error}. Start one with `make dev` or `make view`, or add the --port "
             "of a running one."
         ) from None
     if response.headers.get("Server", "").strip() != "viewer":
-        raise SystemExit(f"The server on port {port} is not a viewer. Add the viewer's --port.")
+        raise SystemExit(other)
     if response.status != HTTPStatus.OK:
         raise SystemExit(content.decode().strip() if body is None else Status.FromString(content).message)
     return content
