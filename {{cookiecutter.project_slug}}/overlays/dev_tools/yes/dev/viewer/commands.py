@@ -58,7 +58,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         command.add_argument("--limit", type=count, default=limit, help="lines at most (default: %(default)s)")
         return command
 
-    traces = add_list("traces", "list traces, the latest first, with hints at what is suspicious", 20)
+    traces = add_list("traces", "list traces, the latest first, with hints at what looks suspicious", 20)
     trace = add_list("trace", "show a trace as a tree, with events, links, log records and hints", 200)
     logs = add_list("logs", "list log records, the latest first", 20)
     metrics = add_list("metrics", "list metrics, those with the most series first", 20)
