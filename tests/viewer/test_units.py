@@ -198,7 +198,8 @@ def test_the_page_is_only_available_on_this_machine(ask: Ask, receiver: Any) -> 
     assert ask("GET", "/nothing")[0] == 404
     assert ask("GET", "/v1/traces")[0] == 405
     assert ask("GET", "/api/traces/unknown")[0] == 404
-    assert ask("GET", "/api/events?ms=x")[0] == 400
+    for query in ("events?ms=x", "traces?limit=nan", "traces?limit=inf"):
+        assert ask("GET", f"/api/{query}")[0] == 400
 
 
 def test_only_the_page_s_own_code_can_run(receiver: Any) -> None:
