@@ -623,7 +623,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page to filter, sort and read diffs")
     parser.add_argument("--exit-code", action="store_true", help="exit with 1 for a difference, 3 for trouble")
     parser.add_argument(
-        "--jobs", type=int, metavar="N", default=os.cpu_count(), help="processes; default: one per core"
+        "--jobs", type=int, metavar="N", default=os.cpu_count() or 1, help="processes; default: one per core"
     )
     parser.add_argument("--update", action="store_true", help="update each clean checkout on a new branch, with cruft")
     parser.add_argument("--check", metavar="COMMAND", help="a shell command to run on each new branch")
