@@ -161,3 +161,11 @@ def test_servers_run_in_the_background() -> None:
     block = "PORT=1 make run   # a server\ndocker run \\\n    image\ncurl x \\\n  y\n"
     assert make_script(block).splitlines() == [START, f"PORT=1 make run & {WAIT}", "curl x y"]
     assert make_script("kubectl apply\n# only a comment\n") == ""
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_migration_needs_a_message(framework: str, bake: Bake) -> None:
+    project, command = bake(framework=framework), ["make", "--dry-run", "--old-file=migrate", "migration"]
+    with pytest.raises(RuntimeError, match='Say what changes: make migration M="add a column"'):
+        run(command, project)
+    assert "add_a_table" in run([*command, "M=add_a_table"], project)

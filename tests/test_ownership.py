@@ -193,3 +193,12 @@ def test_the_list_of_owned_files_names_what_was_generated(answers: Answers, bake
     project = bake(**answers)
     for path in read_skip(project) or []:
         assert path == "uv.lock" or (project / path).exists(), path
+
+
+@pytest.mark.parametrize("answers", as_parameters(cover(2, "framework", "sample")))
+def test_the_contract_covers_every_module_that_is_not_the_templates(answers: Answers, bake: Bake) -> None:
+    project = bake(**answers)
+    modules = {path.split("/")[2].removesuffix(".py") for path in of_the_template(project) if path.startswith("src/")}
+    text = (project / "tests/contract.py").read_text(encoding="utf-8")
+    names = {name for line in re.findall(r"^TEMPLATE .*", text, re.MULTILINE) for name in re.findall(r'"(\w+)"', line)}
+    assert names == {name for name in modules if not name.startswith("__")}

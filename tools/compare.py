@@ -694,8 +694,10 @@ def main(arguments: list[str] | None = None) -> int:
                 report = compare_service(options.service, TEMPLATE, Path(folder))
                 lines = describe_service(report)
             elif options.between[0] == options.between[1]:
-                raise CompareError(f"A and B have to differ. Each of them is {BETWEEN}.")
-            elif all(text.endswith(SESSION) for text in options.between):
+                raise CompareError(f"Name a SERVICE, or an A and a B that differ. Each of the two is {BETWEEN}.")
+            elif len({text.endswith(SESSION) for text in options.between}) > 1:
+                raise CompareError(f"Compare answers with answers, or a {SESSION} file with another.")
+            elif options.between[0].endswith(SESSION):
                 report = compare_sessions(options.between)
                 lines = describe_answers(report)
             else:

@@ -81,7 +81,7 @@ STATES = {
     "failed": "cannot be read",
 }
 NOT_COMPARED = {"broken", "refused", "no record", "no service", "failed"}
-# How the states of a file are called where there is little space.
+# Short names for the states of a file.
 COUNTS = {
     MISSING: "missing",
     BY_SERVICE: "by service",
@@ -185,7 +185,7 @@ def run(tasks: list[Task], jobs: int, work: Path) -> Iterator[Report]:
                 yield from future.result()
             except BrokenProcessPool:
                 lost.append(futures[future])
-    # A process has ended. It may have been any service's, so each of the others gets one of its own.
+    # A process has crashed, because of any of these services: examine each in its own process.
     for task in lost:
         with ProcessPoolExecutor(1, initializer=start_worker, initargs=(work,)) as pool:
             try:
@@ -310,7 +310,7 @@ def compare(service: Path, folder: Path, work: Path) -> Report:
 
 
 def generate_once(work: Path, template: Path, commit: str | None, answers: dict[str, str], folder: Path) -> Path:
-    """Generate from a commit, or from the working tree, unless a service with these answers already has."""
+    """Generate from a commit or the working tree, unless that was done for another service with these answers."""
     if commit and is_today(template, commit):
         commit = None
     target = folder / (commit or "today")
@@ -425,7 +425,7 @@ def read_entries(changelog: str) -> list[tuple[str, str, bool]]:
     found = []
     for title, text in parse_changelog(changelog).items():
         heading = ""
-        # A point or paragraph starts at the left margin, and lasts until the next one does.
+        # A point or paragraph starts at the left margin, and ends where the next one starts.
         for part in re.split(r"^(?=#|\* |\d+\. )|\n\n(?=\S)", text, flags=re.MULTILINE):
             entry = " ".join(part.split())
             if entry.startswith("#"):
@@ -465,7 +465,7 @@ def describe_behind(report: Report) -> str:
 
 
 def describe(reports: list[Report], template: Report) -> Iterator[str]:
-    """Yield a table, then what is wrong with which service, and what the changelog asks of whom."""
+    """Yield a table, then the faults of each service, and what the changelog asks for."""
     totals = Counter(report["state"] for report in reports)
     yield f"Template: version {template['version']}, commit {template['commit'][:10]}."
     states = ", ".join(f"{totals[state]} {state}" for state in STATES if totals[state])
@@ -531,8 +531,10 @@ def name_update(report: Report) -> str:
 def describe_update(update: Report) -> Iterator[str]:
     """Yield why a service was not updated, or what its check prints if it fails."""
     if update.get("state", "current") not in ("updated", "current"):
-        yield f"not updated: {fleet_update.STATES[update['state']]}"
-        yield update["detail"]
+        reason = fleet_update.STATES[update["state"]]
+        yield f"not updated: {reason}"
+        if update["detail"] != reason:
+            yield update["detail"]
         yield from update["conflicts"]
     if (check := update.get("check")) and check["status"]:
         yield f"{check['command']!r} ended with {check['status']}:"
@@ -575,7 +577,7 @@ def write_page(reports: list[Report], template: Report, path: Path) -> None:
         "marks": MARKS,
         "areas": [*AREAS, OTHER],
     }
-    # Without this character, nothing can end the script element.
+    # Without "<", nothing can end the script element.
     text = json.dumps(data).replace("<", "\\u003c")
     for kind in ("style", "script"):
         inline = re.search(f"<{kind}>(.*?)</{kind}>", page, re.DOTALL)
@@ -586,7 +588,7 @@ def write_page(reports: list[Report], template: Report, path: Path) -> None:
 
 
 def show_progress(reports: Iterable[Report], count: int) -> Iterator[Report]:
-    """Pass the reports on; show on a terminal which is done, elsewhere every few seconds how many are."""
+    """Pass the reports on; show progress: each service on a terminal, else a count every few seconds."""
     is_terminal, shown = sys.stderr.isatty(), time.monotonic()
     for number, report in enumerate(reports, 1):
         if is_terminal:
@@ -621,13 +623,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page to filter, sort and read diffs")
     parser.add_argument("--exit-code", action="store_true", help="exit with 1 for a difference, 3 for trouble")
     parser.add_argument(
-        "--jobs", type=int, metavar="N", default=os.cpu_count(), help="processes; default: one per core"
+        "--jobs", type=int, metavar="N", default=os.cpu_count() or 1, help="processes; default: one per core"
     )
     parser.add_argument("--update", action="store_true", help="update each clean checkout on a new branch, with cruft")
     parser.add_argument("--check", metavar="COMMAND", help="a shell command to run on each new branch")
     options = parser.parse_args(arguments)
     if options.check and not options.update:
         parser.error("--check needs --update")
+    if options.jobs < 1:
+        parser.error("--jobs is at least 1")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
@@ -641,6 +645,8 @@ def main(arguments: list[str] | None = None) -> int:
             given = list(dict.fromkeys(find_services(options.services)))
             if not given:
                 raise CompareError('Name services, such as SERVICES="../services/*".')
+            if options.html:
+                options.html.touch()  # fails now, not after the comparison
         except (CompareError, OSError, ValueError) as error:
             print(error, file=sys.stderr)
             return 2

@@ -35,7 +35,7 @@ STATES = {
     "no link": "no .cruft.json with a commit of the template's history",
     "failed": "git or cruft failed",
 }
-# Nothing of the user's settings may run anything or wait for a person.
+# The user's git settings must not run anything or wait for input.
 SETTINGS = {
     "core.fsmonitor": "false",
     "core.hooksPath": os.devnull,

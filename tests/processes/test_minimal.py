@@ -9,7 +9,7 @@ import pytest
 
 from tests.contract.normal import shape
 from tests.otlp import GRPC, HTTP, Receiver, trees
-from tests.processes.servers import total
+from tests.processes.servers import inject, total
 from tests.service import Service
 
 pytestmark = pytest.mark.slow
@@ -23,6 +23,10 @@ ANSWERS = {
     "github_actions": "no",
 }
 LENGTH = {"greeting.name_length": 3}
+DRAIN = """
+def loaded(components):
+    components.drain = lambda timeout=5.0: print("the background work is finished", flush=True)
+"""
 
 
 @pytest.mark.parametrize(("framework", "protocol"), [("fastapi", HTTP), ("flask", GRPC), ("django", HTTP)])
@@ -30,11 +34,13 @@ def test_the_one_route(
     framework: str, protocol: str, installed: Callable[..., tuple[Path, Path]], tmp_path: Path
 ) -> None:
     project, python = installed(**ANSWERS, framework=framework, otlp_protocol=protocol)
-    with Receiver() as receiver, Service(project, python, tmp_path, receiver.environ(protocol)) as service:
+    injected = inject("stock_keeper.components", DRAIN, tmp_path)
+    with Receiver() as receiver, Service(project, python, tmp_path, receiver.environ(protocol) | injected) as service:
         assert service.request("GET", "/ready").status == 200
         answer = service.request("GET", "/api/hello/Ada")
         assert (answer.status, answer.json()) == (200, {"message": "Hello, Ada!"})
         assert service.stop() == 0, service.printed()
+        assert "the background work is finished" in service.printed()
 
     (root,) = trees(receiver.spans)
     server = shape(root, {})

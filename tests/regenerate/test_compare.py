@@ -320,10 +320,14 @@ def test_the_telemetry_of_two_sessions(tmp_path: Path, run: Run) -> None:
         ),
         (["A=framework=bottle"], r"bottle provided for choice variable framework, but the choices are "),
         (["A=sampler_ratio=3"], r"sampler_ratio: '3'\n.*\n    Allowed: a decimal number from 0 to 1"),
-        ([], "A and B have to differ. Each of them is answers and a version, such as "),
+        ([], "Name a SERVICE, or an A and a B that differ. Each of the two is answers and a version, such as "),
         (["A=@9.9.9"], "'@9.9.9': the template has no such tag or commit"),
         (["A=@--help"], "'@--help': the template has no such tag or commit"),
         (["A=no.jsonl", "B=nor.jsonl"], "no.jsonl cannot be read: No such file or directory"),
+        (
+            ["A=tests/viewer/later.jsonl", "B=framework=flask"],
+            "Compare answers with answers, or a .jsonl file with another.",
+        ),
         (["SERVICE=docs"], r"docs has neither .cruft.json nor .cookiecutter.json: name the folder of a generated"),
     ],
 )

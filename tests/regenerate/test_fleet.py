@@ -526,6 +526,8 @@ def test_a_crash_costs_one_report(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         ([], "Name services, such as SERVICES="),
         (["SERVICES=no-such-folder"], "'no-such-folder' is not a folder, a git URL, a pattern"),
         (["SERVICES=docs", "ARGS=--check true"], "--check needs --update"),
+        (["SERVICES=docs", "ARGS=--jobs 0"], "--jobs is at least 1"),
+        (["SERVICES=docs", "ARGS=--html no/page.html"], "No such file or directory: 'no/page.html'"),
     ],
 )
 def test_bad_input_gets_one_clear_error(variables: list[str], message: str, run: Run) -> None:

@@ -308,13 +308,15 @@ def test_servers_write_no_query_whatever_their_handlers(case: str, emitted: Any)
     handler = logging.StreamHandler(stream)  # as uvicorn and Django configure it for themselves
     logger.addHandler(handler)
     try:
-        logger.error(message, *args, exc_info=ValueError("http://host/?token=hunter2"))
+        extra = {"request": object(), "server_time": "today"}  # as runserver adds
+        logger.error(message, *args, exc_info=ValueError("http://host/?token=hunter2"), extra=extra)
     finally:
         logger.removeHandler(handler)
     (record,) = emitted.logs()
     for text in (stream.getvalue(), str(record.log_record.body), str(record.log_record.attributes)):
         assert text
         assert "hunter2" not in text
+    assert not {"request", "server_time"} & (record.log_record.attributes or {}).keys()
     if case in ("werkzeug", "werkzeug, colored", "runserver"):
         assert "GET /x?token=REDACTED HTTP/1.1" in stream.getvalue()
     if case == "WebSocket":

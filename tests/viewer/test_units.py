@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from queue import Queue
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -196,7 +198,8 @@ def test_the_page_is_only_available_on_this_machine(ask: Ask, receiver: Any) -> 
     assert ask("GET", "/nothing")[0] == 404
     assert ask("GET", "/v1/traces")[0] == 405
     assert ask("GET", "/api/traces/unknown")[0] == 404
-    assert ask("GET", "/api/events?ms=x")[0] == 400
+    for query in ("events?ms=x", "traces?limit=nan", "traces?limit=inf"):
+        assert ask("GET", f"/api/{query}")[0] == 400
 
 
 def test_only_the_page_s_own_code_can_run(receiver: Any) -> None:
@@ -305,11 +308,12 @@ def test_the_terminal_shows_a_trace_as_a_tree(store: Any) -> None:
 
 
 def test_the_terminal_interprets_no_control_characters_of_telemetry(store: Any) -> None:
-    evil = "\x1b]0;owned\x07\x1b[2J[bold]x\u202e"
+    evil = "\x1b]0;owned\x07\x1b[2J\x1b[1;33m[bold]x\u202e"
     odd = span(1, name=evil, attributes=attributes(**{evil: evil}), status={"code": 2, "message": evil})
     fill(store, traces(odd), records(evil, trace_id=TRACE), records(evil))
     text = shown(store)
     assert "[bold]x" in text
+    assert "33m" not in text
     assert all(character.isprintable() or character == "\n" for character in text)
 
 
@@ -525,11 +529,36 @@ def test_what_cannot_be_done_is_explained(command: Callable[..., str], store: An
         with pytest.raises(SystemExit, match=f"The server on port {port} is not a viewer"):
             main(["traces", "--port", str(port)])
 
+    def answer_in_another_protocol(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(bytes(9) + b"\n")
 
-def test_times_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        module("viewer.__main__").main(["traces", "--since", "5"])
-    assert "'5' is not a valid time; use one such as 100ms, 30s, 5m or 2h" in capsys.readouterr().err
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        thread = Thread(target=answer_in_another_protocol, args=(server,))
+        thread.start()
+        with pytest.raises(SystemExit, match=f"The server on port {port} is not a viewer"):
+            main(["traces", "--port", str(port)])
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["traces", "--since", "5"], "'5' is not a valid time; use one such as 100ms, 30s, 5m or 2h"),
+        (["traces", "--limit", "0"], "'0' is not a whole number above 0"),
+        (["traces", "--limit", "-2"], "'-2' is not a whole number above 0"),
+        (["tracs"], "'tracs' is not valid here; begin with one of traces, trace, logs"),
+        (["--port", "4319", "traces"], "'traces' is not valid here; begin with one of traces, trace, logs"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit:
+        module("viewer.__main__").main(arguments)
+    assert exit.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_lists_are_filtered_and_bounded(command: Callable[..., str], store: Any) -> None:
@@ -548,7 +577,8 @@ def test_lists_are_filtered_and_bounded(command: Callable[..., str], store: Any)
     assert (count("traces", "--errors"), count("traces", "--since", "1m", "--limit", "99")) == (1, 30)
     assert (count("traces", "--slower", "20ms"), count("traces", "--route", "/items/b")) == (11, 15)
     assert "There are more log records: --limit 25" in command("logs", "--limit", "5")
-    assert "No log records, or none that match." in command("logs", "--errors")
+    assert "No log records, or none that match. The viewer has received 31 spans" in command("logs", "--errors")
+    assert "`trace` with an ID" in command("traces", "--limit", "100")
     tree = command("trace", "0" * 32)
     assert max(map(len, tree.splitlines())) < 200
     assert "--full shows all attributes" in tree
@@ -557,12 +587,13 @@ def test_lists_are_filtered_and_bounded(command: Callable[..., str], store: Any)
 
 
 def test_telemetry_cannot_control_the_terminal(command: Callable[..., str], store: Any) -> None:
-    evil = "\x1b]0;owned\x07\x1b[2J[bold]x\u202e"
+    evil = "\x1b]0;owned\x07\x1b[2J\x1b[1;33m[bold]x\u202e"
     odd = span(1, name=evil, attributes=attributes(**{evil: evil}), status={"code": 2, "message": evil})
     fill(store, traces(odd), records(evil, trace_id=TRACE), records(evil))
     for arguments in (("traces",), ("trace", "00", "--full"), ("logs",)):
         text = command(*arguments)
         assert "[bold]x" in text
+        assert "33m" not in text
         assert all(character.isprintable() or character == "\n" for character in text)
 
 

@@ -21,8 +21,8 @@ from .support import Telemetry
 ROOT = Path(__file__).parents[1]
 PACKAGE = "{{ cookiecutter.package_name }}"
 # Modules of the template; docs/configuration.md has their names.
-TEMPLATE = {"app", "asgi", "database", {{ '"django_settings", ' if cookiecutter.framework == "django" }}"health", "middleware", "observability"}
-TEMPLATE |= {"prepare", "problems", {{ '"readiness", ' if cookiecutter.framework in ("flask", "django") }}"settings", "wsgi"}
+TEMPLATE = {"app", {{ '"asgi", ' if cookiecutter.framework == "django" }}{{ '"database", ' if cookiecutter.sample == "orders" }}{{ '"django_settings", ' if cookiecutter.framework == "django" }}"health", "middleware"}
+TEMPLATE |= {"observability", {{ '"postgresql", ' if cookiecutter.sample == "orders" and cookiecutter.framework in ("flask", "django") }}{{ '"prepare", ' if cookiecutter.sample == "orders" }}"problems", {{ '"readiness", ' if cookiecutter.framework in ("flask", "django") }}"settings"{{ ', "wsgi"' if cookiecutter.framework in ("flask", "django") }}}
 KINDS = {"Span", "Event", "Attribute", "Metric", "Log message"}
 DECORATORS = {"traced", "async_traced"}
 FUNCTIONS = {

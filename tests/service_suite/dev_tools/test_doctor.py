@@ -6,6 +6,7 @@ import gzip
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -338,6 +339,12 @@ def test_a_correct_setup_has_no_findings(environ: dict[str, str], doctor: Doctor
     assert code == report["errors"] == report["warnings"] == 0
     names = dict.fromkeys(check["check"] for check in report["checks"])
     assert list(names) == [*(check.name for check in command.CHECKS), "delivery"]
+
+
+def test_the_document_lists_the_checks() -> None:
+    text = Path("docs/tools.md").read_text(encoding="utf-8").partition("| Check |")[2]
+    cells = re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", " ".join(cells)) == [*(check.name for check in command.CHECKS), "delivery"]
 
 
 def test_names_without_effect_are_known_and_unsupported_ones_are_not() -> None:

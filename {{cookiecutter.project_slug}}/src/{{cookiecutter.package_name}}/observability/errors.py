@@ -38,7 +38,7 @@ def report_failure(error: BaseException, carrier: MutableMapping[str, Any]) -> N
     if failures:
         logger.warning("request failed again", exc_info=error)
     else:
-        record_exception(error)
+        record_once(trace.get_current_span(), error)
         event = {"otel.event.name": "http.server.request.exception"} if "logs" in exception_signals() else None
         logger.error("request failed", exc_info=error, extra=event)
     failures.append(error)
@@ -49,11 +49,6 @@ def report_failure(error: BaseException, carrier: MutableMapping[str, Any]) -> N
 def is_unreported(record: logging.LogRecord) -> bool:
     """Drop a server's record of an exception that has already been logged here, with the trace ID."""
     return not (record.exc_info and hasattr(record.exc_info[1], "_is_reported"))
-
-
-def record_exception(error: BaseException) -> None:
-    """Record `error` on the current span, unless this trace has it already."""
-    record_once(trace.get_current_span(), error)
 
 
 def record_once(span: trace.Span, error: BaseException) -> None:

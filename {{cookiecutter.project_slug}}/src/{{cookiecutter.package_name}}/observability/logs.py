@@ -109,6 +109,8 @@ def _redact_request(record: logging.LogRecord) -> bool:
         record.args = tuple(redact_request(arg) if isinstance(arg, str) else arg for arg in record.args)
     if record.exc_info:
         record.exc_text = redact(logging.Formatter().formatException(record.exc_info))
+    for name in ("request", "server_time"):  # of a development server: its socket, and the time in another format
+        vars(record).pop(name, None)
     return True
 
 

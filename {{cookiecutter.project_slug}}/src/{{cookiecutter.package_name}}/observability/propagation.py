@@ -17,7 +17,6 @@ from opentelemetry.instrumentation.propagators import TraceResponsePropagator, s
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.propagators.textmap import CarrierT, Getter, default_getter
 
-QUIET_LOGGERS = ("opentelemetry.baggage.propagation",)
 MAX_MEMBERS = 32
 _MEMBER = re.compile(r"([a-z0-9][a-z0-9_*/@-]{0,255})=([ -+\--<>-~]{0,255}[!-+\--<>-~])")
 
@@ -33,8 +32,7 @@ def install(response_header: bool = False) -> None:
     if not isinstance(propagator, StrictPropagator):
         propagate.set_global_textmap(StrictPropagator([propagator]))
     # One warning per invalid part, up to hundreds per request, would let any caller flood the console.
-    for name in QUIET_LOGGERS:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("opentelemetry.baggage.propagation").setLevel(logging.ERROR)
 
 
 class StrictPropagator(CompositePropagator):

@@ -157,10 +157,9 @@ def start_pool_threads_without_context() -> None:
 # % if cookiecutter.framework != "fastapi"
 @entry
 def terminate_reloaded_servers() -> None:
-    """Make the development server's reloader terminate its child instead of killing it.
+    """Let the development server's file watcher terminate its child instead of killing it.
 
-    For the process that watches the files
-    ({{ {"flask": "https://github.com/pallets/werkzeug/issues/2634", "django": "https://code.djangoproject.com/ticket/19137"}[cookiecutter.framework] }}).
+    {{ {"flask": "https://github.com/pallets/werkzeug/issues/2634", "django": "https://code.djangoproject.com/ticket/19137"}[cookiecutter.framework] }}
     """
     subprocess.Popen.kill = subprocess.Popen.terminate  # type: ignore[method-assign]
 # %%

@@ -62,7 +62,11 @@ def main(requests: Sequence[Request], arguments: Sequence[str] | None = None) ->
             with closing(HTTPConnection(url.netloc, timeout=TIMEOUT)) as connection:
                 status, _ = send(connection, request)
         except (OSError, HTTPException) as error:
-            print(f"No response from {url.geturl()} ({error}): start the service with `make dev`.", file=sys.stderr)
+            print(
+                f"No response from {url.geturl()} ({error}): start the service with `make dev`. On another port than "
+                "8000, add it: `make requests PORT=8001`.",
+                file=sys.stderr,
+            )
             return 1
         unexpected += status != request.status
         verdict = "" if status == request.status else f"   [bold red]expected {request.status}[/]"

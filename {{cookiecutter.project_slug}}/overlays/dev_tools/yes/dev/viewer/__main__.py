@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if stop else code
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options; exit if one is wrong."""
     parser = argparse.ArgumentParser(prog="python -m dev.viewer", description=__doc__)
     parser.add_argument("--port", type=port, default=4318, help="OTLP over HTTP, and the page (default: %(default)s)")
@@ -104,7 +104,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     # % endif
     parser.add_argument("--json", action="store_true", help="print one line of JSON for each span, record and point")
     parser.add_argument("command", nargs="*", help="the service, after --")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.command and "--" not in arguments:
+        known = ", ".join(commands.COMMANDS)
+        parser.error(f"{options.command[0]!r} is not valid here; begin with one of {known}, or run a service after --")
+    return options
 
 
 def port(text: str) -> int:

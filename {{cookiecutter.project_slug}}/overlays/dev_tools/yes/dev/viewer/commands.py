@@ -55,14 +55,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     def add_list(name: str, text: str, limit: int) -> argparse.ArgumentParser:
         command = add(name, text)
         command.add_argument("--json", action="store_true", help="print lines of JSON")
-        command.add_argument("--full", action="store_true", help="show all attributes, and long values as a whole")
-        command.add_argument("--limit", type=int, default=limit, help="lines at most (default: %(default)s)")
+        command.add_argument("--limit", type=count, default=limit, help="lines at most (default: %(default)s)")
         return command
 
-    traces = add_list("traces", "list traces, the latest first, with hints at what is suspicious", 20)
+    traces = add_list("traces", "list traces, the latest first, with hints at what looks suspicious", 20)
     trace = add_list("trace", "show a trace as a tree, with events, links, log records and hints", 200)
     logs = add_list("logs", "list log records, the latest first", 20)
     metrics = add_list("metrics", "list metrics, those with the most series first", 20)
+    for command in (trace, logs, metrics):
+        command.add_argument("--full", action="store_true", help="show all attributes, and long values as a whole")
     trace.add_argument("id", help="the trace's ID, or its first characters")
     for command in (traces, logs):
         command.add_argument("--errors", action="store_true", help="only errors")
@@ -75,6 +76,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("export", "write all to a file, as lines of OTLP JSON").add_argument("file", type=Path)
     add("import", "send such a file to the viewer").add_argument("file", type=Path)
     return parser.parse_args(arguments)
+
+
+def count(text: str) -> int:
+    """Return a number of lines."""
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
 
 
 def seconds(text: str) -> float:
@@ -91,18 +99,21 @@ def seconds(text: str) -> float:
 def ask(port: int, path: str, body: bytes | None = None) -> bytes:
     """Return the viewer's response; exit with a fix if there is none, or with the viewer's own message."""
     method, headers = "GET" if body is None else "POST", {"Content-Type": "application/x-protobuf"}
+    other = f"The server on port {port} is not a viewer. Add the viewer's --port."
     try:
         with closing(HTTPConnection(HOST, port, timeout=60)) as connection:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
             content = response.read()
-    except (OSError, OverflowError, HTTPException) as error:
+    except HTTPException:
+        raise SystemExit(other) from None
+    except (OSError, OverflowError) as error:
         raise SystemExit(
             f"No viewer responds on port {port}: {error}. Start one with `make dev` or `make view`, or add the --port "
             "of a running one."
         ) from None
     if response.headers.get("Server", "").strip() != "viewer":
-        raise SystemExit(f"The server on port {port} is not a viewer. Add the viewer's --port.")
+        raise SystemExit(other)
     if response.status != HTTPStatus.OK:
         raise SystemExit(content.decode().strip() if body is None else Status.FromString(content).message)
     return content
@@ -216,9 +227,13 @@ def show(options: argparse.Namespace, found: Sequence[Any], line: Callable[[Any]
     for item in found[: options.limit]:
         console.print(json.dumps(item) if options.json else line(item), soft_wrap=True)
     if not found:
-        notes.print(f"No {name}, or none that match.")
+        received = json.loads(ask(options.port, "/api/status"))
+        counts = ", ".join(f"{count} {kind}" for kind, count in received.items())
+        notes.print(f"No {name}, or none that match. The viewer has received {counts}.", soft_wrap=True)
     elif len(found) > options.limit:
         notes.print(f"There are more {name}: --limit {options.limit * 5}", soft_wrap=True)
+    elif options.command == "traces" and not options.json:
+        notes.print("`trace` with an ID, or its first characters, shows one of them.")
     elif not options.json and not options.full:
         notes.print("--full shows all attributes, and long values as a whole.")
 
@@ -323,8 +338,8 @@ def words(attributes: Json, full: bool) -> Text:
 
 
 def cut(value: Value, full: bool) -> str:
-    """Return a value on one line, without control characters; cut unless all of it is wanted."""
-    text = "".join(filter(str.isprintable, " ".join(str(value).split())))
+    """Return a value on one line, without colors and control characters; cut unless all of it is wanted."""
+    text = clean(" ".join(str(value).split()))
     return text if full else shorten(text, MAX_VALUE)
 
 

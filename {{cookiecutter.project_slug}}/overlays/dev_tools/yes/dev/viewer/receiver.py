@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 import time
 import zlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -318,10 +320,11 @@ def _limit(query: Query) -> int:
 
 
 def _number(query: Query, name: str, default: str = "0") -> float:
-    try:
-        return float(query.get(name, [default])[0])
-    except ValueError:
-        raise Refused(HTTPStatus.BAD_REQUEST, f"{name} must be a number.") from None
+    with suppress(ValueError):
+        number = float(query.get(name, [default])[0])
+        if math.isfinite(number):
+            return number
+    raise Refused(HTTPStatus.BAD_REQUEST, f"{name} must be a number.")
 
 
 def _kinds(trace: Trace) -> list[str]:

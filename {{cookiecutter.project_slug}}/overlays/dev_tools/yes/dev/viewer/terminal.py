@@ -29,6 +29,8 @@ KIND_STYLES = {"SERVER": "green", "CLIENT": "blue", "PRODUCER": "magenta", "CONS
 SEVERITY_STYLES = {"WARN": "yellow", "ERROR": "bold red", "FATAL": "bold red"}
 RUNTIME = ("process.", "cpython.", "otel.", "system.")
 """Metrics that change without requests; they are only on the page."""
+COLOR = re.compile(r"\x1b\[[\d;]*m")
+"""The colors of a development server's lines."""
 STANDARD = re.compile(
     r"error\.type$|(client|code|exception|network|os|process|server|service|telemetry|thread|user_agent)\."
     r"|url\.(full|path|scheme)$|http\.(request\.method|response\.status_code|route)$|db\.(namespace|operation)"
@@ -275,8 +277,8 @@ def duration(nanoseconds: int) -> str:
 
 
 def clean(value: Value) -> str:
-    """Return the first line of a text, without control characters."""
-    first, *more = str(value).splitlines() or [""]
+    """Return the first line of a text, without colors and control characters."""
+    first, *more = COLOR.sub("", str(value)).splitlines() or [""]
     return "".join(filter(str.isprintable, first)) + " …" * bool(more)
 
 

@@ -21,7 +21,10 @@ INSTALLED_APPS: list[str] = []
 @contextmanager
 def resources(settings: ServiceSettings) -> Iterator[None]:
     """Open what requests need before `yield`, such as an HTTP client; close it after."""
-    yield
+    try:
+        yield
+    finally:
+        drain()
 
 
 def is_ready() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -22,7 +23,10 @@ routers: Sequence[APIRouter] = [hello.router]
 @asynccontextmanager
 async def resources(settings: ServiceSettings) -> AsyncIterator[None]:
     """Open what requests need before `yield`, such as an HTTP client; close it after."""
-    yield
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(drain)
 
 
 async def is_ready() -> bool:

@@ -22,7 +22,10 @@ blueprints: Sequence[Blueprint] = [hello.blueprint]
 @contextmanager
 def resources(settings: ServiceSettings) -> Iterator[None]:
     """Open what requests need before `yield`, such as an HTTP client; close it after."""
-    yield
+    try:
+        yield
+    finally:
+        drain()
 
 
 def is_ready() -> bool:

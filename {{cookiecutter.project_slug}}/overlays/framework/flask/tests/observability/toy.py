@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from flask import Blueprint
 from httpx import WSGITransport
@@ -46,11 +45,6 @@ def serve(settings: ServiceSettings) -> Iterator[Client]:
     """Run the application; yield a client of it."""
     app = create_app(settings)
     app.register_blueprint(blueprint)
-
-    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        environ["RAW_URI"] = environ["PATH_INFO"]  # as gunicorn does; without it, spans have no path and no query
-        return app(environ, start_response)
-
-    with Client(transport=WSGITransport(application), base_url="http://testserver") as client:
+    with Client(transport=WSGITransport(app), base_url="http://testserver") as client:
         yield client
     stop()

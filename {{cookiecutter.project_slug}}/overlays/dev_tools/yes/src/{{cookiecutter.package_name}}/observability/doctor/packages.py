@@ -93,7 +93,7 @@ def check_exporters(setup: Setup) -> Iterator[Finding]:
         exporter = PROTOCOLS[target.protocol]
         if not is_installed(f"{target.signal.lower()}_exporter", exporter):
             package = f"opentelemetry-exporter-{exporter.replace('_', '-')}"
-            yield error(package, f"is not installed, so {target.signal.lower()} are not exported", f"install {package}")
+            yield error(package, f"not installed, so {target.signal.lower()} are not exported", f"install {package}")
 
 
 def check_publishers(setup: Setup) -> Iterator[Finding]:
@@ -106,7 +106,7 @@ def check_publishers(setup: Setup) -> Iterator[Finding]:
         if not name.startswith("opentelemetry-instrumentation-") or name in listed:
             continue
         if "//github.com/open-telemetry/" not in " ".join(distribution.metadata.get_all("Project-URL") or []):
-            yield warning(name, "is not one of OpenTelemetry's instrumentations", "check who publishes it")
+            yield warning(name, "not one of OpenTelemetry's instrumentations", "check who publishes it")
 
 
 def check_version_conflicts(setup: Setup) -> Iterator[Finding]:

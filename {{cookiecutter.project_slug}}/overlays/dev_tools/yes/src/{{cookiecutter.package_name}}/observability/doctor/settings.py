@@ -83,7 +83,7 @@ def _read(kind: type[BaseSettings], environ: Mapping[str, str]) -> tuple[list[Se
             text = str(found["input"])
             value = MASK if field is None else _shown(variable, field, text)
             if found["type"] == "missing":
-                message, fix = "is required: the service does not start without it", "set it in the environment"
+                message, fix = "required: the service does not start without it", "set it in the environment"
             else:
                 message = f"{value!r} is not valid: the service does not start"
                 fix = found["msg"].removeprefix("Value error, ").removeprefix("Input ").replace(text or value, value)

@@ -53,7 +53,7 @@ def check_values(setup: Setup) -> Iterator[Finding]:
     for fault in setup.faults:
         value, used = (masked(fault.variable, text or "") for text in (fault.value, fault.used))
         if fault.secret:
-            message = "is not valid and is ignored" if fault.used is None else "is not valid and is used only in part"
+            message = "not valid and ignored" if fault.used is None else "not valid and used only in part"
         elif fault.used == fault.value:
             message = f"{value!r} does not fit the other values"
         else:
@@ -76,11 +76,11 @@ def check_names(setup: Setup) -> Iterator[Finding]:
         elif name in known or _NOT_SETTINGS.fullmatch(name):
             continue
         elif name in UNSUPPORTED:
-            yield warning(name, "is not supported and has no effect", f"use {UNSUPPORTED[name]}")
+            yield warning(name, "not supported and without effect", f"use {UNSUPPORTED[name]}")
         elif near := difflib.get_close_matches(name, known, n=1, cutoff=0.8):
-            yield error(name, "is not a known variable", f"did you mean {near[0]}?")
+            yield error(name, "not a known variable", f"did you mean {near[0]}?")
         else:
-            yield warning(name, "is not a known variable", "remove it; docs/configuration.md lists all variables")
+            yield warning(name, "not a known variable", "remove it; docs/configuration.md lists all variables")
 
 
 def check_paths(setup: Setup) -> Iterator[Finding]:
@@ -91,7 +91,7 @@ def check_paths(setup: Setup) -> Iterator[Finding]:
             if path.strip("/") or target.url.query:
                 yield warning(target.variable, "gRPC ignores the path and the query", "remove it")
         elif target.is_for_one_signal and path.strip("/") and not _SUFFIX.search(path):
-            message = f"is used unchanged, so {signal} go to {path}"
+            message = f"used unchanged, so {signal} go to {path}"
             yield warning(target.variable, message, f"append /v1/{signal}, unless the receiver expects this path")
 
 
