@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from subprocess import TimeoutExpired
 from threading import Event, Semaphore, Thread
 from typing import Self
 
@@ -187,3 +188,20 @@ def test_requests_in_flight(kind: Kind, serve: Serve) -> None:
             assert server.process.wait(HEALTHY) in kind.exit_codes
         assert_complete(receiver, orders)
         assert len([span for span in receiver.spans if span.kind == "CLIENT" and span.name == "POST"]) == orders
+
+
+@pytest.mark.foreign_telemetry("Django's development server knows no peer's port, and logs its own attributes")
+@each(*(kind for kind in DEVELOPMENT if "--reload" not in kind.command and kind.exit_codes == (143,)))
+def test_a_development_server_finishes_its_requests(kind: Kind, serve: Serve) -> None:
+    with Receiver() as receiver, Payments() as payments, ThreadPoolExecutor(1) as pool:
+        environ = receiver.environ() | {"PAYMENT_URL": payments.url, "PAYMENT_TIMEOUT": "30"}
+        with serve(kind, environ) as server:
+            answer = pool.submit(server.order)
+            assert payments.asked.acquire(timeout=30)
+            server.process.send_signal(signal.SIGTERM)
+            with pytest.raises(TimeoutExpired):
+                server.process.wait(0.3)
+            payments.approve.set()
+            assert answer.result().status == 201
+            assert server.process.wait(HEALTHY) == 143
+        assert [span.kind for span in receiver.spans].count("SERVER") == 1

@@ -91,6 +91,10 @@ def _configure_providers(with_speedups: bool) -> None:
 def flush_at_exit() -> None:
     """Export queued telemetry and ignore further SIGTERMs."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would cut the flush short
+    deadline = time.monotonic() + 1
+    for thread in threading.enumerate():
+        if thread.name.endswith("(process_request_thread)"):  # a development server does not wait for its requests
+            thread.join(max(0.0, deadline - time.monotonic()))
     shutdown()
 
 
