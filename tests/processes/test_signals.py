@@ -5,12 +5,23 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
 
 from tests.otlp import Receiver
-from tests.processes.servers import DJANGO, DJANGO_ASGI, FLASK, UVICORN, Kind, Server, assert_complete, send
+from tests.processes.servers import (
+    DJANGO,
+    DJANGO_ASGI,
+    FLASK,
+    UVICORN,
+    Kind,
+    Server,
+    assert_complete,
+    inject,
+    send,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -56,10 +67,10 @@ def case(kind: Kind, target: Target, *more: object) -> object:
     return pytest.param(kind, target, *more, id=name, marks=pytest.mark.xdist_group(kind.framework))
 
 
-def until(condition: Callable[[], object], what: str, server: Server) -> None:
-    deadline = monotonic() + 60
+def until(condition: Callable[[], object], what: str, server: Server, within: float = 60) -> None:
+    deadline = monotonic() + within
     while not condition():
-        assert monotonic() < deadline, f"{what}: not within 60 s; printed:\n{server.printed()}"
+        assert monotonic() < deadline, f"{what}: not within {within} s; printed:\n{server.printed()}"
         sleep(0.02)
 
 
@@ -161,6 +172,43 @@ def test_uvicorn_with_workers_continues(kind: Kind, target: Target, serve: Serve
             server.process.terminate()
             assert server.wait_for_end(WITHIN) == 0
         assert_complete(receiver, (4 if target is process else 5) * ORDERS, instances=None)
+
+
+QUIT_WHILE_LOCKED = """
+import os, signal, sys, threading, time
+
+enter = threading.Condition.__enter__
+
+def quit_while_locked(condition):
+    entered = enter(condition)
+    main = threading.get_ident() == threading.main_thread().ident
+    if main and sys._getframe(1).f_code.co_name == "acquire" and os.path.exists({flag!r}):
+        os.remove({flag!r})
+        os.kill(os.getpid(), signal.SIGQUIT)
+        time.sleep(0.01)  # the signal's handler runs here
+    return entered
+
+def loaded(module):
+    threading.Condition.__enter__ = quit_while_locked
+"""
+
+
+@pytest.mark.parametrize(("kind", "target"), [case(FLASK, process), case(DJANGO, process)])
+def test_quit_while_the_main_thread_holds_a_lock(kind: Kind, target: Target, tmp_path: Path, serve: Serve) -> None:
+    """The lock is that of the thread pool: its threads need it to finish a request."""
+    flag = tmp_path / "flag"
+    injected = inject("gunicorn.workers.gthread", QUIT_WHILE_LOCKED.format(flag=str(flag)), tmp_path)
+    with Receiver() as receiver, serve(kind, receiver.environ() | injected) as server:
+        order(server)
+        (before,) = server.workers()
+        flag.touch()
+        assert server.order().status == 201
+        until(lambda: before not in server.workers(), "the end of the worker", server, WITHIN)
+        until(server.workers, "another worker", server)
+        order(server)
+        target(server, signal.SIGTERM)
+        assert server.wait_for_end(WITHIN) == 0
+        assert_complete(receiver, 2 * ORDERS + 1, instances=None)
 
 
 @pytest.mark.xdist_group("flask")

@@ -1,8 +1,10 @@
 """gunicorn: the command `gunicorn`, run in this folder, serves the application on HOST and PORT."""
 
 import gc
+import math
 import re
 import signal
+import time
 from typing import Any
 
 from gunicorn.arbiter import Arbiter
@@ -64,12 +66,20 @@ class Worker(ThreadWorker):
         return MeasuredThreadPool(self.cfg.threads)
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        """Stop at once, and only once.
+        """Stop without waiting for requests in progress.
 
-        ThreadWorker's own method waits for a lock of the thread pool, which the interrupted code may hold.
+        gunicorn's own method raises SystemExit from whatever the main thread is doing. If that holds a lock which the
+        threads need to finish their requests, the process never ends.
         """
-        signal.signal(signal.SIGQUIT, signal.SIG_IGN)
-        super(ThreadWorker, self).handle_quit(sig, frame)
+        if not self.booted:
+            super(ThreadWorker, self).handle_quit(sig, frame)
+        self.alive = False
+        self.method_queue.defer(self.leave_connections)
+
+    def leave_connections(self) -> None:
+        """End the wait for open connections; called by the main thread between two events."""
+        time.sleep(0.1)  # like gunicorn's own method: most requests end within that time
+        self.nr_conns = -math.inf
 
 
 wsgi_app = "{{ cookiecutter.package_name }}.wsgi:application"
