@@ -91,6 +91,15 @@ def test_the_message_is_the_same() -> None:
         assert speedups.encode_spans([span]) == trace_encoder.encode_spans([span])
 
 
+def test_a_long_batch_leaves_time_for_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    given = (spans() * 37)[:512]
+    assert speedups.encode_spans(given) == trace_encoder.encode_spans(given)
+    assert len(pauses) == 64
+    assert 0 < min(pauses) <= max(pauses) < 0.001
+
+
 BAD = "caf\udce9"
 ESCAPED = r"caf\udce9"
 BIG = 2**70
