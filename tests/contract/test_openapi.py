@@ -124,8 +124,7 @@ def test_every_error_is_documented_as_a_problem(document: Callable[[str], bytes]
     assert found == DOCUMENTED[sample]
 
 
-@pytest.mark.parametrize("sample", ["orders", "minimal"])
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize(("framework", "sample"), [*((name, "orders") for name in FRAMEWORKS), ("fastapi", "minimal")])
 def test_answers_are_as_documented(
     generated: Callable[[str, str], Service],
     document: Callable[[str], bytes],

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPO, unavailable
-from tests.environments import lend_uv, lint, make, replace
+from tests.environments import install, lend_uv, make, replace
 from tests.regenerate.conftest import Run
 from tests.regenerate.history import PARTS, Repository, copy_template
 from tests.test_bake import FRAMEWORKS
@@ -51,7 +51,7 @@ def history(tmp_path_factory: pytest.TempPathFactory, environ: Mapping[str, str]
 
 @pytest.fixture(scope="module")
 def check(tmp_path_factory: pytest.TempPathFactory) -> Check:
-    """Run lint and tests of a service, unless one with the same differences from today's has passed them.
+    """Run the tests of a service, unless one with the same differences from today's has passed them.
 
     A framework's services take turns in one environment.
     """
@@ -69,7 +69,7 @@ def check(tmp_path_factory: pytest.TempPathFactory) -> Check:
         if (framework, differences) not in passed:
             project = workshop(framework)
             replace(project, service)
-            lint(project)
+            install(project)
             assert " passed" in make(project, "test")
             passed.add((framework, differences))
 
