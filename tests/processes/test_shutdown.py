@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Callable, Mapping
@@ -188,6 +189,22 @@ def test_requests_in_flight(kind: Kind, serve: Serve) -> None:
             assert server.process.wait(HEALTHY) in kind.exit_codes
         assert_complete(receiver, orders)
         assert len([span for span in receiver.spans if span.kind == "CLIENT" and span.name == "POST"]) == orders
+
+
+@each(FLASK, DJANGO)
+def test_ctrl_c_does_not_wait_for_requests(kind: Kind, serve: Serve) -> None:
+    with Receiver() as receiver, Payments() as payments, ThreadPoolExecutor(1) as pool:
+        environ = receiver.environ() | {"PAYMENT_URL": payments.url, "PAYMENT_TIMEOUT": "30"}
+        with serve(kind, environ) as server:
+            answer = pool.submit(server.order)
+            assert payments.asked.acquire(timeout=30)
+            assert server.request("GET", "/api/orders").status == 200
+            os.killpg(server.process.pid, signal.SIGINT)
+            assert server.wait_for_end(HEALTHY + 5) == 0
+            with pytest.raises(ConnectionError):
+                answer.result()
+        (span,) = (span for span in receiver.spans if span.kind == "SERVER")
+        assert span.name == "GET /api/orders"
 
 
 @pytest.mark.foreign_telemetry("Django's development server knows no peer's port, and logs its own attributes")

@@ -18,6 +18,7 @@ from {{ cookiecutter.package_name }} import django_settings
 from {{ cookiecutter.package_name }}.components import ServiceSettings, drain
 from {{ cookiecutter.package_name }}.observability import closing, configure_logging, shutdown
 from {{ cookiecutter.package_name }}.observability.redaction import redact_request, without_values
+from {{ cookiecutter.package_name }}.observability.signals import limit_exit
 from {{ cookiecutter.package_name }}.observability.thread_pool import MeasuredThreadPool
 from {{ cookiecutter.package_name }}.settings import SettingsError, load
 
@@ -123,4 +124,5 @@ def worker_exit(server: Arbiter, worker: Any) -> None:
 
     signal.signal(signal.SIGQUIT, signal.SIG_IGN)  # it would cut this short
     stop()
+    limit_exit(1.0, exit_code=0)  # requests that are still in progress would delay it
     gc.freeze()  # as in on_exit()

@@ -32,9 +32,7 @@ def handle_signals(exit_code: int = 128 + signal.SIGTERM) -> None:
     """
 
     def end(number: int, frame: object) -> None:
-        timer = threading.Timer(EXIT_TIMEOUT, os._exit, [exit_code])
-        timer.daemon = True
-        timer.start()
+        limit_exit(EXIT_TIMEOUT, exit_code)
         sys.exit(exit_code)
 
     if threading.current_thread() is not threading.main_thread():
@@ -48,3 +46,10 @@ def handle_signals(exit_code: int = 128 + signal.SIGTERM) -> None:
             signal.signal(number, lambda number, frame: signal.raise_signal(signal.SIGTERM))
         elif number.name in SUSPENDING:
             signal.signal(number, signal.SIG_IGN)
+
+
+def limit_exit(seconds: float, exit_code: int) -> None:
+    """End the process after so many seconds if it still runs: the interpreter waits for threads, without a limit."""
+    timer = threading.Timer(seconds, os._exit, [exit_code])
+    timer.daemon = True
+    timer.start()
