@@ -1,4 +1,4 @@
-"""No value of any OTEL_* variable, alone or with others, changes a response of the service.
+"""No value of any OTEL_* variable, with one other or with many, changes a response of the service.
 
 The variables are those of docs/configuration.md; service_suite/test_docs.py compares them with the installed packages.
 The frameworks take turns with the values; variables that only one framework has are tried there. So do the signals:
@@ -12,6 +12,7 @@ import random
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,8 @@ SIGNALS = ("TRACES", "METRICS", "LOGS")
 ROWS = 30
 """For each framework: random values, the same in every run, of all variables at once. They hold almost every pair of
 values of two variables on some framework, and more."""
+HIDING = r"OTEL_SDK_DISABLED|OTEL_CONFIG_FILE|OTEL_\w+_(EXPORTER|PROVIDER)"
+"""Values of these may hide the effect of another variable, so each is tried alone."""
 MASKING = ("OTEL_SDK_DISABLED", "OTEL_CONFIG_FILE")
 """Some values of these disable the other variables; a quarter of the rows has them."""
 
@@ -86,18 +89,24 @@ def documented(project: Path) -> dict[str, list[str]]:
 
 
 def cases(framework: str, values: dict[str, list[str]]) -> Iterator[dict[str, str]]:
-    """Yield no variables first, then all variables empty, each one alone, and all at random."""
+    """Yield no variables first, then all variables empty, each value with one of another variable, all at random."""
     yield {}
     yield dict.fromkeys(values, "")
     # This provider is created, from the other variables, when the first module asks for a tracer.
     yield {"OTEL_PYTHON_TRACER_PROVIDER": "sdk_tracer_provider", "OTEL_SPAN_EVENT_COUNT_LIMIT": "nonsense"}
+    alone: list[dict[str, str]] = []
+    paired: list[dict[str, str]] = []
     for name, found in values.items():
         signal = re.search("(TRACES|METRICS|LOGS)_", name)
         shared = found[SIGNALS.index(signal[1]) :: 3] if signal and name.replace(signal[0], "") in values else found
         turn = (FRAMEWORKS.index(framework) + len(name)) % len(FRAMEWORKS)
         is_own = re.search("FASTAPI|FLASK|DJANGO|HTTPX|REQUESTS", name)
-        for value in found if is_own else shared[turn :: len(FRAMEWORKS)]:
-            yield {name: value}
+        tried = alone if re.fullmatch(HIDING, name) else paired
+        tried += [{name: value} for value in (found if is_own else shared[turn :: len(FRAMEWORKS)])]
+    yield from alone
+    half = (len(paired) + 1) // 2
+    for one, other in zip_longest(paired[:half], paired[half:], fillvalue={}):
+        yield one | other
     chance = random.Random(framework)
     for row in range(ROWS):
         yield {name: chance.choice(found) for name, found in values.items() if row % 4 == 0 or name not in MASKING}

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 Serve = Callable[[Kind, Mapping[str, str]], Server]
 
-ORDERS = 60
+ORDERS = 40
 HEALTHY = 2.0
 """Seconds from SIGTERM to the exit, not including the deadline of observability.shutdown()."""
 UNHEALTHY = 7.0

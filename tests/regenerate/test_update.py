@@ -58,11 +58,8 @@ def test_a_service_as_generated_has_no_difference(
     assert service.git("status", "--porcelain") == ""
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_an_older_service_is_reported_and_updated_to_exactly_the_same_files(
-    framework: str, create: Create, run: Run
-) -> None:
-    service = create(OLD, framework=framework, repository_url="https://example.com/orders")
+def test_an_older_service_is_reported_and_updated_to_exactly_the_same_files(create: Create, run: Run) -> None:
+    service = create(OLD, framework="django", repository_url="https://example.com/orders")
     run(service.folder, "cruft", "check", status=1)
     run(service.folder, "cruft", "update", "--skip-apply-ask")
     assert run(service.folder, "cruft", "diff", "--exit-code").stdout == ""
@@ -146,9 +143,8 @@ def test_where_both_changed_the_same_lines_there_are_conflict_markers(create: Cr
     assert json.loads(service.read(".cookiecutter.json"))["_template_version"] == NEW
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_the_sample_stays_deleted(framework: str, create: Create, run: Run) -> None:
-    service = create(OLD, framework=framework)
+def test_the_sample_stays_deleted(create: Create, run: Run) -> None:
+    service = create(OLD, framework="fastapi")
     for path in find_own(service.folder, read_skip(service.folder) or []):
         (service.folder / path).unlink()
     service.commit("The sample is gone")

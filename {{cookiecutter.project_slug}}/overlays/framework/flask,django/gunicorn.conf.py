@@ -67,10 +67,9 @@ class Worker(ThreadWorker):
         return MeasuredThreadPool(self.cfg.threads)
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        """Stop without waiting for requests in progress.
+        """Stop without waiting for requests.
 
-        gunicorn's own method raises SystemExit from whatever the main thread is doing. If that holds a lock which the
-        threads need to finish their requests, the process never ends.
+        gunicorn raises SystemExit wherever the main thread is, even if it holds a lock that the other threads need.
         """
         if not self.booted:
             super(ThreadWorker, self).handle_quit(sig, frame)
@@ -78,8 +77,8 @@ class Worker(ThreadWorker):
         self.method_queue.defer(self.leave_connections)
 
     def leave_connections(self) -> None:
-        """End the wait for open connections; called by the main thread between two events."""
-        time.sleep(0.1)  # like gunicorn's own method: most requests end within that time
+        """End the wait for open connections, in the main thread, between two events."""
+        time.sleep(0.1)  # as gunicorn does; most requests end by then
         self.nr_conns = -math.inf
 
 

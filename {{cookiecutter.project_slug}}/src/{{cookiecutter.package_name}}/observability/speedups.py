@@ -22,21 +22,14 @@ from .workarounds import entry, exporters
 FIELDS = {bool: "bool_value", str: "string_value", int: "int_value", float: "double_value"}
 HAS_IS_REMOTE, IS_REMOTE = 0x100, 0x200
 """SpanFlags of OTLP."""
-SPANS_AT_A_TIME = 16
-PAUSE = 0.0001
-"""Seconds: long enough for a waiting thread to take over."""
-PAUSES_END = 0.05
-"""Seconds after which the rest of a batch is encoded at once: under saturation a pause takes 5 ms, and spans would be
-dropped."""
 
 
 @entry
 def encode_spans_in_place() -> str | None:
     """Write each part of a span in place (the exporters' encoder of 1.45.1 copies an attribute five times).
 
-    Encoding takes half the time. It pauses after a few spans; without that, a request that waits for I/O may have to
-    wait another 5 ms until the export thread lets go of the interpreter:
-    https://docs.python.org/3/library/sys.html#sys.setswitchinterval
+    Encoding takes half the time, and pauses for requests, which otherwise wait 5 ms for the interpreter whenever they
+    return from I/O: https://docs.python.org/3/library/sys.html#sys.setswitchinterval
     """
     loaded = exporters("trace_exporter")
     if not loaded:
@@ -71,7 +64,7 @@ def encode_spans(spans: Sequence[ReadableSpan]) -> Any:
     request = ExportTraceServiceRequest()
     resources: dict[int, Any] = {}  # by identity: a resource's hash is that of a JSON document
     scopes: dict[tuple[int, Any], Any] = {}
-    pauses_end = time.monotonic() + PAUSES_END
+    pauses_end = time.monotonic() + 0.05  # under saturation a pause takes 5 ms; with too many, spans are dropped
     for number, span in enumerate(spans, 1):
         resource, scope = span.resource, span.instrumentation_scope
         messages = scopes.get((id(resource), scope))
@@ -84,8 +77,8 @@ def encode_spans(spans: Sequence[ReadableSpan]) -> Any:
                 scope=scope and _scope(scope), schema_url=scope and scope.schema_url
             )
         _add_span(messages.spans, span)
-        if number % SPANS_AT_A_TIME == 0 and time.monotonic() < pauses_end:
-            time.sleep(PAUSE)
+        if number % 16 == 0 and time.monotonic() < pauses_end:
+            time.sleep(0.0001)  # long enough for a waiting thread to take over
     return request
 
 
