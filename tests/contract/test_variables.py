@@ -105,7 +105,7 @@ def cases(framework: str, values: dict[str, list[str]]) -> Iterator[dict[str, st
         tried += [{name: value} for value in (found if is_own else shared[turn :: len(FRAMEWORKS)])]
     yield from alone
     half = (len(paired) + 1) // 2
-    for one, other in zip_longest(paired[:half], paired[half:], fillvalue={}):
+    for one, other in zip_longest(paired[:half], paired[half:], fillvalue=dict[str, str]()):
         yield one | other
     chance = random.Random(framework)
     for row in range(ROWS):
