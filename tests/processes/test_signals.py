@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -202,13 +203,15 @@ def test_quit_while_the_main_thread_holds_a_lock(kind: Kind, target: Target, tmp
         order(server)
         (before,) = server.workers()
         flag.touch()
-        assert server.order().status == 201
+        with suppress(ConnectionError):  # if it takes longer than 0.1 s, it gets no response
+            server.order()
         until(lambda: before not in server.workers(), "the end of the worker", server, WITHIN)
         until(server.workers, "another worker", server)
         order(server)
         target(server, signal.SIGTERM)
         assert server.wait_for_end(WITHIN) == 0
-        assert_complete(receiver, 2 * ORDERS + 1, instances=None)
+        assert not flag.exists()
+        assert [span.kind for span in receiver.spans].count("SERVER") in (2 * ORDERS, 2 * ORDERS + 1)
 
 
 @pytest.mark.xdist_group("flask")
