@@ -64,7 +64,9 @@ class Run:
         return span
 
     def servers(self, path: str) -> list[Span]:
-        return [span for span in self.spans if span.kind == "SERVER" and span.attributes["url.path"] == path]
+        """Return the spans of all requests to a path, in the order in which they were sent."""
+        spans = [span for span in self.spans if span.kind == "SERVER" and span.attributes["url.path"] == path]
+        return sorted(spans, key=lambda span: span.start)  # gunicorn ends a span after the client has the answer
 
     def children(self, span: Span) -> list[Span]:
         return [child for child in self.spans if child.parent_id == span.span_id]
