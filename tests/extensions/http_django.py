@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 
@@ -42,8 +43,8 @@ async def slow(request: HttpRequest) -> JsonResponse:
 
 
 def report(request: HttpRequest) -> HttpResponse:
-    """Return nothing; the path contains a probe's name."""
-    return HttpResponse()
+    """Return whether garbage is collected; the path contains a probe's name."""
+    return JsonResponse(gc.isenabled(), safe=False)
 
 
 def get_item(request: HttpRequest, item: str) -> HttpResponse:

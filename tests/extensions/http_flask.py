@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from typing import Any
 
-from flask import Blueprint, Response, request, send_file
+from flask import Blueprint, Response, jsonify, request, send_file
 from flask_cors import CORS
 
 from . import owner
@@ -45,9 +46,9 @@ def private() -> str:
 
 
 @blueprint.get("/health/report")
-def report() -> str:
-    """Return nothing; the path contains a probe's name."""
-    return ""
+def report() -> Response:
+    """Return whether garbage is collected; the path contains a probe's name."""
+    return jsonify(gc.isenabled())
 
 
 @blueprint.get("/exposing")

@@ -26,8 +26,8 @@ CLIENTS = 4
 SPANS = 3
 """Per request: SERVER, create_order, validate_order. It leaves one log record, and does not use the database."""
 
-SLICES, SLICE = 5, 400
-"""2,000 requests per kind of collector, in turns, so that other load on the machine affects all of them."""
+SLICES, SLICE = 5, 240
+"""1,200 requests per kind of collector, in turns, so that other load on the machine affects all of them."""
 ATTEMPTS = 3
 SLACK = 0.005
 """Seconds. At a p99 of some 20 ms, a single scheduling delay exceeds the 20 % in question."""

@@ -41,10 +41,8 @@ class ConsoleLogger(Logger):
     def atoms(self, resp: Any, req: Any, environ: dict[str, Any], request_time: Any) -> dict[str, Any]:
         """Leave out the values of queries, for an access log."""
         environ = {**environ, "QUERY_STRING": without_values(environ["QUERY_STRING"])}
-        return {
-            key: redact_request(value) if isinstance(value, str) else value
-            for key, value in super().atoms(resp, req, environ, request_time).items()
-        }
+        atoms = super().atoms(resp, req, environ, request_time)
+        return {key: redact_request(value) if isinstance(value, str) else value for key, value in atoms.items()}
 
     def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """Leave out the invalid part of a request, which is quoted at the end: it may be a header with a token."""
@@ -93,8 +91,7 @@ if "pool" not in django_settings.DATABASES["default"].get("OPTIONS", {}):
     django_settings.DATABASES["default"]["CONN_MAX_AGE"] = 600
 # % endif
 graceful_timeout = 35  # seconds until the master kills a worker; docs/runbook.md has all deadlines
-# Each worker sets up its own telemetry. What is set up before a fork is shared: the exporter's connection, its
-# locks, and whatever was counted until then.
+# Each worker sets up its own telemetry. Set up before the fork, they would share a connection, locks and counts.
 preload_app = False
 logger_class = ConsoleLogger
 control_socket_disable = True
@@ -102,7 +99,13 @@ control_socket_disable = True
 
 def post_fork(server: Arbiter, worker: Any) -> None:
     """Leave time for closing and for the flush: a worker waits less than the master for requests in progress."""
+    gc.disable()  # almost nothing that a worker loads is garbage
     worker.cfg.set("graceful_timeout", 20)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Collect garbage again: the application is loaded."""
+    gc.enable()
 
 
 def on_exit(server: Arbiter) -> None:

@@ -30,7 +30,4 @@ class Ready(ProblemView):
         return JsonResponse({"status": "ready"})
 
 
-urlpatterns = [
-    path("health", Health.as_view()),
-    path("ready", Ready.as_view()),
-]
+urlpatterns = [path("health", Health.as_view()), path("ready", Ready.as_view())]

@@ -41,8 +41,10 @@ def main() -> None:
 
 def application() -> FastAPI:
     """Return the application, in each process that serves it."""
+    gc.disable()  # almost nothing that is created here is garbage
     app = create_app()
     own_process()
+    gc.enable()
     return app
 
 
