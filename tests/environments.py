@@ -123,7 +123,7 @@ def replace(project: Path, source: Path) -> None:
     for path in project.iterdir() if project.exists() else ():
         if path.name not in (".venv", ".mypy_cache"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    leave_out = shutil.ignore_patterns(".git", ".venv", ".*_cache")
+    leave_out = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__", ".hypothesis")
     shutil.copytree(source, project, copy_function=shutil.copy, ignore=leave_out, dirs_exist_ok=True)
 
 

@@ -159,6 +159,10 @@ def trees(spans: Iterable[Span]) -> list[Node]:
     return [node(root) for root in roots]
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # several workers may connect at once
+
+
 class Receiver:
     """Receives OTLP/HTTP and OTLP/gRPC, on ports that the system chooses, between `__enter__` and `__exit__`.
 
@@ -172,7 +176,7 @@ class Receiver:
     def __init__(self) -> None:
         self._arrival = Condition()
         self.clear()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http: ThreadingHTTPServer = _Server(("127.0.0.1", 0), _handler(self))
         self._grpc = grpc.server(
             ThreadPoolExecutor(4, "otlp-grpc"),
             handlers=[_service(self, signal) for signal in SIGNALS.values()],

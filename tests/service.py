@@ -207,6 +207,13 @@ class Service:
                     lines.append(line.rstrip("\n"))
                     self._news.notify_all()
 
+    def wait_until_ready(self, timeout: float = 60) -> None:
+        """Return when /ready responds with 200: on a busy machine, the first check may not end in time."""
+        deadline = monotonic() + timeout
+        while self.request("GET", "/ready").status != HTTPStatus.OK:
+            if monotonic() > deadline:
+                raise TimeoutError(f"not ready within {timeout} s; printed:\n{self.printed()}")
+
     def _wait_until_healthy(self, deadline: float) -> None:
         while not self._is_healthy():
             if self.process.poll() is not None:

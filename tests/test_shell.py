@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import REPO
 from tests.deploy import images
 from tests.test_bake import CHOICES, files
+from tests.test_text import SKIPPED
 
 SHEBANG = re.compile(r"#!.*\b(ba|da)?sh\b")
 
@@ -27,7 +28,7 @@ def shellcheck(script: str, shell: str = "sh") -> list[str]:
 
 
 def scripts(folder: Path) -> list[Path]:
-    found = (path for path in files(folder) if ".venv" not in path.parts and ".git" not in path.parts)
+    found = [path for path in files(folder) if not SKIPPED & {*path.relative_to(folder).parts}]
     return [path for path in found if SHEBANG.match(path.read_bytes()[:50].decode(errors="replace"))]
 
 

@@ -117,6 +117,7 @@ class TroubledReceiver(Receiver):
         if self.trouble.listens and not self.trouble.resets:
             self._http = _Server(("127.0.0.1", self._ports[HTTP]), self)
             Thread(target=self._http.serve_forever, args=(0.02,), name="otlp-http", daemon=True).start()
+            _Port(self._ports[GRPC]).close()  # waits until it is free
             self._grpc = grpc.server(
                 ThreadPoolExecutor(32, "otlp-grpc"),
                 handlers=[_service(self, signal) for signal in SIGNALS.values()],

@@ -225,7 +225,7 @@ def lose(
 
 def _wait_for_metrics(receiver: Receiver) -> None:
     before = len(receiver.deliveries)
-    receiver.wait_for(lambda receiver: any(sent.signal == "metrics" for sent in receiver.deliveries[before:]))
+    receiver.wait_for(lambda receiver: any(sent.signal == "metrics" for sent in receiver.deliveries[before:]), 60)
 
 
 def faults(project: Path, points: list[Point]) -> list[tuple[str, str]]:

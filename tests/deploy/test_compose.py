@@ -483,7 +483,7 @@ def everything(
             check=True,
         )
         with container("payments"), container("service") as service:
-            assert service.request("GET", "/ready").status == 200
+            service.wait_until_ready()
             order = service.request("POST", "/api/orders", ORDER)
         rows = postgres.query(name, "SELECT id, status FROM orders")
         return Everything(order, trees(receiver.spans), receiver, rows)

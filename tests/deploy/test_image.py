@@ -135,9 +135,9 @@ def test_several_migrations_can_run_at_once(run: Run) -> None:
 
 
 def test_answers_an_order_within_five_seconds_of_its_start(run: Run, postgres: Postgres, measured: Measured) -> None:
-    # Other load on the machine may delay one start, but hardly three.
+    # Other load on the machine may delay some starts, but hardly six.
     variables = {"OTEL_SDK_DISABLED": "true", "DATABASE_URL": postgres.url(run.image.tag)}
-    while run.starts[-1][1] >= 5 and len(run.starts) < 3:
+    while run.starts[-1][1] >= 5 and len(run.starts) < 6:
         with started(Container(run.image, variables), run):
             pass
     starts = ", ".join(f"{seconds:.1f}" for _, seconds in run.starts)

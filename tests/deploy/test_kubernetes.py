@@ -486,7 +486,7 @@ def test_the_operator_may_take_over(
         )
         service.environ["PYTHONPATH"] = str(injected)
         with service:
-            assert service.request("GET", "/ready").status == 200
+            service.wait_until_ready()
             assert service.request("POST", "/api/orders", ORDER).status == 201
     assert "was configured before the service started" in service.printed()
     names = Counter(span.name for span in receiver.spans if span.kind in ("SERVER", "CONSUMER"))

@@ -33,7 +33,7 @@ def threads(request: HttpRequest) -> JsonResponse:
 def calls(request: HttpRequest) -> JsonResponse:
     for call in (session.get, get):
         with suppress(RequestException):
-            call(request.GET["url"], timeout=0.5)
+            call(url := request.GET["url"], timeout=owner.time_limit(url))
     return JsonResponse({})
 
 

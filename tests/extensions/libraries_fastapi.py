@@ -15,7 +15,7 @@ from . import owner
 router = APIRouter(prefix="/x")
 early = create_async_engine("sqlite+aiosqlite://")
 with_options = early.execution_options(logging_token="x").execution_options(stream_results=False)
-client = AsyncClient(timeout=0.5, trust_env=False)
+client = AsyncClient(trust_env=False)
 
 
 async def query(engine: AsyncEngine, number: int) -> None:
@@ -42,13 +42,13 @@ async def threads() -> None:
 @router.get("/calls")
 async def calls(url: str) -> None:
     with suppress(HTTPError):
-        await client.get(url)
+        await client.get(url, timeout=owner.time_limit(url))
     with suppress(HTTPError):
-        await asyncio.to_thread(get, url, timeout=0.5, trust_env=False)
+        await asyncio.to_thread(get, url, timeout=owner.time_limit(url), trust_env=False)
 
 
 @router.get("/cancelled")
 async def cancelled(url: str) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(0.2):
-            await client.get(url)
+            await client.get(url, timeout=20)

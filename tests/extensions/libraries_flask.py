@@ -42,5 +42,5 @@ def threads() -> dict[str, str]:
 def calls() -> dict[str, str]:
     for call in (session.get, get):
         with suppress(RequestException):
-            call(request.args["url"], timeout=0.5)
+            call(url := request.args["url"], timeout=owner.time_limit(url))
     return {}

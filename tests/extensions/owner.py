@@ -27,6 +27,11 @@ def rows(count: int, seconds: float) -> Iterator[bytes]:
         time.sleep(seconds)
 
 
+def time_limit(url: str) -> float:
+    """Return the seconds that a call may take."""
+    return 0.5 if url.endswith("/slow") else 20
+
+
 def failing() -> Iterator[bytes]:
     yield b"x"
     raise RuntimeError("the source has gone")

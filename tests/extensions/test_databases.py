@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("postgresql")]
 
 PSYCOPG_POOL = "psycopg-pool==3.3.0"
 POOL = """
-DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 4, "timeout": 0.5}
+DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 4, "timeout": 5}
 """
 MAX = {"fastapi": 15, "flask": 15, "django": 4}
 FORCED: dict[tuple[str, str], Attributes] = {

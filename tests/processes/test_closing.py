@@ -104,7 +104,12 @@ DRAIN = """
 import time
 
 def loaded(components):
+    from order_service import observability
+
     components.drain = lambda timeout=0: time.sleep(3600)
+    closing = observability.closing
+    # The flush of 0.6 s may be too short on a busy machine.
+    observability.closing = lambda timeout=8.0, flush_timeout=5.0: closing(timeout, max(5.0, flush_timeout))
 """
 
 

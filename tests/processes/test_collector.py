@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
-from statistics import median, quantiles
-from time import perf_counter
+from statistics import quantiles
+from time import monotonic, perf_counter
 
 import pytest
 
@@ -83,11 +84,12 @@ def test_requests_are_not_affected(kind: Kind, serve: Serve) -> None:
                 for trouble in troubles:
                     receiver.turn(trouble())
                     measured[trouble.__name__].append(p99(load(server, SLICE)))
-            figures = {name: median(slices) for name, slices in measured.items()}
+            # A quarter of the slices is enough: a request that waits does so in each of them.
+            figures = {name: quantiles(slices, n=4)[0] for name, slices in measured.items()}
             if max(figures.values()) <= 1.2 * figures["ok"] + SLACK:
                 break
         else:
-            pytest.fail(f"median p99 in seconds {figures}, of {measured}")
+            pytest.fail(f"lower quartile of p99 in seconds {figures}, of {measured}")
         receiver.turn(ok())
 
 
@@ -115,6 +117,7 @@ def test_the_collector_comes_back(kind: Kind, protocol: str, trouble: Callable[[
         "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": "true",
     }
     with TroubledReceiver(trouble()) as receiver:
+        start = monotonic()
         with serve(kind, receiver.environ(protocol) | environ) as server:
             memory, made = [], ROUNDS * ROUND
             for _ in range(ROUNDS):
@@ -131,7 +134,9 @@ def test_the_collector_comes_back(kind: Kind, protocol: str, trouble: Callable[[
         assert max(memory[6:]) - max(memory[3:5]) <= GROWTH, memory
 
         lines = [line for line in server.stdout if " are not delivered to " in line]
-        assert sorted(signals(lines)) == ["logs", "metrics", "traces"], lines
+        reported = Counter(signals(lines))
+        assert reported.keys() == {"logs", "metrics", "traces"}, lines
+        assert max(reported.values()) <= 1 + (monotonic() - start) // 60, lines
         for line in lines:
             assert f" are not delivered to {receiver.endpoint(protocol)}: " in line
             assert "Is a collector listening there? OTEL_EXPORTER_OTLP_ENDPOINT names another one" in line

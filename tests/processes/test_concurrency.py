@@ -39,7 +39,7 @@ def test_concurrent_orders(
             postgres: Postgres = request.getfixturevalue("postgres")
             environ["DATABASE_URL"] = postgres.create(framework)
         with Service(project, python, tmp_path, environ) as service:
-            answers = send(lambda _: service.request("POST", "/api/orders", ORDER), ORDERS, CLIENTS)
+            answers = send(lambda _: service.request("POST", "/api/orders", ORDER, timeout=120), ORDERS, CLIENTS)
 
     assert Counter(answer.status for answer in answers) == {201: ORDERS}, service.printed()[-5000:]
     ids = {answer.json()["id"] for answer in answers}

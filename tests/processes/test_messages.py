@@ -25,7 +25,7 @@ import queue, threading, time
 get = queue.Queue.get
 
 def get_later(self, *args, **kwargs):
-    while threading.current_thread().name == "messages" and None not in self.queue:
+    while threading.current_thread().name == "messages" and not (self.queue and self.queue[-1] is None):
         time.sleep(0.01)
     return get(self, *args, **kwargs)
 

@@ -108,7 +108,7 @@ def test_a_blocked_event_loop(kind: Kind, serve: Serve, tmp_path: Path) -> None:
             receiver.wait_for(lambda receiver: blocks(receiver) >= 0)
             before = blocks(receiver)
             assert server.request("GET", "/block").status == 200
-            receiver.wait_for(lambda receiver: blocks(receiver) == before + 1)
+            receiver.wait_for(lambda receiver: blocks(receiver) > before)
         assert server.process.returncode in kind.exit_codes
         has_pool = {point.name for point in receiver.points} >= {"worker.threads.busy", "worker.threads.limit"}
         assert has_pool == (kind is UVICORN)  # under ASGI servers Django starts a thread for each request

@@ -32,6 +32,7 @@ Target = Callable[[Server, int], None]
 ORDERS = 6
 WITHIN = 15.0
 """Seconds until the last process has ended. A hanging process takes gunicorn's 25 or uvicorn's 20."""
+STARTED = "Application startup complete"
 
 WORKERS = UVICORN.with_workers(2)
 RELOAD = Kind("uvicorn with reload", "fastapi", environ={"RELOAD": "1"})
@@ -75,6 +76,11 @@ def until(condition: Callable[[], object], what: str, server: Server, within: fl
         sleep(0.02)
 
 
+def started(server: Server, workers: int) -> Callable[[], bool]:
+    """Return whether so many have started since the beginning. Until then, a worker does not handle signals."""
+    return lambda: server.printed().count(STARTED) == workers
+
+
 def order(server: Server) -> None:
     answers = send(server.order, ORDERS)
     assert {answer.status for answer in answers} == {201}, server.printed()
@@ -93,7 +99,10 @@ def test_signals_that_end_it(kind: Kind, target: Target, signals: str, serve: Se
         for name in signals.split():
             number = signal.Signals[f"SIG{name}"]
             receiver.clear()
+            before = server.printed().count(STARTED)
             with server:
+                if kind is WORKERS:
+                    until(started(server, before + kind.workers), "all workers", server)
                 if kind in (*ALONE, RELOAD):  # others respond to these by adding or removing a worker
                     for ignored in (signal.SIGTTIN, signal.SIGTTOU):
                         target(server, ignored)
@@ -138,13 +147,9 @@ def test_gunicorn_continues(kind: Kind, target: Target, serve: Serve) -> None:
 
 @pytest.mark.parametrize(("kind", "target"), [case(WORKERS, process), case(WORKERS, group)])
 def test_uvicorn_with_workers_continues(kind: Kind, target: Target, serve: Serve) -> None:
-    def started(workers: int) -> Callable[[], bool]:
-        """Return whether so many have started since the beginning. Until then, a worker does not handle signals."""
-        return lambda: server.printed().count("Application startup complete") == workers
-
     with Receiver() as receiver:
         with serve(kind, receiver.environ()) as server:
-            until(started(2), "two workers", server)
+            until(started(server, 2), "two workers", server)
             order(server)
             before = set(server.workers())
             # uvicorn's first process ignores it; a worker ends, and is replaced.
@@ -152,15 +157,15 @@ def test_uvicorn_with_workers_continues(kind: Kind, target: Target, serve: Serve
                 for number in (signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
                     target(server, number)
                 target(server, signal.SIGTTIN)
-                until(started(3), "a third worker", server)
+                until(started(server, 3), "a third worker", server)
                 assert before < set(server.workers())
             else:
                 target(server, signal.SIGQUIT)
-                until(started(4), "new workers", server)
+                until(started(server, 4), "new workers", server)
                 assert before.isdisjoint(server.workers())
                 order(server)
                 target(server, signal.SIGTTIN)
-                until(started(5), "a third worker", server)
+                until(started(server, 5), "a third worker", server)
             assert len(server.workers()) == 3
             order(server)
             target(server, signal.SIGTTOU)

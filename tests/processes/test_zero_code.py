@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -111,6 +112,7 @@ def run(
                     ("GET", "/api/orders", None, {}),
                 )
             ]
+            sleep(0.3)  # the delay of the event loop is measured every 0.25 s
     return Run(framework, server, receiver, statuses)
 
 

@@ -28,8 +28,10 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment without the user's settings of git and cookiecutter, where nothing is left behind."""
     home = tmp_path_factory.mktemp("home")
     (home / "tmp").mkdir()
-    # CI runs as another user than the one who checked out the repository.
-    (home / ".gitconfig").write_text("[safe]\ndirectory = *\n", encoding="utf-8")
+    # CI runs as another user than the one who checked out the repository. Repositories are copied right after a commit,
+    # when newer versions of git may still tidy them up in the background.
+    settings = "[safe]\ndirectory = *\n[maintenance]\nauto = false\n[gc]\nauto = 0\n"
+    (home / ".gitconfig").write_text(settings, encoding="utf-8")
     who = {f"GIT_{role}_{part}": "test@example.com" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
     return {
         **who,

@@ -26,7 +26,7 @@ from tools import compare
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("viewer")]
 
 ORDER = {"items": [{"sku": "TEA-1", "price": "19.99", "quantity": 2}]}
-AHEAD = 7 * 10**9
+AHEAD = 30 * 10**9
 """Nanoseconds by which the gateway's clock is ahead."""
 GATEWAY = (bytes(range(16)), b"gateway.")
 HEADERS = {
@@ -80,10 +80,10 @@ FAULTS = {
     "clock skew": (
         ["traces --since 5m --hints", "trace {id}"],
         r" GET /gateway .* order-service.* ! clock skew",
-        r"GET /faults/skewed SERVER.*\n +! clock skew: it starts [67](\.\d+)? s before its parent: their clocks differ",
+        r"GET /faults/skewed SERVER.*\n +! clock skew: it starts (2\d|30)(\.\d+)? s before its parent: their clocks",
     ),
     "dropped spans": (
-        ["metrics --text otel.sdk.processor.span", "traces --route /faults/dropped", "trace {id}"],
+        ["metrics --text otel.sdk.processor.span", "traces --route /faults/dropped", "trace {id} --limit 50"],
         r"GET /faults/dropped .* ! lost parent",
         r"! lost telemetry: \d+ with error.type queue_full\n(.*\n)*"
         r"! lost parent: its parent \w{16} has not arrived.*, in span \w{16}\n",

@@ -200,7 +200,7 @@ def batches() -> list[bytes]:
         for number in range(first, first + SPANS_IN_A_BATCH):
             trace, place = divmod(number, SPANS_IN_A_TRACE)
             span = spans.add(
-                trace_id=(trace + 1).to_bytes(16),
+                trace_id=(2**64 + trace + 1).to_bytes(16),
                 span_id=(number + 1).to_bytes(8),
                 parent_span_id=b"" if place == 0 else (number - place + 1).to_bytes(8),
                 flags=0x100,

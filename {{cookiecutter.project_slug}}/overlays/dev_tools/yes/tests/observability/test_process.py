@@ -19,12 +19,12 @@ from dev.viewer.service import Service
 def test_nothing_is_lost_when_the_service_stops(tmp_path: Path) -> None:
     received: list[Item] = []
     printed: list[str] = []
-    port = bench.free_port()
     program, *arguments = bench.SERVE.split()
     with receivers.{{ "Grpc" if cookiecutter.otlp_protocol == "grpc" }}Receiver(lambda new, _: received.extend(new), 0) as receiver, stand_ins.running() as variables:
-        environ = {**bench.settings(str(tmp_path), receiver.url), **variables, "PORT": str(port)}
+        environ = {**bench.settings(str(tmp_path), receiver.url), **variables}
         bench.prepare(environ)
-        service = Service([str(bench.BIN / program), *arguments], environ, printed.append)
+        port = bench.free_port()
+        service = Service([str(bench.BIN / program), *arguments], {**environ, "PORT": str(port)}, printed.append)
         try:
             bench.wait_for(service, port)
             statuses = []
