@@ -1,12 +1,13 @@
 # Requires python3 (3.11 or later), git and make; everything else is installed into .venv.
-.PHONY: demo docs screenshots test test-fast bench lint format newest compare fleet release clean
+.PHONY: demo docs screenshots test test-worker test-fast bench lint format newest compare fleet release clean
 VENV := .venv
 BIN := $(VENV)/bin
 # uv ships its own certificates; the system's also include the authority of a private network.
 export UV_SYSTEM_CERTS ?= true
 
+# make demo WORKER=celery: with a worker
 demo: $(VENV)/ready
-	$(BIN)/python -m tools.demo
+	$(BIN)/python -m tools.demo $(if $(WORKER),worker=$(WORKER))
 
 # Screenshots for the README. Needs Debian's package chromium.
 screenshots: $(VENV)/ready
@@ -14,12 +15,16 @@ screenshots: $(VENV)/ready
 
 # Three workers even on two cores: much of the suite waits for timeouts.
 test: lint
-	$(BIN)/pytest -n 3
+	$(BIN)/pytest -n 3 --ignore tests/worker
+
+# A service with a worker, on real Redis and RabbitMQ. Half of this suite waits, so more processes than cores.
+test-worker: $(VENV)/ready
+	$(BIN)/pytest -n 4 tests/worker
 
 test-fast: lint
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 -m "not slow" --ignore tests/worker
 
-# Measure what telemetry costs: 20 minutes on an otherwise idle machine. ARGS=--quick gives a first estimate.
+# Measure what telemetry costs: 23 minutes on an otherwise idle machine. ARGS=--quick gives a first estimate.
 bench: $(VENV)/ready
 	@$(BIN)/python -m benchmarks $(ARGS)
 

@@ -200,6 +200,18 @@ class Bench:
 
         return {"all": self._rounds(lambda: {name: measure(name) for name in CIRCUMSTANCES})}
 
+    def tasks(self) -> dict[str, Found]:
+        python = environments.worker(self.folder / "worker")
+        self.services["worker"] = python
+        with ExitStack() as stack:
+            processes = {}
+            for variant in ("bare", "instrumentation", "ours 1.0", "ours, no speed-ups"):
+                name, variables = self._variant(variant)
+                command = [str(python), "-m", "benchmarks.tasks", str(5 * self.effort.requests)]
+                variables |= {"BENCH_FRAMEWORK": "flask", "BENCH_VARIANT": name, **self.sink.variables()}
+                processes[variant] = stack.enter_context(Answering(command, environ(**variables)))
+            return {"all": self._rounds(partial(self._in_process, processes))}
+
     def start_up(self) -> dict[str, Found]:
         grpc = {
             name: environments.service(self.folder / f"{name}-grpc", framework=name, otlp_protocol=GRPC)
@@ -344,7 +356,16 @@ def machine() -> dict[str, str]:
 
 
 def versions(python: Path) -> dict[str, str]:
-    names = ("opentelemetry-sdk", "opentelemetry-instrumentation", "flask", "fastapi", "django", "gunicorn", "uvicorn")
+    names = (
+        "opentelemetry-sdk",
+        "opentelemetry-instrumentation",
+        "flask",
+        "fastapi",
+        "django",
+        "gunicorn",
+        "uvicorn",
+        "celery",
+    )
     code = "from importlib.metadata import *; print({d.name.lower(): d.version for d in distributions()})"
     found = ast.literal_eval(run([str(python), "-c", code]))
     return {name: found[name] for name in names if name in found}
@@ -363,18 +384,19 @@ def main() -> None:
     with TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:
         effort = QUICK if options.quick else Effort()
         bench = Bench(Path(folder), effort, stack)
-        for python in bench.services.values():
-            results["versions"] |= versions(python)
         for part in report.PARTS:
             if part in (options.only or effort.parts):
                 print(f"{part} ...", file=sys.stderr, flush=True)
                 results[part] = getattr(bench, part)()
+        for python in bench.services.values():
+            results["versions"] |= versions(python)
     results["machine"]["minutes"] = f"{(time.monotonic() - begin) / 60:.0f}"
     if options.only and not options.quick:
         stored = json.loads(RESULTS.read_text(encoding="utf-8"))
-        if stored["versions"] != results["versions"]:
+        used = stored["versions"] | results["versions"]
+        if used != results["versions"] | stored["versions"]:  # one that both have differs
             parser.error("docs/benchmarks.json is of other versions: run all parts.")
-        results = stored | {part: results[part] for part in options.only}
+        results = stored | {"versions": used} | {part: results[part] for part in options.only}
     if options.quick:
         print(report.text(results))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ FRAMEWORKS = ("flask", "fastapi", "django")
 HTTP, GRPC = "http/protobuf", "grpc"
 STYLES = ("traced", "paired", "native")
 SERVERS = ("flask", "gunicorn", "fastapi", "uvicorn")
+_VERSIONS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))["_versions"]
+CELERY = f"opentelemetry-instrumentation-celery=={_VERSIONS['opentelemetry_contrib']}"
 VENDORS = {
     "ddtrace": ("ddtrace==4.16.0",),
     "elastic": (
@@ -44,6 +47,13 @@ def service(folder: Path, **answers: str) -> Path:
     project = bake(folder, **answers)
     run_uv("sync", "--quiet", "--no-dev", "--project", str(project), "--python", sys.executable)
     return project / ".venv" / "bin" / "python"
+
+
+def worker(folder: Path) -> Path:
+    """Generate a service with a worker, install it with Celery's instrumentation, and return its Python."""
+    python = service(folder, framework="flask", sample="minimal", worker="celery", otlp_protocol=HTTP)
+    run_uv("pip", "install", "--quiet", "--python", str(python), CELERY)
+    return python
 
 
 def vendor(folder: Path, name: str) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-PARTS = ("in_process", "routes", "servers", "throughput", "decorators", "start_up", "generation", "shutdown")
+PARTS = ("in_process", "routes", "servers", "throughput", "decorators", "tasks", "start_up", "generation", "shutdown")
 FRAMEWORKS = {"flask": "Flask", "fastapi": "FastAPI", "django": "Django"}
 Goal = tuple[str, str, float, float]
 """What, where, at most, measured."""
@@ -148,6 +148,20 @@ def decorators(part: dict[str, Any]) -> str:
     return "## A traced function\n\nMicroseconds a call; ratios where it says `of`.\n\n" + table(["", *cells], rows)
 
 
+def tasks(part: dict[str, Any]) -> str:
+    cells = part["all"]
+    rows = [
+        [
+            variant,
+            spread(figures["cpu"]),
+            f"{added(cells, variant):+,.0f}",
+            f"{ratio(cells, variant, 'instrumentation'):.2f}" if variant != "bare" else "",
+        ]
+        for variant, figures in cells.items()
+    ]
+    return "## Tasks\n\n" + table(["", "CPU µs per task", "added", "of the instrumentation's"], rows)
+
+
 def start_up(part: dict[str, Any]) -> str:
     rows = [
         [
@@ -186,6 +200,7 @@ SECTIONS = {
     "servers": servers,
     "throughput": throughput,
     "decorators": decorators,
+    "tasks": tasks,
     "start_up": start_up,
     "generation": generation,
     "shutdown": shutdown,
@@ -237,6 +252,9 @@ def goals(found: dict[str, Any]) -> list[Goal]:
             ("call that is not sampled, of the API's decorator", way, 0.15, dropped[f"{way}, of API"]),
             ("call without a provider, µs", way, 2.0, free[way]),
         ]
+    if "tasks" in found:
+        share = ratio(found["tasks"]["all"], "ours 1.0", "instrumentation")
+        result.append(("tasks: added CPU, of that of Celery's instrumentation", "", 1.3, share))
     for where, cells in found.get("start_up", {}).items():
         limit = {"flask": 2.1, "fastapi": 1.5, "django": 1.8}[where]
         result.append(("start, of bare", where, limit, min(cells["ours, http"]["ms"]) / min(cells["bare"]["ms"])))

@@ -1,7 +1,7 @@
 """Move the files of the chosen answers into the project, then delete `overlays/`; no prompt is known by name here.
 
 `overlays/<prompt>/<answer>/` holds, in the project's own layout, the files that only this answer gets. Alternatives are
-separated by commas: `overlays/framework/flask,django/`. What depends on two prompts is in
+separated by commas: `overlays/framework/flask,django/`. What depends on two or three prompts is in
 `overlays/<prompt>+<prompt>/<answer>+<answer>/`, with the prompts in alphabetical order and the same alternatives:
 `overlays/framework+sample/flask,django+orders/`. A slash in an answer is a hyphen in its folder: `http-protobuf`.
 """
@@ -54,8 +54,8 @@ def find_chosen() -> list[str]:
         for prompt in prompts:
             if prompt.startswith("_") or prompt not in ANSWERS:
                 raise OverlayError(f"{folder}: cookiecutter.json has no prompt {prompt!r}")
-        if len(prompts) > 2 or prompts != sorted(set(prompts)):
-            raise OverlayError(f"{folder}: expected one prompt, or two in alphabetical order")
+        if len(prompts) > 3 or prompts != sorted(set(prompts)):
+            raise OverlayError(f"{folder}: expected one to three prompts, in alphabetical order")
         for answers in sorted(os.listdir(folder)):
             path = os.path.join(folder, answers)
             parts = answers.split("+")

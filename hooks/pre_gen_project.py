@@ -32,6 +32,7 @@ CHOICES = {
     "otlp_protocol": ("http/protobuf", "grpc"),
     "decorator_style": ("traced", "paired", "native"),
     "sample": ("orders", "minimal"),
+    "worker": ("none", "celery"),
     "python_version": ("3.14", "3.13", "3.12", "3.11", "3.15"),
     "dev_tools": ("yes", "no"),
     "monitoring": ("yes", "no"),
@@ -60,17 +61,18 @@ PROJECT_NAMES = """
 
 # Distributions and import names that generated projects install, with underscores.
 DEPENDENCIES = """
-    aiosqlite alembic annotated_doc annotated_types anyio asgiref ast_serialize async_timeout asyncpg attr attrs blinker
-    certifi cffi charset_normalizer click colorama coverage deprecated dj_database_url django django_stubs
-    django_stubs_ext dotenv editables exceptiongroup execnet fastapi flask google googleapis_common_protos greenlet grpc
-    grpcio gunicorn h11 h2 hatchling httpcore httpcore2 httptools httpx httpx2 hypothesis idna importlib_metadata
-    iniconfig itsdangerous jinja2 librt mako markdown_it markdown_it_py markupsafe mdurl mypy mypy_django_plugin
-    mypy_extensions mypyc opentelemetry orjson packaging pathspec pip pkg_resources pluggy protobuf psutil psycopg
-    psycopg2 psycopg_binary psycopg_c psycopg_pool py pydantic pydantic_core pydantic_settings pygments pytest
-    pytest_asyncio pytest_cov pytest_django pytest_xdist python_dotenv requests rich ruff setuptools sitecustomize
-    sniffio sortedcontainers sqlalchemy sqlparse starlette tomli trove_classifiers truststore types_pyyaml
-    types_requests typing_extensions typing_inspection tzdata urllib3 usercustomize uv uvicorn uvloop virtualenv
-    watchfiles websockets werkzeug wheel wrapt xdist yaml zipp
+    aiosqlite alembic amqp annotated_doc annotated_types anyio asgiref ast_serialize async_timeout asyncpg attr attrs
+    billiard blinker celery celery_types certifi cffi charset_normalizer click click_didyoumean click_plugins click_repl
+    colorama coverage dateutil deprecated dj_database_url django django_stubs django_stubs_ext dotenv editables
+    exceptiongroup execnet fastapi flask google googleapis_common_protos greenlet grpc grpcio gunicorn h11 h2 hatchling
+    hiredis httpcore httpcore2 httptools httpx httpx2 hypothesis idna importlib_metadata iniconfig itsdangerous jinja2
+    kombu librt mako markdown_it markdown_it_py markupsafe mdurl mypy mypy_django_plugin mypy_extensions mypyc
+    opentelemetry orjson packaging pathspec pip pkg_resources pluggy prompt_toolkit protobuf psutil psycopg psycopg2
+    psycopg_binary psycopg_c psycopg_pool py pydantic pydantic_core pydantic_settings pygments pytest pytest_asyncio
+    pytest_cov pytest_django pytest_xdist python_dateutil python_dotenv redis requests rich ruff setuptools
+    sitecustomize six sniffio sortedcontainers sqlalchemy sqlparse starlette tomli trove_classifiers truststore
+    types_pyyaml types_requests typing_extensions typing_inspection tzdata tzlocal urllib3 usercustomize uv uvicorn
+    uvloop vine virtualenv watchfiles wcwidth websockets werkzeug wheel wrapt xdist yaml zipp
 """
 
 

@@ -170,13 +170,15 @@ def installed(bake: Callable[..., Path]) -> Callable[..., tuple[Path, Path]]:
 
 @pytest.fixture(autouse=True)
 def conventions(request: pytest.FixtureRequest, bake: Callable[..., Path]) -> Iterator[None]:
-    """Check what was received during a test of contract/ or processes/, and in its fixtures, against the registry."""
+    """Check what was received during a test of contract/, processes/ or worker/, and in its fixtures: see registry."""
     yield
     received, Receiver.everything = Receiver.everything, []
-    is_checked = request.path.parent.name in ("contract", "processes")
-    if is_checked and received and not request.node.get_closest_marker("foreign_telemetry"):
+    workers = {"contract": "none", "processes": "none", "worker": "celery"}
+    worker = workers.get(request.path.parent.name)
+    if worker and received and not request.node.get_closest_marker("foreign_telemetry"):
         choices = product(("fastapi", "flask", "django"), ("orders", "minimal"))
-        registry.check(received, *(bake(framework=framework, sample=sample) for framework, sample in choices))
+        projects = [bake(framework=framework, sample=sample, worker=worker) for framework, sample in choices]
+        registry.check(received, *projects)
 
 
 @pytest.fixture(scope="session")

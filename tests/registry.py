@@ -42,7 +42,7 @@ INSTRUMENTS = {
 CUSTOM_VALUES = {
     "deployment.environment.name": "the owner's names",
     "error.type": "classes of exceptions, and statuses",
-    "messaging.system": "the queue of the sample is not a broker's",
+    "messaging.system": "the queue of the sample is not a broker's, and the registry has no Redis",
 }
 
 
@@ -170,10 +170,9 @@ CONDITIONS: dict[str, Callable[[Subject], bool] | str] = {
     "db.stored_procedure.name": "the services call none",
     "db network.peer.address": "drivers connect to the server itself, whose address is server.address",
     "db server.address": lambda subject: subject["db.system.name"] != "sqlite",
-    # Messages: a queue in the process, which handles one message at a time
-    "messaging server.address": "the queue is in the process itself",
-    "messaging server.port": "the queue is in the process itself",
-    "messaging network.peer.address": "the queue is in the process itself",
+    # Messages, which are handled one at a time: in a queue in the process, in a folder, or in a broker
+    "messaging server.address": lambda subject: subject["messaging.system"] not in ("in_memory", "filesystem"),
+    "messaging network.peer.address": "Celery does not report the address of its connection",
     "messaging.batch.message_count": "there are no batches",
     "messaging.client.id": "clients have no identity",
     "messaging.consumer.group.name": "there are no groups",
@@ -310,8 +309,9 @@ def _point(point: Point, declared: Declared) -> Iterator[Violation]:
         yield Violation(where, point.name, "unit", f"{point.unit!r} instead of {metric['unit']!r}")
     if point.kind == "histogram" and metric.get("bounds", [*point.bounds]) != [*point.bounds]:
         yield Violation(where, point.name, "bounds", str(point.bounds))
+    own = declared.attributes.keys() & declared.metrics.get(point.name, {"attributes": {}})["attributes"]
     for name in point.attributes:
-        if name not in metric["attributes"]:
+        if name not in metric["attributes"] and name not in own:
             yield Violation(where, name, "not an attribute of this metric")
     yield from _missing(Subject(where, point.name, point.attributes), metric["attributes"])
 

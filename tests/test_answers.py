@@ -470,6 +470,8 @@ def test_the_files_of_the_chosen_answers_are_laid(lay: Lay, tmp_path: Path, caps
             "overlays/framework+otlp_protocol/flask+http-protobuf/http.py": "flask and http",
             "overlays/framework+otlp_protocol/flask+grpc/grpc.py": "flask and grpc",
             "overlays/framework+otlp_protocol/django+http-protobuf/django.py": "django and http",
+            "overlays/framework+kubernetes+sample/flask+no+orders/three.py": "flask, no and orders",
+            "overlays/framework+kubernetes+sample/flask,django+yes+orders/three.py": "flask or django, yes and orders",
             "overlays/framework+sample/fastapi,flask+minimal,orders/either.py": "either of both",
             "overlays/framework+sample/fastapi,flask+minimal/hello.py": "either and minimal",
         }
@@ -482,6 +484,7 @@ def test_the_files_of_the_chosen_answers_are_laid(lay: Lay, tmp_path: Path, caps
         "gunicorn.conf.py": "flask or django",
         "deploy/a/c.yaml": "http",
         "http.py": "flask and http",
+        "three.py": "flask, no and orders",
         "either.py": "either of both",
     }
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_dir()) == ["a", "deploy"]
@@ -528,7 +531,8 @@ def test_permissions_are_preserved(lay: Lay, tmp_path: Path) -> None:
         (["framework+sample/flask/app.py"], "expected one answer per prompt"),
         (["sample+framework/orders+flask/app.py"], "alphabetical order"),
         (["framework+framework/flask+flask/app.py"], "alphabetical order"),
-        (["framework+kubernetes+sample/flask+no+orders/app.py"], "alphabetical order"),
+        (["framework+sample+kubernetes/flask+orders+no/app.py"], "alphabetical order"),
+        (["framework+kubernetes+sample+worker/flask+no+orders+none/app.py"], "one to three prompts"),
         (["framework/flask/app.py", "kubernetes/no/app.py"], "both produce app.py"),
         (["framework/flask/app.py", "framework/flask,django/app.py"], "both produce app.py"),
         (["framework/flask/a/app.py", "framework+kubernetes/flask+no/a/app.py"], "a/app.py both produce a/app.py"),

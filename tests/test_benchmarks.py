@@ -16,6 +16,7 @@ DOCS = environments.ROOT / "docs"
 REQUESTS = 20
 SPANS = {"bare": 0, "floor": 1, "guide": 1, "ours": 1}
 """Per request in process; FastAPI's instrumentation adds spans for the messages of a request."""
+SPANS_OF_TASKS = {"bare": 0, "instrumentation": 2, "ours": 2}
 
 
 def test_the_page_and_the_plots_are_made_from_the_figures(tmp_path: Path) -> None:
@@ -31,6 +32,13 @@ def test_a_goal_that_is_not_reached_is_shown() -> None:
     found = {"in_process": {"flask": {name: {"cpu": cpu} for name, cpu in cells.items()}}}
     assert [(limit, value) for _, _, limit, value in report.goals(found)] == [(2.6, 3.0), (1.9, 1.5)]
     assert report.goals_table(report.goals(found)).count("**no**") == 1
+
+
+def test_what_tasks_add_is_compared_with_the_instrumentation() -> None:
+    cells = {"bare": [110.0, 100.0], "instrumentation": [200.0, 210.0], "ours 1.0": [250.0, 240.0]}
+    part = {"all": {name: {"cpu": cpu} for name, cpu in cells.items()}}
+    assert [(limit, value) for _, _, limit, value in report.goals({"tasks": part})] == [(1.3, 1.4)]
+    assert report.tasks(part).splitlines()[-1] == "| ours 1.0 | 240 (240-250) | +140 | 1.40 |"
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +62,19 @@ def test_each_variant_makes_its_spans(
     assert [float(line) > 0 for line in done.stdout.split()] == [True] * 2
     messages = 3 if (framework, variant) == ("fastapi", "guide") else 0
     assert sink.spans() == (SPANS[variant] + messages) * REQUESTS * 3  # the first ones fill caches
+
+
+@pytest.mark.slow
+def test_each_variant_makes_the_spans_of_its_tasks(sink: Sink, own_tempdir: Path) -> None:
+    python = environments.worker(own_tempdir / "worker")
+    for variant, spans in SPANS_OF_TASKS.items():
+        sink.spans()
+        command = [str(python), "-m", "benchmarks.tasks", str(REQUESTS)]
+        variables = environ(BENCH_FRAMEWORK="flask", BENCH_VARIANT=variant, **sink.variables())
+        done = subprocess.run(command, env=variables, input="\n\n", capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert [float(line) > 0 for line in done.stdout.split()] == [True] * 2, variant
+        assert sink.spans() == spans * REQUESTS * 3, variant  # the first ones fill caches
 
 
 @pytest.mark.slow

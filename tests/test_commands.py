@@ -32,8 +32,10 @@ ELSEWHERE = {
 }
 """Commands, or their first words, that do not run here, and why."""
 SERVERS = re.compile(r"(\w+=\S+ )*make (dev|run)")
+WORKERS = re.compile(r"celery .*\b(worker|beat)\b.*|(\w+=\S+ )*make (worker|beat)( \w+='[^']*')*")
 """Commands that run until they are stopped. They run in the background until the end of their block."""
 WAIT = "curl --silent --show-error --fail --retry 200 --retry-delay 1 --retry-connrefused http://127.0.0.1:$PORT/ready"
+STILL_RUNS = "sleep 5; kill -0 $!"
 ANY_TRACE = """until .venv/bin/python -m dev.viewer traces --port {port} --limit 1 --json |
     grep --only-matching --max-count 1 -P '"trace_id": "\\K[0-9a-f]{{8}}'; do sleep 0.5; done"""
 # What runs in the background is stopped, however the script ends.
@@ -56,7 +58,12 @@ def commands(block: str) -> Iterator[str]:
 
 def make_script(block: str) -> str:
     """Return a script that runs the commands of a block, or nothing if none of them can run here."""
-    lines = [f"{line} & {WAIT}" if SERVERS.fullmatch(line) else line for line in commands(block)]
+    background = {line: f"{line} & {WAIT}" for line in commands(block) if SERVERS.fullmatch(line)}
+    for line in filter(WORKERS.fullmatch, commands(block)):
+        # The image has .venv/bin on its PATH, and no other files in /tmp.
+        local = re.sub(r"^celery ", ".venv/bin/celery ", line).replace("=/tmp/", "=")
+        background[line] = f"{local} & {STILL_RUNS}"
+    lines = [background.get(line, line) for line in commands(block)]
     return "\n".join([START, *lines, ""]) if lines else ""
 
 
@@ -89,7 +96,7 @@ def run_script(script: str, project: Path, **variables: str) -> None:
 # Each answer to the prompts that change what a command does.
 SERVICES = {
     "fastapi": {"otlp_protocol": "grpc"},
-    "flask": {"decorator_style": "paired"},
+    "flask": {"decorator_style": "paired", "worker": "celery"},
     "django": {"decorator_style": "native"},
 }
 
@@ -148,7 +155,9 @@ def test_pre_commit_runs_the_service_s_own_tools(bake: Bake, tmp_path: Path) -> 
     assert not list(tmp_path.glob("repo*")), "a hook was downloaded"
 
 
-@pytest.mark.parametrize("block", ["make tests   # pytest", "true\nrm missing.txt", "docker ps\nrm missing.txt"])
+@pytest.mark.parametrize(
+    "block", ["make tests   # pytest", "make worker", "true\nrm missing.txt", "docker ps\nrm missing.txt"]
+)
 def test_a_wrong_command_is_found(block: str, bake: Bake, tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_bytes((bake() / "Makefile").read_bytes())
     document = textwrap.indent(f"```sh\n{block}\n```\n", "   ")
@@ -160,6 +169,12 @@ def test_a_wrong_command_is_found(block: str, bake: Bake, tmp_path: Path) -> Non
 def test_servers_run_in_the_background() -> None:
     block = "PORT=1 make run   # a server\ndocker run \\\n    image\ncurl x \\\n  y\n"
     assert make_script(block).splitlines() == [START, f"PORT=1 make run & {WAIT}", "curl x y"]
+    block = "make worker WORKER='--concurrency=8'\ncelery --app x beat --schedule=/tmp/beat\nmake worker-test\n"
+    assert make_script(block).splitlines()[1:] == [
+        f"make worker WORKER='--concurrency=8' & {STILL_RUNS}",
+        f".venv/bin/celery --app x beat --schedule=beat & {STILL_RUNS}",
+        "make worker-test",
+    ]
     assert make_script("kubectl apply\n# only a comment\n") == ""
 
 

@@ -69,15 +69,24 @@ def find_faults(path: Path, root: Path, targets: set[str]) -> Iterator[str]:
             yield f"{name}: the link {target} leads nowhere"
 
 
-@pytest.mark.parametrize("extras", [pytest.param({}, id="all"), pytest.param(LEAN, id="lean", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("protocol", ["http/protobuf", pytest.param("grpc", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param({}, id="all"),
+        pytest.param({"otlp_protocol": "grpc"}, id="grpc", marks=pytest.mark.slow),
+        pytest.param(LEAN, id="lean", marks=pytest.mark.slow),
+        pytest.param({"otlp_protocol": "grpc", **LEAN}, id="lean-grpc", marks=pytest.mark.slow),
+        pytest.param({"worker": "celery"}, id="worker"),
+        pytest.param({"worker": "celery", "otlp_protocol": "grpc", **LEAN}, id="lean-worker", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("sample", CHOICES["sample"])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_documents_of_services_are_well_formed(
-    framework: str, sample: str, protocol: str, extras: dict[str, str], bake: Callable[..., Path]
+    framework: str, sample: str, answers: dict[str, str], bake: Callable[..., Path]
 ) -> None:
     style = CHOICES["decorator_style"][FRAMEWORKS.index(framework)]
-    project = bake(framework=framework, sample=sample, otlp_protocol=protocol, decorator_style=style, **extras)
+    project = bake(framework=framework, sample=sample, decorator_style=style, **answers)
     targets = find_targets(project)
     faults = [fault for path in sorted(project.rglob("*.md")) for fault in find_faults(path, project, targets)]
     assert not faults, "\n".join(faults)
@@ -95,7 +104,7 @@ def test_the_first_documents_of_services_are_short(make_context: Callable[..., d
 
 
 def test_documents_of_the_template_are_well_formed(bake: Callable[..., Path]) -> None:
-    targets = find_targets(REPO) | find_targets(bake())
+    targets = find_targets(REPO) | find_targets(bake(worker="celery"))
     assert len((REPO / "README.md").read_text(encoding="utf-8").splitlines()) < 120
     faults = [fault for path in PAGES for fault in find_faults(path, REPO, targets)]
     assert not faults, "\n".join(faults)
@@ -136,8 +145,8 @@ def test_markdownlint_finds_nothing(bake: Callable[..., Path]) -> None:
     program = shutil.which(MARKDOWNLINT)
     if program is None:
         unavailable(f"{MARKDOWNLINT} is missing, so no Markdown was checked. .ci/run installs it with npm.")
-    choices = product(FRAMEWORKS, CHOICES["sample"])
-    projects = [bake(framework=framework, sample=sample) for framework, sample in choices]
+    choices = product(FRAMEWORKS, CHOICES["sample"], CHOICES["worker"])
+    projects = [bake(framework=framework, sample=sample, worker=worker) for framework, sample, worker in choices]
     paths = [*PAGES, *(path for project in projects for path in project.rglob("*.md"))]
     command = [program, "--config", str(REPO / ".markdownlint.yaml"), "--no-globs", *(f":{path}" for path in paths)]
     result = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)

@@ -61,7 +61,8 @@ def found(report: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def of(framework: str, installed: Installed) -> Doctor:
-    return Doctor(*installed(*EXTRAS[framework], framework=framework))
+    worker = "celery" if framework == "flask" else "none"
+    return Doctor(*installed(*EXTRAS[framework], framework=framework, worker=worker))
 
 
 @pytest.fixture
@@ -197,6 +198,12 @@ def test_settings_of_the_owner(with_own_settings: Doctor) -> None:
 
     finding = with_own_settings.finding({}, "--offline")
     assert (finding["variable"], finding["fix"]) == ("STOCK_URL", "set it in the environment")
+
+
+def test_data_in_the_container_is_lost_with_it(flask: Doctor) -> None:
+    finding = flask.finding({"DATABASE_URL": "sqlite:////tmp/service.db"}, "--offline")
+    assert (finding["variable"], finding["level"]) == ("DATABASE_URL", "warning")
+    assert "lost with the container" in finding["message"]
 
 
 def test_settings_that_cannot_be_imported(with_own_settings: Doctor) -> None:

@@ -25,6 +25,8 @@ def test_every_version_has_its_packages(own_tempdir: Path) -> None:
     assert {key: move.pinned for key, move in moves.items()} == PROMPTS["_versions"]
     assert moves["opentelemetry"].packages == LOCKSTEP
     assert moves["psycopg"].packages == {"psycopg[binary]"}
+    assert moves["celery"].packages == {"celery[redis]"}
+    assert {key for key, move in moves.items() if not move.packages} == {key for key in moves if key.endswith("_image")}
     for framework in PROMPTS["framework"]:
         assert moves[framework].packages == {framework}
         assert f"opentelemetry-instrumentation-{framework}" in moves["opentelemetry_contrib"].packages

@@ -21,7 +21,8 @@ NAME = "Stock Keeper"
 # Words of both samples, in any case, including those inside names such as `OrderRow` and `PAYMENT_URL`.
 WORDS = """
     order orders payment payments sku skus checkout decline declined declines price prices quantity quantities
-    customer customers charge charged charges refund refunds invoice invoices paid hello greeting greetings
+    customer customers charge charged charges refund refunds invoice invoices paid announce announced announces
+    hello greeting greetings
 """
 # Other meanings of these words.
 PHRASES = (
@@ -81,6 +82,7 @@ def test_every_phrase_is_still_needed(bake: Bake) -> None:
         ("src/stock_keeper/observability/logs.py", "# The order was created."),
         ("src/stock_keeper/observability/logs.py", "class OrderRow:"),
         ("src/stock_keeper/settings.py", 'url = os.environ["PAYMENT_URL"]'),
+        ("src/stock_keeper/worker.py", 'app.send_task("orders.announce")'),
         ("src/stock_keeper/app.py", "from .orders import routes"),
         ("dev/viewer/page.html", "<td>${span.attributes.orderId}</td>"),
         ("deploy/dashboards/service.json", '"expr": "sum(rate(orders_created_total[5m]))"'),
@@ -93,7 +95,7 @@ def test_every_phrase_is_still_needed(bake: Bake) -> None:
     ],
 )
 def test_a_word_of_the_sample_is_found(path: str, line: str, bake: Bake) -> None:
-    text = of_the_template(bake(project_name=NAME))[path]
+    text = of_the_template(bake(project_name=NAME, worker="celery"))[path]
     assert len(set(find_words({path: f"{text}{line}\n"})) - set(find_words({path: text}))) >= 1
 
 
@@ -125,7 +127,7 @@ def find_layer(path: str, own: set[str]) -> str:
         name = "components" if path.endswith("/components.py") else "sample"
         return {"dev": "requests", "tests": "sample tests"}.get(folder, name)
     (area,) = find_areas(path)
-    return {"doctor": "observability", "database": "shell"}.get(area, area)
+    return {"doctor": "observability", "database": "shell", "worker": "shell"}.get(area, area)
 
 
 def find_wrong_imports(found: Files, own: set[str]) -> Iterator[str]:
@@ -161,6 +163,9 @@ def test_imports_point_one_way(answers: Answers, bake: Bake) -> None:
         ("src/stock_keeper/app.py", "from . import orders"),
         ("src/stock_keeper/problems.py", "def later() -> None:\n    from stock_keeper import orders"),
         ("src/stock_keeper/database.py", "from .orders import models"),
+        ("src/stock_keeper/observability/celery.py", "from .. import celery_app"),
+        ("src/stock_keeper/celery_app.py", "from .orders import messages"),
+        ("src/stock_keeper/worker.py", "from .orders.messages import announce"),
         ("src/stock_keeper/orders/service.py", "from ..app import create_app\nfrom .. import components"),
         ("src/stock_keeper/components.py", "from dev.sample import requests"),
         ("dev/viewer/store.py", "from dev import bench"),
@@ -171,7 +176,7 @@ def test_imports_point_one_way(answers: Answers, bake: Bake) -> None:
     ],
 )
 def test_an_import_the_wrong_way_is_found(path: str, line: str, bake: Bake) -> None:
-    project = bake(project_name=NAME)
+    project = bake(project_name=NAME, worker="celery")
     found = read(project)
     before = set(find_wrong_imports(found, owned(project)))
     found[path] += f"\n{line}\n"
@@ -195,7 +200,7 @@ def test_the_list_of_owned_files_names_what_was_generated(answers: Answers, bake
         assert path == "uv.lock" or (project / path).exists(), path
 
 
-@pytest.mark.parametrize("answers", as_parameters(cover(2, "framework", "sample")))
+@pytest.mark.parametrize("answers", as_parameters(cover(2, "framework", "sample", "worker")))
 def test_the_contract_covers_every_module_that_is_not_the_templates(answers: Answers, bake: Bake) -> None:
     project = bake(**answers)
     modules = {path.split("/")[2].removesuffix(".py") for path in of_the_template(project) if path.startswith("src/")}

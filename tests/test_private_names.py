@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_bake import CHOICES
+from tests.test_bake import Answers, as_parameters, cover
 
 Bake = Callable[..., Path]
 
@@ -106,10 +106,9 @@ def read(project: Path) -> dict[str, ast.Module]:
     return {str(path.relative_to(project)): ast.parse(path.read_bytes()) for path in paths}
 
 
-@pytest.mark.parametrize("style", CHOICES["decorator_style"])
-@pytest.mark.parametrize("framework", CHOICES["framework"])
-def test_nothing_private_is_used_elsewhere(framework: str, style: str, bake: Bake) -> None:
-    assert find_private(read(bake(framework=framework, decorator_style=style))) == []
+@pytest.mark.parametrize("answers", as_parameters(cover(2, "framework", "decorator_style", "sample", "worker")))
+def test_nothing_private_is_used_elsewhere(answers: Answers, bake: Bake) -> None:
+    assert find_private(read(bake(**answers))) == []
 
 
 @pytest.mark.parametrize(
@@ -126,6 +125,8 @@ def test_nothing_private_is_used_elsewhere(framework: str, style: str, bake: Bak
         "from opentelemetry.sdk.resources import Resource\nResource.__hash__ = hash",
         "from opentelemetry.sdk.trace import Span\nsetattr(Span, name, value)",
         "import logging\nlogging.getLogger('opentelemetry.sdk._shared_internal')",
+        "from celery import _state",
+        "from celery.app.trace import build_tracer\nbuild_tracer.__wrapped__ = None",
     ],
 )
 def test_what_is_private_is_found(line: str, bake: Bake) -> None:

@@ -28,6 +28,7 @@ DOCUMENTS = """
 | `orders.created`, `orders.weight` | counter | `{order}`, kg | `order.kind` | orders |
 | `orders.open` | up-down counter | none | none | orders |
 | `http.server.active_requests`, `process.cpu.time` | counter | s | `cpu.mode` | not the service's own |
+| `messaging.client.sent.messages` | counter | `{message}` | `order.kind`, `cpu.mode` | messages |
 
 | Also recorded |
 |---|
@@ -45,7 +46,12 @@ RESOURCE: Attributes = {
 PEER: Attributes = {"network.peer.address": "127.0.0.1", "network.peer.port": 5}
 SERVER_ADDRESS: Attributes = {"server.address": "shop", "server.port": 80}
 LATER = Scope("shop", "1", "https://opentelemetry.io/schemas/1.99.0")
-MESSAGE = {"messaging.system": "queue", "messaging.destination.name": "order.created", "messaging.message.id": "1"}
+MESSAGE: Attributes = {
+    **SERVER_ADDRESS,
+    "messaging.system": "queue",
+    "messaging.destination.name": "order.created",
+    "messaging.message.id": "1",
+}
 FAILURE = {"exception.type": "shop.Closed", "exception.message": "", "exception.stacktrace": "..."}
 ESCAPED = Event("exception", 0, FAILURE | {"exception.escaped": True})
 
@@ -123,6 +129,13 @@ STATEMENT: Attributes = {
     "error.type": "23505",
 }
 SEND = {"messaging.operation.name": "send", "messaging.operation.type": "send"}
+SENT: Attributes = {
+    **SERVER_ADDRESS,
+    "messaging.system": "queue",
+    "messaging.destination.name": "order.created",
+    "messaging.operation.name": "send",
+    "order.kind": "new",
+}
 COMMAND: Attributes = {
     "process.executable.name": "python",
     "process.exit.code": 1,
@@ -144,6 +157,7 @@ CORRECT: dict[str, Item] = {
     "call": span("CLIENT", "POST", CALL, "ERROR"),
     "statement": span("CLIENT", "INSERT orders", STATEMENT, "ERROR"),
     "message": span("PRODUCER", "send order.created", {**MESSAGE, **SEND}),
+    "sent": point("messaging.client.sent.messages", "monotonic sum", "{message}", SENT),
     "command": span("INTERNAL", "import", COMMAND, "ERROR", Event("exception", 0, FAILURE)),
     "work": span(
         "INTERNAL", "create_order", {"order.id": "1", "order.total": 1.5}, "UNSET", Event("order.created", 0, {})
@@ -171,6 +185,13 @@ def found(items: Mapping[str, Item], declared: registry.Declared) -> set[tuple[s
 
 def test_correct_telemetry_has_no_violation(declared: registry.Declared) -> None:
     assert registry.violations(CORRECT.values(), declared) == []
+
+
+@pytest.mark.parametrize("system", ["in_memory", "filesystem"])
+def test_a_queue_without_a_server_has_no_address(system: str, declared: registry.Declared) -> None:
+    without = {name: value for name, value in SENT.items() if not name.startswith("server.")}
+    attributes = without | {"messaging.system": system}
+    assert registry.violations([replace(CORRECT["sent"], attributes=attributes)], declared) == []
 
 
 def put(**values: Value) -> Mapping[str, Any]:
@@ -217,6 +238,9 @@ def put(**values: Value) -> Mapping[str, Any]:
         ("statement", put(db__namespace=None), "db.namespace", "conditionally_required"),
         ("statement", put(error__type=None), "error.type", "conditionally_required"),
         ("message", put(messaging__destination__name=None), "messaging.destination.name", "conditionally_required"),
+        ("message", put(server__address=None), "server.address", "recommended"),
+        ("sent", put(server__address=None), "server.address", "conditionally_required"),
+        ("sent", put(server__port=None), "server.port", "recommended"),
         ("duration", put(http__response__status_code=500), "error.type", "conditionally_required"),
         ("log", put(exception__type=None), "exception.type", "conditionally_required"),
         ("request", put(network__peer__address=None), "network.peer.address", "recommended"),
@@ -229,6 +253,8 @@ def put(**values: Value) -> Mapping[str, Any]:
         ("work", put(http__route="/orders"), "span", "kind"),
         ("duration", put(client__address="10.0.0.1"), "client.address", "not an attribute of this metric"),
         ("weight", put(order__id="1"), "order.id", "not an attribute of this metric"),
+        ("sent", put(order__id="1"), "order.id", "not an attribute of this metric"),
+        ("sent", put(cpu__mode="user"), "cpu.mode", "not an attribute of this metric"),
     ],
 )
 def test_a_wrong_attribute_is_found(

@@ -12,24 +12,27 @@ from tests.environments import lend_uv, lint, make, replace
 from tests.test_bake import CHOICES
 
 LEAN = dict.fromkeys(("dev_tools", "monitoring", "kubernetes", "github_actions"), "no")
-DEFAULT = {"decorator_style": "traced", "otlp_protocol": "http/protobuf", "sample": "orders"}
+DEFAULT = {"decorator_style": "traced", "otlp_protocol": "http/protobuf", "sample": "orders", "worker": "none"}
 # The default service of each framework first; with the others, every pair of answers that change the code occurs.
 SERVICES = {
     "fastapi": [
         DEFAULT,
-        {"decorator_style": "paired", "otlp_protocol": "grpc", "sample": "minimal", **LEAN},
-        {"decorator_style": "native", "otlp_protocol": "grpc", "sample": "orders"},
+        {"decorator_style": "paired", "otlp_protocol": "grpc", "sample": "minimal", "worker": "none", **LEAN},
+        {"decorator_style": "native", "otlp_protocol": "grpc", "sample": "orders", "worker": "celery"},
+        {**DEFAULT, "sample": "minimal", "worker": "celery", **LEAN},
     ],
     "flask": [
         DEFAULT,
-        {"decorator_style": "paired", "otlp_protocol": "http/protobuf", "sample": "minimal"},
-        {"decorator_style": "native", "otlp_protocol": "grpc", "sample": "minimal", **LEAN},
+        {"decorator_style": "paired", "otlp_protocol": "http/protobuf", "sample": "minimal", "worker": "none"},
+        {"decorator_style": "native", "otlp_protocol": "grpc", "sample": "minimal", "worker": "celery", **LEAN},
+        {"decorator_style": "paired", "otlp_protocol": "grpc", "sample": "orders", "worker": "celery"},
     ],
     "django": [
         DEFAULT,
-        {"decorator_style": "paired", "otlp_protocol": "grpc", "sample": "orders", **LEAN},
-        {"decorator_style": "native", "otlp_protocol": "http/protobuf", "sample": "orders"},
-        {"decorator_style": "traced", "otlp_protocol": "grpc", "sample": "minimal"},
+        {"decorator_style": "paired", "otlp_protocol": "grpc", "sample": "orders", "worker": "celery", **LEAN},
+        {"decorator_style": "native", "otlp_protocol": "http/protobuf", "sample": "orders", "worker": "none"},
+        {"decorator_style": "traced", "otlp_protocol": "grpc", "sample": "minimal", "worker": "none"},
+        {**DEFAULT, "sample": "minimal", "worker": "celery"},
     ],
 }
 SUITE = REPO / "tests" / "service_suite"
@@ -37,11 +40,16 @@ SUITE = REPO / "tests" / "service_suite"
 
 def test_the_services_cover_every_pair_of_answers() -> None:
     services = [{"framework": framework, **answers} for framework, found in SERVICES.items() for answers in found]
-    for one, other in itertools.combinations(("framework", "otlp_protocol", "decorator_style", "sample"), 2):
+    for one, other in itertools.combinations(("framework", "otlp_protocol", "decorator_style", "sample", "worker"), 2):
         pairs = {(answers[one], answers[other]) for answers in services}
         assert pairs == set(itertools.product(CHOICES[one], CHOICES[other]))
     for framework in CHOICES["framework"]:
         assert {answers.get("dev_tools") for answers in SERVICES[framework]} == {None, "no"}
+        samples = {(answers["sample"], answers["worker"]) for answers in SERVICES[framework]}
+        assert samples == set(itertools.product(CHOICES["sample"], CHOICES["worker"]))
+        # The suite of the template's own modules runs unless the style is native.
+        with_suite = {answers["worker"] for answers in SERVICES[framework] if answers["decorator_style"] != "native"}
+        assert with_suite == {*CHOICES["worker"]}
 
 
 @pytest.mark.slow
@@ -67,6 +75,6 @@ def add_suite(project: Path, answers: dict[str, str]) -> None:
     leave_out = ["conftest.py", "__pycache__"]
     if answers["sample"] == "minimal":
         leave_out.append("test_sql.py")
-    if answers.get("dev_tools") == "no" or answers["sample"] == "minimal":
+    if answers.get("dev_tools") == "no" or answers["sample"] == "minimal" or answers["worker"] == "celery":
         leave_out.append("dev_tools")
     shutil.copytree(SUITE, project / "tests" / "service_suite", ignore=shutil.ignore_patterns(*leave_out))

@@ -50,6 +50,10 @@ AREAS = {
         manage.py
     """,
     "database": "src/*/database.py src/*/postgresql.py src/*/prepare.py migrations/*",
+    "worker": """
+        src/*/background.py src/*/celery_app.py src/*/dead_letters.py src/*/filesystem_broker.py src/*/heartbeat.py
+        src/*/redis_broker.py src/*/worker.py
+    """,
     "tests": "tests/",
     "viewer": "dev/viewer/ dev/__init__.py",
     "bench": "dev/bench.py dev/traffic.py",
@@ -493,18 +497,26 @@ def read_contract(files: dict[str, bytes]) -> Telemetry:
     >>> document = b"| Metric | Unit |\\n|---|---|\\n| `a`, `b` | s |\\n| the rest | 1 |\\n"
     >>> read_contract({"docs/contract.md": document})["metrics"]
     {'a': {'Unit': 's'}, 'b': {'Unit': 's'}, 'the rest': {'Unit': '1'}}
+
+    Several documents may have a name; the texts are joined.
+
+    >>> document = b"| Attribute | Type | Where |\\n|---|---|---|\\n| `a` | int | %s |\\n"
+    >>> read_contract({"docs/worker.md": document % b"tasks", "docs/contract.md": document % b"orders"})["attributes"]
+    {'a': {'Type': 'int', 'Where': 'tasks; orders'}}
     """
     found: Telemetry = {signal: {} for signal in SIGNALS.values()}
-    for path in ("docs/configuration.md", "docs/contract.md"):
+    for path in ("docs/configuration.md", "docs/worker.md", "docs/contract.md"):
         header: list[str] = []
         for line in files.get(path, b"").decode(errors="replace").splitlines():
             cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
             if not cells or not header:
                 header = cells
             elif header[0] in SIGNALS and not re.fullmatch(r":?-+:?", cells[0]):
-                about = dict(zip(header[1:], cells[1:], strict=False))
                 for name in re.findall(r"`([^`]+)`", cells[0]) or cells[:1]:
-                    found[SIGNALS[header[0]]].setdefault(name, {}).update(about)
+                    row = found[SIGNALS[header[0]]].setdefault(name, {})
+                    for column, text in zip(header[1:], cells[1:], strict=False):
+                        known = row.get(column, text)
+                        row[column] = text if known == text else f"{known}; {text}"
     return found
 
 

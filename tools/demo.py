@@ -1,6 +1,7 @@
 """Generate the default service, run it with its viewer, send it requests and show what it really exports.
 
-Run it with `make demo`. Everything happens in a temporary folder and on loopback; nothing is left behind.
+Run it with `make demo`, or with `make demo WORKER=celery` to see a worker, too. Everything happens in a temporary
+folder and on loopback; nothing is left behind.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,22 +30,26 @@ PATIENCE = 30.0
 """Seconds to wait for exported telemetry."""
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
+    """Return 0 if all telemetry has arrived. The arguments are answers, such as worker=celery."""
+    answers = dict(argument.split("=", 1) for argument in arguments)
+    with_worker = answers.get("worker") == "celery"
     # Clean up after SIGTERM too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with TemporaryDirectory(prefix="otel-demo-") as folder:
-        with step("generate a service from the default answers"):
-            project = bake(Path(folder))
+        with step(" and ".join(("generate a service from the default answers", *arguments))):
+            project = bake(Path(folder), **answers)
         with step("make install"):
             python = install(project)
         colours = {"FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
         viewer = Viewer(project, python, Path(folder), {**OWN_DATABASE, **colours})
-        with step("make dev: the service, and a viewer of its telemetry"):
+        processes = "the service, a worker, beat" if with_worker else "the service"
+        with step(f"make dev: {processes}, and a viewer of {'their' if with_worker else 'its'} telemetry"):
             viewer.start()
         try:
             with step("make requests, until their telemetry has arrived"):
                 responses = viewer.send_requests()
-                faults = wait_for_all(viewer)
+                faults = wait_for_all(viewer, "order-service" if with_worker else "order.created")
         finally:
             code = viewer.interrupt()
     print(f"\n{responses}", *shown(viewer.stdout), sep="\n")
@@ -54,7 +59,8 @@ def main() -> int:
         print(f"missing: {fault}")
     if not faults:
         print("\nComplete: all that was expected came over OTLP. To see it move, and as a page in the browser:")
-        print("    .venv/bin/cookiecutter --no-input . -o /tmp && cd /tmp/order-service && make install && make dev")
+        options = " ".join((".", "-o /tmp", *arguments))
+        print(f"    .venv/bin/cookiecutter --no-input {options} && cd /tmp/order-service && make install && make dev")
         print("Then open http://127.0.0.1:4318, and in a second terminal, in the same folder: make requests")
     return 1 if faults else 0
 
@@ -80,20 +86,20 @@ def shown(lines: list[str]) -> Iterator[str]:
     return (line for line in lines[1:] if "▏" not in line)
 
 
-def wait_for_all(viewer: Viewer) -> list[str]:
-    """Return what is still missing in the end."""
+def wait_for_all(viewer: Viewer, destination: str) -> list[str]:
+    """Return what is still missing in the end; `destination` is where the messages are sent to."""
     deadline = monotonic() + PATIENCE
-    while (faults := list(missing(viewer))) and monotonic() < deadline:
+    while (faults := list(missing(viewer, destination))) and monotonic() < deadline:
         sleep(0.5)
     return faults
 
 
-def missing(viewer: Viewer) -> Iterator[str]:
+def missing(viewer: Viewer, destination: str) -> Iterator[str]:
     """Yield what should have arrived but did not."""
     traces = viewer.traces()
     spans = [span for trace in traces for span in trace["rows"]]
-    whole = {"create_order", "validate_order", "calculate_total", "process_payment", "POST", "send order.created"}
-    unpaid = whole - {"send order.created"}
+    unpaid = {"create_order", "validate_order", "calculate_total", "process_payment", "POST"}
+    whole = unpaid | {f"send {destination}"}
     wanted = {201: (2, whole), 422: (2, {"create_order", "validate_order"}), 402: (1, unpaid), 502: (1, unpaid)}
     for status, (count, names) in wanted.items():
         found = [trace for trace in traces if trace["name"] == "POST /api/orders" and trace["status"] == status]
@@ -123,4 +129,4 @@ def missing(viewer: Viewer) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

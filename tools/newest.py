@@ -104,7 +104,8 @@ def find_moves(folder: Path) -> list[Move]:
     config = folder / "cookiecutter.yaml"
     config.write_text(yaml.safe_dump({"cookiecutters_dir": f"{folder}/templates", "replay_dir": f"{folder}/replay"}))
     for framework, protocol in product(PROMPTS["framework"], PROMPTS["otlp_protocol"]):
-        answers = {"framework": framework, "otlp_protocol": protocol, "_versions": {key: key for key in moves}}
+        answers = {"framework": framework, "otlp_protocol": protocol, "worker": "celery"}  # which only adds packages
+        answers["_versions"] = {key: key for key in moves}
         output = folder / f"{framework}-{protocol.replace('/', '-')}"
         project = cookiecutter(
             str(REPO), no_input=True, extra_context=answers, output_dir=str(output), config_file=str(config)

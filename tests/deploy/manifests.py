@@ -39,8 +39,17 @@ def of_kind(objects: Sequence[Object], *kinds: str) -> list[Object]:
 
 
 def the(objects: Sequence[Object], kind: str) -> Object:
-    (item,) = of_kind(objects, kind)
+    """Return the only object of a kind, or of a kind and a component, such as "Deployment/server"."""
+    kind, _, component = kind.partition("/")
+    (item,) = (item for item in of_kind(objects, kind) if component in ("", component_of(item)))
     return item
+
+
+def component_of(item: Object) -> str:
+    """Return the component that the object's label or selector names; "" if there is none."""
+    selector = item.get("spec", {}).get("selector", {})
+    labels = {**item["metadata"].get("labels", {}), **selector.get("matchLabels", selector)}
+    return str(labels.get("app.kubernetes.io/component", ""))
 
 
 def pods(objects: Sequence[Object]) -> list[Object]:

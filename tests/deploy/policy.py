@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.deploy.manifests import Object, containers, environment, of_kind, pods, texts, the
+from tests.deploy.manifests import Object, component_of, containers, environment, of_kind, pods, texts, the
 
 POD = {
     "metadata.name": "order-service-7d4b9c6f5-x2x9p",
@@ -18,7 +18,11 @@ POD = {
     "status.hostIP": "192.0.2.7",
 }
 """The Downward API of an example pod."""
-SECRET = {"DATABASE_URL": "postgresql://user:password@database/orders", "SECRET_KEY": "k" * 48}
+SECRET = {
+    "DATABASE_URL": "postgresql://user:password@database/orders",
+    "CELERY_BROKER_URL": "rediss://:password@broker:6379/0",
+    "SECRET_KEY": "k" * 48,
+}
 """Required keys of the Secret; the headers are optional."""
 IDENTITY = {
     "k8s.pod.name": POD["metadata.name"],
@@ -31,7 +35,7 @@ IDENTITY = {
 """Resource attributes that identify the pod."""
 
 _CREDENTIAL = re.compile(r"://[^/\s]*:[^/\s]*@|bearer|basic ", re.IGNORECASE)
-_SECRET_NAME = re.compile(r"PASSWORD|TOKEN|SECRET|CREDENTIAL|HEADERS|DATABASE_URL|API_KEY")
+_SECRET_NAME = re.compile(r"PASSWORD|TOKEN|SECRET|CREDENTIAL|HEADERS|DATABASE_URL|BROKER_URL|API_KEY")
 _LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 _DNS_LABEL = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _UNITS = {"m": 0.001, "": 1, "Mi": 2**20, "Gi": 2**30}
@@ -79,6 +83,27 @@ class Project:
     @property
     def has_database(self) -> bool:
         return (self.folder / "src" / self.package / "prepare.py").exists()
+
+    @property
+    def has_worker(self) -> bool:
+        return (self.folder / "src" / self.package / "worker.py").exists()
+
+    @property
+    def worker_steps(self) -> dict[str, float]:
+        """Return the seconds that each step of the worker's stop may take."""
+        soft = self._find(r"^    celery_time_limit: .+ = (\d+)$")
+        hard = self._find(r"^        task_time_limit=settings\.celery_time_limit \+ (\d+),")
+        return {"tasks": soft + hard, "closing": self.steps["closing"], "flush": self.steps["flush"]}
+
+    @property
+    def heartbeat(self) -> str:
+        """Return the file that the worker and beat touch."""
+        name = self._find_text(r'^FILE = Path\(tempfile\.gettempdir\(\)\) / f"(.+)"$')
+        return "/tmp/" + name.replace("{SERVICE_NAME}", self._find_text(r'^SERVICE_NAME = "(.+)"$'))
+
+    def _find_text(self, pattern: str) -> str:
+        (value,) = set(re.findall(pattern, self._source(), re.MULTILINE))
+        return str(value)
 
     def _find(self, pattern: str) -> float:
         (value,) = set(re.findall(pattern, self._source(), re.MULTILINE))
@@ -166,7 +191,7 @@ def _check_security(objects: Sequence[Object], project: Project) -> Iterator[str
 
 
 def _check_probes(objects: Sequence[Object], project: Project) -> Iterator[str]:
-    (container,) = the(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    (container,) = the(objects, "Deployment/server")["spec"]["template"]["spec"]["containers"]
     ports = [port["name"] for port in container["ports"]]
     for name, path in (("startupProbe", "/health"), ("livenessProbe", "/health"), ("readinessProbe", "/ready")):
         probe = container.get(name, {}).get("httpGet", {})
@@ -177,7 +202,7 @@ def _check_probes(objects: Sequence[Object], project: Project) -> Iterator[str]:
 
 
 def _check_ports(objects: Sequence[Object], project: Project) -> Iterator[str]:
-    (container,) = the(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    (container,) = the(objects, "Deployment/server")["spec"]["template"]["spec"]["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     given = {variable["name"]: variable.get("value") for variable in container["env"]}
     if given.get("PORT") != str(ports.get("http")) or given.get("HOST") != "0.0.0.0":
@@ -194,48 +219,67 @@ def _check_ports(objects: Sequence[Object], project: Project) -> Iterator[str]:
 
 
 def _check_selectors(objects: Sequence[Object], project: Project) -> Iterator[str]:
-    deployment = the(objects, "Deployment")
-    server = deployment["spec"]["template"]["metadata"]["labels"]
-    migrations = [job["spec"]["template"]["metadata"]["labels"] for job in of_kind(objects, "Job")]
-    selectors = {
-        "Deployment": deployment["spec"]["selector"]["matchLabels"],
-        "Service": the(objects, "Service")["spec"]["selector"],
-        **{item["kind"]: item["spec"]["selector"]["matchLabels"] for item in of_kind(objects, "PodDisruptionBudget")},
-        **{
-            f"topology {constraint['topologyKey']}": constraint["labelSelector"]["matchLabels"]
-            for constraint in deployment["spec"]["template"]["spec"].get("topologySpreadConstraints", [])
-        },
-    }
-    if len([name for name in selectors if name.startswith("topology ")]) < 2:
-        yield "pods are not spread over zones and nodes"
-    for name, selector in selectors.items():
-        if not selector.items() <= server.items():
-            yield f"the selector of {name} does not match the pods"
-        if any(selector.items() <= migration.items() for migration in migrations):
-            yield f"the selector of {name} matches the pods of the Job"
+    all_labels = {id(pod): pod["metadata"]["labels"] for pod in pods(objects)}
+    for deployment in of_kind(objects, "Deployment"):
+        template = deployment["spec"]["template"]
+        own, component = template["metadata"]["labels"], component_of(deployment)
+        others = [labels for pod, labels in all_labels.items() if pod != id(template)]
+        selectors = {
+            "Deployment": deployment["spec"]["selector"]["matchLabels"],
+            **({"Service": the(objects, "Service")["spec"]["selector"]} if component == "server" else {}),
+            **{
+                item["kind"]: item["spec"]["selector"]["matchLabels"]
+                for item in of_kind(objects, "PodDisruptionBudget")
+                if _is_about(item, deployment)
+            },
+            **{
+                f"topology {constraint['topologyKey']}": constraint["labelSelector"]["matchLabels"]
+                for constraint in template["spec"].get("topologySpreadConstraints", [])
+            },
+        }
+        if component != "beat" and len([name for name in selectors if name.startswith("topology ")]) < 2:
+            yield f"pods of the {component} are not spread over zones and nodes"
+        for name, selector in selectors.items():
+            if not selector.items() <= own.items():
+                yield f"the selector of {name} does not match the pods of the {component}"
+            if any(selector.items() <= other.items() for other in others):
+                yield f"the selector of {name} matches the pods of the Job or of another Deployment"
     policy = the(objects, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"]
-    if not all(policy.items() <= labels.items() for labels in (server, *migrations)):
+    if not all(policy.items() <= labels.items() for labels in all_labels.values()):
         yield "the selector of NetworkPolicy does not match all pods"
 
 
+def _is_about(item: Object, deployment: Object) -> bool:
+    """Return whether the object has the Deployment's name, as all that belong to one have."""
+    return bool(item["metadata"]["name"] == deployment["metadata"]["name"])
+
+
 def _check_scaling(objects: Sequence[Object], project: Project) -> Iterator[str]:
-    deployment = the(objects, "Deployment")
+    deployments = {item["metadata"]["name"]: item for item in of_kind(objects, "Deployment")}
     for scaler in of_kind(objects, "HorizontalPodAutoscaler"):
         target = scaler["spec"]["scaleTargetRef"]
-        if (target["kind"], target["name"]) != (deployment["kind"], deployment["metadata"]["name"]):
+        deployment = deployments.get(target["name"])
+        if deployment is None or target["kind"] != "Deployment":
             yield f"the HorizontalPodAutoscaler scales {target['name']}, which is not here"
+            continue
         if "replicas" in deployment["spec"]:
             yield "each apply would undo the HorizontalPodAutoscaler's scaling"
+        if component_of(deployment) == "beat":
+            yield "more than one beat sends the periodic tasks more than once"
         if scaler["spec"]["minReplicas"] < 2:
             yield "one pod alone is not available while it moves"
-        if not of_kind(objects, "PodDisruptionBudget"):
-            yield "missing PodDisruptionBudget"
-    if deployment["spec"]["strategy"]["rollingUpdate"].get("maxUnavailable") != 0:
-        yield "a rollout removes pods before new ones are available"
+        if not [item for item in of_kind(objects, "PodDisruptionBudget") if _is_about(item, deployment)]:
+            yield f"missing PodDisruptionBudget of {target['name']}"
+    for deployment in deployments.values():
+        if component_of(deployment) == "beat":
+            if (deployment["spec"].get("replicas"), deployment["spec"]["strategy"]) != (1, {"type": "Recreate"}):
+                yield "more than one beat sends the periodic tasks more than once"
+        elif deployment["spec"]["strategy"]["rollingUpdate"].get("maxUnavailable") != 0:
+            yield "a rollout removes pods before new ones are available"
 
 
 def _check_stop(objects: Sequence[Object], project: Project) -> Iterator[str]:
-    pod = the(objects, "Deployment")["spec"]["template"]["spec"]
+    pod = the(objects, "Deployment/server")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     wait = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     if wait < 1:
@@ -243,6 +287,39 @@ def _check_stop(objects: Sequence[Object], project: Project) -> Iterator[str]:
     grace = pod.get("terminationGracePeriodSeconds", 30)
     if grace <= wait + project.stop:
         yield f"killed after {grace} s, while preStop and stop take up to {wait + project.stop} s"
+    for deployment in of_kind(objects, "Deployment"):
+        component = component_of(deployment)
+        if component != "server" and project.has_worker:
+            steps = project.worker_steps if component == "worker" else {**project.worker_steps, "tasks": 0}
+            grace = deployment["spec"]["template"]["spec"].get("terminationGracePeriodSeconds", 30)
+            if grace <= sum(steps.values()):
+                yield f"the {component} is killed after {grace} s, while its stop takes up to {sum(steps.values())} s"
+
+
+def _check_worker(objects: Sequence[Object], project: Project) -> Iterator[str]:
+    """Check what is special about the worker and beat: their commands, probes and the broker."""
+    found = sorted(component_of(item) for item in of_kind(objects, "Deployment"))
+    if found != (["beat", "server", "worker"] if project.has_worker else ["server"]):
+        yield f"there are Deployments of {', '.join(found)}"
+    for deployment in of_kind(objects, "Deployment"):
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        component = component_of(deployment)
+        names = [variable["name"] for variable in container["env"]]
+        if ("CELERY_BROKER_URL" in names) != project.has_worker:
+            yield f"CELERY_BROKER_URL is for all processes of a service with a worker: {component}"
+        if component == "server" or not project.has_worker:
+            continue
+        if container["command"] != ["celery", "--quiet", "--app", f"{project.package}.worker"]:
+            yield f"the {component} does not run celery"
+        wanted = {"worker": ["worker", "--concurrency=2"], "beat": ["beat", "--schedule=/tmp/beat"]}[component]
+        if container["args"] != wanted:
+            yield f"the {component} does not run {' '.join(wanted)}"
+        for name in ("startupProbe", "livenessProbe"):
+            command = container.get(name, {}).get("exec", {}).get("command", [])
+            if command != ["sh", "-c", f"find {project.heartbeat} -newermt -30sec | grep -q ."]:
+                yield f"{name} of the {component} does not check the heartbeat"
+        if "ports" in container or "readinessProbe" in container:
+            yield f"the {component} serves no requests"
 
 
 def _check_network(objects: Sequence[Object], project: Project) -> Iterator[str]:
@@ -257,7 +334,7 @@ def _check_network(objects: Sequence[Object], project: Project) -> Iterator[str]
     if any(port == "all" for port, _, _ in out):
         yield "the NetworkPolicy lets out to every port"
     url = urlsplit(the(objects, "ConfigMap")["data"]["OTEL_EXPORTER_OTLP_ENDPOINT"])
-    (container,) = the(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    (container,) = the(objects, "Deployment/server")["spec"]["template"]["spec"]["containers"]
     wanted = {
         "DNS": [(53, "UDP"), (53, "TCP")],
         "the collector": [(url.port, "TCP")],
@@ -267,6 +344,11 @@ def _check_network(objects: Sequence[Object], project: Project) -> Iterator[str]
         wanted["PostgreSQL"] = [(5432, "TCP")]
     elif any(port == 5432 for port, _, _ in out):
         yield "the NetworkPolicy lets out to PostgreSQL without a database"
+    brokers = {6379, 5672, 5671}
+    if project.has_worker:
+        wanted["the broker"] = [(port, "TCP") for port in sorted(brokers)]
+    elif brokers & {port for port, _, _ in out}:
+        yield "the NetworkPolicy lets out to a broker without a worker"
     for name, ports in wanted.items():
         if not set(ports) <= {(port, protocol) for port, protocol, _ in out}:
             yield f"the NetworkPolicy does not let out to {name}"
@@ -290,15 +372,21 @@ def _check_settings(objects: Sequence[Object], project: Project) -> Iterator[str
         except LookupError as error:
             yield f"{container['name']}: {error}"
             continue
-        if container["name"] == "server":
-            deployment = the(objects, "Deployment")["metadata"]["name"]
-            yield from _check_identity(started, config["data"].get("DEPLOYMENT_ENVIRONMENT", ""), deployment)
+        if container["name"] in ("server", "worker", "beat"):
+            deployment = the(objects, f"Deployment/{container['name']}")["metadata"]["name"]
+            environment_name = config["data"].get("DEPLOYMENT_ENVIRONMENT", "")
+            yield from _check_identity(started, environment_name, deployment, container["name"])
 
 
-def _check_identity(started: Mapping[str, str], name: str, deployment: str) -> Iterator[str]:
+def _check_identity(started: Mapping[str, str], name: str, deployment: str, container: str) -> Iterator[str]:
     pairs = [pair.partition("=") for pair in started.get("OTEL_RESOURCE_ATTRIBUTES", "").split(",")]
     attributes = {key: value for key, _, value in pairs}
-    expected = {**IDENTITY, "k8s.deployment.name": deployment, "deployment.environment.name": name}
+    expected = {
+        **IDENTITY,
+        "k8s.deployment.name": deployment,
+        "k8s.container.name": container,
+        "deployment.environment.name": name,
+    }
     if attributes != expected:
         wrong = sorted(key for key in attributes.keys() | expected if attributes.get(key) != expected.get(key))
         yield f"the resource is wrong in {', '.join(wrong)}"
@@ -356,6 +444,7 @@ _CHECKS: tuple[Callable[[Sequence[Object], Project], Iterator[str]], ...] = (
     _check_selectors,
     _check_scaling,
     _check_stop,
+    _check_worker,
     _check_network,
     _check_settings,
     _check_job,

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import combinations, cycle
+from itertools import combinations, cycle, product
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -61,10 +61,12 @@ UNDER_ASGI = {"Event loop delay", "Event loop blocked", "EventLoopBlocked"}
 """Panels and an alert whose metrics Django emits only under an ASGI server, as in test_real_data.py."""
 
 
-@pytest.fixture(params=[(f, s) for f in FRAMEWORKS for s in ("orders", "minimal")], ids="-".join)
+@pytest.fixture(
+    params=[(f, s, w) for f in FRAMEWORKS for s in ("orders", "minimal") for w in ("none", "celery")], ids="-".join
+)
 def project(request: pytest.FixtureRequest, bake: Bake) -> Path:
-    framework, sample = request.param
-    return bake(framework=framework, sample=sample)
+    framework, sample, worker = request.param
+    return bake(framework=framework, sample=sample, worker=worker)
 
 
 @pytest.fixture(scope="session")
@@ -262,6 +264,11 @@ def test_each_sample_has_its_files(bake: Bake) -> None:
         assert [path.stem for path in sorted((project / "deploy/dashboards").iterdir())] == names
         assert [path.stem for path in rules_files(project)] == ["alerts", *names[:-1]]
         assert (project / "compose.override.yaml").exists() == (sample == "orders")
+        with_worker = bake(sample=sample, worker="celery")
+        assert [path.stem for path in sorted((with_worker / "deploy/dashboards").iterdir())] == [*names, "worker"]
+        assert [path.stem for path in rules_files(with_worker)] == ["alerts", *names[:-1], "worker"]
+        assert (with_worker / "docs/worker-alerts.md").exists()
+        assert not (project / "docs/worker-alerts.md").exists()
 
 
 @pytest.mark.parametrize("failed", [True, False])
@@ -276,13 +283,14 @@ def test_calls_without_a_response_are_failed_calls(failed: bool, bake: Bake) -> 
 
 def test_the_template_s_files_do_not_mention_the_sample(bake: Bake) -> None:
     """Only files of the service's owner do."""
-    project = bake(project_name="Stock Keeper")
+    project = bake(project_name="Stock Keeper", worker="celery")
     folders = [
         path
         for folder in ("collector", "dashboards", "grafana", "prometheus")
         for path in (project / "deploy" / folder).rglob("*")
     ]
-    others = [project / name for name in ("compose.yaml", "docs/alerts.md", "Dockerfile", ".dockerignore")]
+    others = [project / name for name in ("compose.yaml", "docs/alerts.md", "docs/worker-alerts.md", "Dockerfile")]
+    others.append(project / ".dockerignore")
     manifests = list((project / "deploy/kubernetes").rglob("*"))
     words = re.compile(r"\borders\b|\border[._]|payment|\bsku\b", re.IGNORECASE)
     found = {
@@ -294,19 +302,21 @@ def test_the_template_s_files_do_not_mention_the_sample(bake: Bake) -> None:
     for path in [*folders, *others, *manifests]:
         if (
             path.is_file()
-            and (twin := bake(project_name="Stock Keeper", sample="minimal") / path.relative_to(project)).exists()
+            and (
+                twin := bake(project_name="Stock Keeper", sample="minimal", worker="celery") / path.relative_to(project)
+            ).exists()
         ):
             assert not words.search(twin.read_text(encoding="utf-8")), twin
 
 
 def test_without_monitoring_there_is_none(bake: Bake) -> None:
-    for sample in ("orders", "minimal"):
-        project = bake(monitoring="no", sample=sample)
+    for sample, worker in product(("orders", "minimal"), ("none", "celery")):
+        project = bake(monitoring="no", sample=sample, worker=worker)
         left = {path.name for path in (project / "deploy").iterdir()}
         assert left == {"kubernetes"}
         assert not list(project.glob("compose*.yaml"))
-        assert not (project / "docs/alerts.md").exists()
-        assert not (bake(monitoring="no", kubernetes="no", sample=sample) / "deploy").exists()
+        assert not list(project.glob("docs/*alerts.md"))
+        assert not (bake(monitoring="no", kubernetes="no", sample=sample, worker=worker) / "deploy").exists()
 
 
 # How faults are found.
@@ -419,6 +429,15 @@ def passed() -> set[str]:
     return set()
 
 
+OF_THE_WORKER = (
+    "the backlog grows",
+    "dead letters are stored",
+    "the worker is gone",
+    "the broker is unavailable",
+    "the service is gone",
+)
+
+
 @pytest.mark.parametrize(
     ("rule", "fault", "case"),
     [
@@ -452,14 +471,28 @@ def passed() -> set[str]:
         ),
         ("[5m]))) > 0.1", "[5m]))) > 0.05", "the event loop is blocked"),
         ("(worker_threads_limit", "(0.5 * worker_threads_limit", "the threads run out"),
+        ("tasks_oldest_age_seconds{", "1.1 * tasks_oldest_age_seconds{", "the backlog grows"),
+        (
+            "max by (job, messaging_destination_name) (tasks_dead",
+            "sum by (job, messaging_destination_name) (tasks_dead",
+            "dead letters are stored",
+        ),
+        ('order-service" }[10m]', 'order-service" }[2m]', "the worker is gone"),
+        (" unless messaging_client_consumed_messages_total offset 10m", " > 1e9", "the worker is gone"),
+        ('error_type!="", ', "", "the broker is unavailable"),
+        ("> 0.5", "> 0.05", "the broker is unavailable"),
+        ("worker_threads_limit", "target_info", "the service is gone"),
+        ("and\n", "or\n", "the service is gone"),
     ],
 )
 def test_a_fault_in_the_rules_is_found(
     rule: str, fault: str, case: str, bake: Bake, promtool: Promtool, tmp_path: Path
 ) -> None:
     """By the case that is about it: the others take longer, and need not run."""
-    folder = Path(shutil.copytree(bake() / "deploy/prometheus", tmp_path / "prometheus"))
-    paths = (folder / name for name in ("alerts.yaml", "orders.yaml"))
+    folder = Path(shutil.copytree(bake(worker="celery") / "deploy/prometheus", tmp_path / "prometheus"))
+    paths = [folder / name for name in ("alerts.yaml", "orders.yaml", "worker.yaml")]
+    if case in OF_THE_WORKER:
+        paths = paths[-1:]
     path = next(path for path in paths if rule in path.read_text(encoding="utf-8"))
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace(rule, fault), encoding="utf-8")
@@ -473,7 +506,11 @@ def test_a_fault_in_the_rules_is_found(
 
 
 def test_every_alert_has_an_entry_in_the_runbook(project: Path) -> None:
-    documents = {"alerts.yaml": "docs/alerts.md", "orders.yaml": "docs/contract.md"}
+    documents = {
+        "alerts.yaml": "docs/alerts.md",
+        "orders.yaml": "docs/contract.md",
+        "worker.yaml": "docs/worker-alerts.md",
+    }
     for path in rules_files(project):
         document = documents[path.name]
         found = [rule for group in groups(path) for rule in group["rules"] if "alert" in rule]
@@ -491,12 +528,71 @@ def test_every_alert_has_an_entry_in_the_runbook(project: Path) -> None:
                 "Likely causes",
                 "Fix",
             ]
-    text = (project / "docs/alerts.md").read_text(encoding="utf-8")
-    linked = set(re.findall(r"\]\(#([\w-]+)\)", text))
-    headings = {title.lower().replace(" ", "-") for title in re.findall(r"^##+ (.+)$", text, re.MULTILINE)}
-    assert linked <= headings
-    linked = set(re.findall(r"\]\(([\w./-]+\.md)", text))
-    assert {path for path in linked if not (project / "docs" / path).exists()} == set()
+    documents_of_the_template = sorted(project.glob("docs/*alerts.md"))
+    for page in documents_of_the_template:
+        text = page.read_text(encoding="utf-8")
+        linked = set(re.findall(r"\]\(#([\w-]+)\)", text))
+        headings = {title.lower().replace(" ", "-") for title in re.findall(r"^##+ (.+)$", text, re.MULTILINE)}
+        assert linked <= headings
+        linked = set(re.findall(r"\]\(([\w./-]+\.md)", text))
+        assert {path for path in linked if not (project / "docs" / path).exists()} == set()
+        assert {other.name for other in documents_of_the_template if other != page} <= linked
+
+
+def test_the_worker_s_panels_in_their_document_exist(bake: Bake) -> None:
+    project = bake(worker="celery")
+    text = (project / "docs/worker-alerts.md").read_text(encoding="utf-8")
+    titles = {panel["title"] for panel in Dashboard(project / "deploy/dashboards/worker.json").panels()}
+    assert (named := set(re.findall(r"(?<!\*)\*([^*\n]+)\*(?!\*)", text))) <= titles
+    assert named
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_every_name_of_the_worker_is_one_that_its_code_declares(framework: str, bake: Bake) -> None:
+    """Without a broker: tests/worker compares what real workers send."""
+    project = bake(framework=framework, worker="celery")
+    points = declared_by_the_worker(project)
+    # The rules compare with one that only processes have which serve requests.
+    points.append(replace(point("worker.threads.limit", "{thread}", "sum"), resource=points[0].resource))
+    series = world(points)
+    assert list(rules(groups(project / "deploy/prometheus/worker.yaml"), series)) == []
+    made = Dashboard(project / "deploy/dashboards/worker.json")
+    assert list(made.faults(series)) == []
+    # A metric that is renamed is missed.
+    text = made.text + (project / "deploy/prometheus/worker.yaml").read_text(encoding="utf-8")
+    for name in {found.name for found in points if metric(found) in text}:
+        renamed = world([replace(found, name=f"{name}.v2") if found.name == name else found for found in points])
+        assert [*made.faults(renamed), *rules(groups(project / "deploy/prometheus/worker.yaml"), renamed)] != [], name
+
+
+def declared_by_the_worker(project: Path) -> list[Point]:
+    """Return a point for each metric that the code of the tasks declares, with the attributes of its kind."""
+    source = (project / "src/order_service/observability/celery.py").read_text(encoding="utf-8")
+    declared = re.findall(r"create_(counter|histogram)\(\s*\"([\w.]+)\",\s*unit=\"([^\"]+)\"", source)
+    declared += [
+        ("gauge", name, unit) for name, unit in re.findall(r"^    \(\"(tasks[\w.]+)\", \"([^\"]+)\"", source, re.M)
+    ]
+    assert len(declared) == 9, declared
+    queue = {"messaging.system": "redis", "messaging.destination.name": "order-service"}
+    task = {"celery.task.name": "task"}
+    found = []
+    for kind, name, unit in declared:
+        for error in ({}, {"error.type": "ValueError"}):
+            attributes = (
+                task if name in ("tasks.retried", "tasks.failed") else queue if kind == "gauge" else queue | task
+            )
+            if name.startswith("messaging"):
+                attributes = attributes | error
+            one = point(
+                name,
+                unit,
+                {"counter": "sum"}.get(kind, kind),
+                attributes,
+                monotonic=kind == "counter",
+                bounds=(0.1, 1) if kind == "histogram" else (),
+            )
+            found.append(replace(one, resource={**one.resource, "service.name": "order-service"}))
+    return found
 
 
 def test_the_latency_objective_is_a_bucket_s_edge(project: Path) -> None:
@@ -536,14 +632,20 @@ def differences(given: Any, understood: Any, path: str = "") -> Iterator[str]:
     params=[
         (framework, *rest)
         for framework in FRAMEWORKS
-        for rest in (("orders", "service"), ("orders", "orders"), ("minimal", "service"))
+        for rest in (
+            ("orders", "none", "service"),
+            ("orders", "none", "orders"),
+            ("minimal", "none", "service"),
+            ("orders", "celery", "worker"),
+            ("minimal", "celery", "worker"),
+        )
     ],
     ids="-".join,
 )
 def made(request: pytest.FixtureRequest, bake: Bake) -> Dashboard:
     """Each dashboard of each project."""
-    framework, sample, name = request.param
-    return Dashboard(bake(framework=framework, sample=sample) / f"deploy/dashboards/{name}.json")
+    framework, sample, worker, name = request.param
+    return Dashboard(bake(framework=framework, sample=sample, worker=worker) / f"deploy/dashboards/{name}.json")
 
 
 def test_the_dashboard_follows_the_rules(made: Dashboard) -> None:
@@ -588,7 +690,7 @@ def test_every_variable_exists_and_is_used(made: Dashboard) -> None:
 
 def test_links_lead_to_traces_and_logs(made: Dashboard) -> None:
     links = re.findall(r"/explore\?[^\")]+", made.text)
-    assert len(links) >= (2 if made.json["title"].endswith(": orders") else 5)
+    assert len(links) >= (2 if made.json["title"].endswith((": orders", ": worker")) else 5)
     for link in links:
         query = parse_qs(urlsplit(link).query)
         pane = json.loads(query["panes"][0])["a"]
@@ -601,10 +703,10 @@ def test_links_lead_to_traces_and_logs(made: Dashboard) -> None:
 def test_no_two_services_share_a_dashboard(bake: Bake) -> None:
     # Others may well add "-orders" to the name of a service.
     slugs = ["shop", "o" * 40, "o" * 41, "o" * 63, "o" * 62 + "p", "shop-orders"]
-    made = [dashboards(bake(project_slug=slug, package_name="orders_of_us")) for slug in slugs]
-    for slug, (orders, service) in zip(slugs, made, strict=True):
-        assert (orders.json["title"], service.json["title"]) == (f"{slug}: orders", slug)
+    made = [dashboards(bake(project_slug=slug, package_name="orders_of_us", worker="celery")) for slug in slugs]
+    for slug, found in zip(slugs, made, strict=True):
+        assert [each.json["title"] for each in found] == [f"{slug}: orders", slug, f"{slug}: worker"]
     identities = [found.json["uid"] for of_service in made for found in of_service]
-    assert len(set(identities)) == 2 * len(slugs)
-    assert [service.json["uid"] for _, service in made[:2]] == slugs[:2]
+    assert len(set(identities)) == 3 * len(slugs)
+    assert [service.json["uid"] for _, service, _ in made[:2]] == slugs[:2]
     assert all(re.fullmatch("[a-z0-9_-]{1,40}", identity) for identity in identities)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import StringIO
@@ -28,8 +30,21 @@ Compose = dict[str, Any]
 Bake = Callable[..., Path]
 
 PROTOCOLS = (HTTP, GRPC)
-OURS = ("service", "payments", "migrate")
+OURS = ("service", "payments", "migrate", "worker", "beat")
+GRACE = {"worker": "50s"}
+"""Where it is not 40 seconds: a worker finishes its tasks first."""
 VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_]+)(?::(?P<kind>[-?])(?P<rest>[^}]*))?\}")
+ORDER_WITH_DATABASE = {
+    "service": {
+        "migrate": "service_completed_successfully",
+        "payments": "service_healthy",
+        "telemetry": "service_healthy",
+    },
+    "payments": {"migrate": "service_completed_successfully", "telemetry": "service_healthy"},
+    "migrate": {"database": "service_healthy"},
+    "database": {},
+    "telemetry": {},
+}
 BUILD = {"context": ".", "args": {"VERSION": "${VERSION:-development}"}}
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL|API_KEY", re.IGNORECASE)
 
@@ -49,9 +64,14 @@ def sample(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(params=["none", "celery"])
+def worker(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def project(bake: Bake, framework: str, protocol: str, sample: str) -> Path:
-    return bake(framework=framework, otlp_protocol=protocol, sample=sample)
+def project(bake: Bake, framework: str, protocol: str, sample: str, worker: str) -> Path:
+    return bake(framework=framework, otlp_protocol=protocol, sample=sample, worker=worker)
 
 
 class Loader(yaml.SafeLoader):
@@ -123,6 +143,66 @@ def test_minimal_has_one_file_and_no_database(bake: Bake, framework: str) -> Non
     assert "volumes" not in load(minimal)
 
 
+def test_celery_adds_its_services(bake: Bake, framework: str, sample: str) -> None:
+    without, project = (bake(framework=framework, sample=sample, worker=worker) for worker in ("none", "celery"))
+    services, before = load(project)["services"], load(without)["services"]
+    assert services.keys() - before.keys() == {"worker", "beat", "broker"}
+    assert load(project)["volumes"].keys() == load(without).get("volumes", {}).keys() | {"broker"}
+    url = "redis://broker:6379/0"
+    for name in services.keys() & {*OURS}:
+        assert services[name]["environment"]["CELERY_BROKER_URL"] == url, name
+    # Apart from that and the rules, what was there is unchanged.
+    for name, service in before.items():
+        changed = copy.deepcopy(services[name])
+        if name in OURS:
+            del changed["environment"]["CELERY_BROKER_URL"]
+        if name == "telemetry":
+            changed["volumes"] = [volume for volume in changed["volumes"] if "/worker.yaml" not in volume]
+        assert changed == service
+    own = read(project / "compose.yaml")["services"]
+    assert own["worker"]["environment"] == own["beat"]["environment"] == own["service"]["environment"]
+
+
+def test_the_worker_s_commands_are_celery_s(bake: Bake, framework: str) -> None:
+    """Both are run by the image as it is, which has a root filesystem that cannot be written."""
+    services = load(bake(framework=framework, worker="celery"))["services"]
+    for name, options in {"worker": ["--concurrency=2"], "beat": ["--schedule=/tmp/beat"]}.items():
+        assert services[name]["entrypoint"] == ["celery", "--quiet", "--app", "order_service.worker"]
+        assert services[name]["command"] == [name, *options]
+        assert "ports" not in services[name]
+
+
+def heartbeat_check(service: Compose) -> tuple[str, str]:
+    """Return the file that a health check looks at, and the command."""
+    kind, command = service["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    (file,) = re.findall(r"/tmp/[\w.-]+", command)
+    return file, command
+
+
+def test_the_heartbeat_s_age_decides(bake: Bake, framework: str, tmp_path: Path) -> None:
+    """Run the check with a file of each age; heartbeat.py says where the file is."""
+    project = bake(framework=framework, worker="celery")
+    source = (project / "src/order_service/heartbeat.py").read_text(encoding="utf-8")
+    assert 'Path(tempfile.gettempdir()) / f"{SERVICE_NAME}.heartbeat"' in source
+    (interval,) = re.findall(r"^INTERVAL = ([\d.]+)", source, re.MULTILINE)
+    services = load(project)["services"]
+    checks = {heartbeat_check(services[name]) for name in ("worker", "beat")}
+    ((file, command),) = checks
+    assert file == "/tmp/order-service.heartbeat"
+    here = tmp_path / "order-service.heartbeat"
+
+    def check() -> bool:
+        done = subprocess.run(["sh", "-c", command.replace(file, str(here))], capture_output=True, check=False)
+        return done.returncode == 0
+
+    assert not check()
+    for age, expected in ((0, True), (2 * float(interval), True), (60, False)):
+        here.touch()
+        os.utime(here, (time.time() - age,) * 2)
+        assert check() is expected, age
+
+
 def test_only_the_owner_s_file_mentions_payments(bake: Bake) -> None:
     project = bake()
     own = read(project / "compose.yaml")
@@ -171,7 +251,11 @@ def faults(document: Compose, project: Path) -> list[str]:
     services: dict[str, Compose] = document["services"]
     return [
         *(fault for name, service in services.items() for fault in faults_of_service(name, service, project)),
-        *faults_of_order(services, has_database=next(project.glob("src/*/prepare.py"), None) is not None),
+        *faults_of_order(
+            services,
+            has_database=next(project.glob("src/*/prepare.py"), None) is not None,
+            has_worker=next(project.glob("src/*/worker.py"), None) is not None,
+        ),
         *faults_of_secrets(services),
     ]
 
@@ -208,30 +292,34 @@ def faults_of_service(name: str, service: Compose, project: Path) -> list[str]:
             "read_only": True,
             "tmpfs": ["/tmp"],
             "cap_drop": ["ALL"],
-            "stop_grace_period": "40s",
+            "stop_grace_period": GRACE.get(name, "40s"),
             "build": BUILD,
         }
         found += [f"{name}: {key} is not {value}" for key, value in hardened.items() if service.get(key) != value]
+    if name in ("worker", "beat") and "/tmp/" not in str(check.get("test")):
+        found.append(f"{name}: the image's health check asks a server, which does not run here")
+    if name == "broker":
+        hardened = {"read_only": True, "tmpfs": ["/tmp"], "cap_drop": ["ALL"], "user": "redis"}
+        found += [f"{name}: {key} is not {value}" for key, value in hardened.items() if service.get(key) != value]
+        if service.get("command", [])[1:] != ["--appendonly", "yes"] or "broker:/data" not in service.get(
+            "volumes", []
+        ):
+            found.append(f"{name}: messages are lost when it restarts")
     return found
 
 
-def faults_of_order(services: Mapping[str, Compose], *, has_database: bool) -> list[str]:
+def faults_of_order(services: Mapping[str, Compose], *, has_database: bool, has_worker: bool) -> list[str]:
     """Check what has to start before what, and that each condition can become true."""
-    if not has_database:
-        order = {name: list(service.get("depends_on", {})) for name, service in services.items()}
-        return [] if order == {"service": ["telemetry"], "telemetry": []} else [f"they wait for {order}"]
-    wanted = {
-        "service": {
-            "migrate": "service_completed_successfully",
-            "payments": "service_healthy",
-            "telemetry": "service_healthy",
-        },
-        "payments": {"migrate": "service_completed_successfully", "telemetry": "service_healthy"},
-        "migrate": {"database": "service_healthy"},
-        "database": {},
-        "telemetry": {},
-    }
+    wanted: dict[str, dict[str, str]] = {"service": {"telemetry": "service_healthy"}, "telemetry": {}}
+    if has_database:
+        wanted = ORDER_WITH_DATABASE
+    if has_worker:
+        # The service does not wait for the broker: it works without it.
+        after = {name: condition for name, condition in wanted["service"].items() if name != "payments"}
+        wanted = wanted | dict.fromkeys(("worker", "beat"), after | {"broker": "service_healthy"}) | {"broker": {}}
     found = []
+    if missing := wanted.keys() - services.keys() - {"payments"}:
+        found.append(f"{', '.join(sorted(missing))}: missing, and others may wait for them")
     for name, service in services.items():
         conditions = {other: given["condition"] for other, given in service.get("depends_on", {}).items()}
         if conditions != wanted.get(name):
@@ -308,6 +396,34 @@ def test_a_planted_fault_is_found(path: str, value: object, message: str, bake: 
     assert [fault for fault in faults(document, bake()) if message in fault]
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("broker/image", "redis:8", "not pinned"),
+        ("broker/ports", ["6379:6379"], "open to others"),
+        ("broker/command", ["redis-server"], "lost when it restarts"),
+        ("broker/volumes", None, "lost when it restarts"),
+        ("broker/user", None, "user is not redis"),
+        ("broker/healthcheck", None, "no health check"),
+        ("worker/stop_grace_period", "40s", "stop_grace_period"),
+        ("worker/healthcheck/test", None, "the image's health check"),
+        ("beat/healthcheck/test", None, "the image's health check"),
+        ("beat/read_only", None, "read_only"),
+        ("worker/depends_on/broker", None, "waits for"),
+        ("service/depends_on/broker", {"condition": "service_healthy"}, "waits for"),
+        ("service/environment/CELERY_BROKER_URL", "redis://:hunter2@broker:6379/0", "holds a secret"),
+    ],
+)
+def test_a_planted_fault_of_the_worker_is_found(
+    path: str, value: object, message: str, sample: str, bake: Bake
+) -> None:
+    project = bake(sample=sample, worker="celery")
+    document = copy.deepcopy(load(project))
+    assert faults(document, project) == []
+    plant(document, f"services/{path}", value)
+    assert [fault for fault in faults(document, project) if message in fault]
+
+
 def test_the_parts_fit_each_other(project: Path) -> None:
     """Mounts, mounted files and variables agree on paths."""
     telemetry = load(project)["services"]["telemetry"]
@@ -362,10 +478,10 @@ def test_git_ignores_the_secrets(project: Path) -> None:
 
 
 def test_make_up_writes_what_is_missing_and_nothing_else(
-    framework: str, sample: str, bake: Bake, tmp_path: Path
+    framework: str, sample: str, worker: str, bake: Bake, tmp_path: Path
 ) -> None:
     """Run with a `docker` that only records its arguments."""
-    project = bake(fresh=True, framework=framework, sample=sample)
+    project = bake(fresh=True, framework=framework, sample=sample, worker=worker)
     docker = tmp_path / "docker"
     script = """#!/bin/sh
         cd "$(dirname "$0")"

@@ -6,14 +6,16 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
+import yaml
 
-from tests.conftest import Measured
+from tests.conftest import Measured, unavailable
 from tests.contract.conftest import FRAMEWORKS
 from tests.deploy.images import Builder, Container, Image, base_of
 from tests.environments import uv
@@ -22,6 +24,8 @@ from tests.processes.postgres import Postgres
 from tests.processes.servers import ORDER, assert_complete
 from tests.service import free_port
 from tests.test_bake import CHOICES
+from tests.worker.brokers import Missing as NoBroker
+from tests.worker.brokers import Redis
 
 # One worker for all: the base is built once, and the builds share their caches.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("image")]
@@ -321,3 +325,44 @@ def test_the_smallest_service_needs_no_preparation(
         assert container.run(*image.health_check).returncode == 0
         assert container.stop() == 0, container.printed()
     assert [span.kind for span in receiver.spans].count("SERVER") == 1
+
+
+class Process(Container):
+    """The image as a service of compose.yaml that serves no requests: with its command and its health check."""
+
+    def __init__(self, image: Image, variables: dict[str, str], service: dict[str, Any]) -> None:
+        super().__init__(image, variables)
+        self._service = service
+
+    @property
+    def command(self) -> list[str]:
+        return [*self._service["entrypoint"], *self._service["command"]]
+
+    def _is_healthy(self) -> bool:
+        _, check = self._service["healthcheck"]["test"]
+        with suppress(ValueError):  # its first process has not started yet
+            return self.run("sh", "-c", check).returncode == 0
+        return False
+
+
+def test_the_same_image_runs_the_worker_and_beat(builder: Builder, bake: Callable[..., Path], tmp_path: Path) -> None:
+    """With one framework only: another makes no difference to the image."""
+    project = bake(sample="minimal", worker="celery")
+    builder.build(project, "worker")
+    image = builder.image("worker")
+    services = yaml.safe_load((project / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    try:
+        broker = Redis(tmp_path / "broker")
+    except NoBroker as reason:
+        unavailable(reason)
+    with broker, Receiver() as receiver:
+        variables = {**receiver.environ(), "CELERY_BROKER_URL": broker.url}
+        beat, worker = (Process(image, variables, services[name]) for name in ("beat", "worker"))
+        with Container(image, variables) as container, beat, worker:
+            assert container.request("POST", "/api/hello/World").status == 202
+            receiver.wait_for(lambda it: any(span.kind == "CONSUMER" for span in it.spans), 60)
+            codes = {process: process.stop(timeout=40) for process in (worker, beat, container)}
+    assert set(codes.values()) == {0}, "\n".join(process.printed() for process in codes)
+    (sent,) = (span for span in receiver.spans if span.kind == "PRODUCER")
+    (done,) = (span for span in receiver.spans if span.kind == "CONSUMER")
+    assert [link.span_id for link in done.links] == [sent.span_id]

@@ -35,9 +35,9 @@ Bake = Callable[..., Path]
 FRAMEWORKS = ("fastapi", "flask", "django")
 OVERLAYS = ("development", "production")
 CELLS = [
-    ({"framework": framework, "otlp_protocol": protocol, "sample": sample}, overlay)
-    for framework, protocol, sample, overlay in itertools.product(
-        FRAMEWORKS, (HTTP, GRPC), ("orders", "minimal"), OVERLAYS
+    ({"framework": framework, "otlp_protocol": protocol, "sample": sample, "worker": worker}, overlay)
+    for framework, protocol, sample, worker, overlay in itertools.product(
+        FRAMEWORKS, (HTTP, GRPC), ("orders", "minimal"), ("none", "celery"), OVERLAYS
     )
 ]
 """The answers that affect the manifests, and an overlay."""
@@ -94,9 +94,10 @@ def test_the_policy_accepts_the_manifests(answers: dict[str, str], overlay: str,
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_policy_holds_without_other_extras(overlay: str, rendered: Rendered) -> None:
-    """Neither monitoring nor the development tools, with either sample."""
-    for sample in ("orders", "minimal"):
-        project, objects = rendered(overlay, sample=sample, monitoring="no", dev_tools="no", github_actions="no")
+    """Neither monitoring nor the development tools, with either sample, with and without a worker."""
+    extras = {"monitoring": "no", "dev_tools": "no", "github_actions": "no"}
+    for sample, worker in itertools.product(("orders", "minimal"), ("none", "celery")):
+        project, objects = rendered(overlay, sample=sample, worker=worker, **extras)
         assert faults(objects, project) == []
 
 
@@ -105,9 +106,32 @@ def test_a_service_without_a_database_has_no_job(rendered: Rendered) -> None:
     assert not project.has_database
     assert of_kind(objects, "Job") == []
     _, others = rendered("production")
-    for item in (the(others, "Job"), the(others, "NetworkPolicy"), the(others, "Deployment")):
+    for item in (the(others, "Job"), the(others, "NetworkPolicy"), the(others, "Deployment/server")):
         changed = [each for each in objects if each["kind"] != item["kind"]] + [item]
         assert faults(changed, project) != []
+
+
+def test_a_service_without_a_worker_has_one_deployment(rendered: Rendered) -> None:
+    project, objects = rendered("production")
+    assert not project.has_worker
+    _, others = rendered("production", worker="celery")
+    for kind in ("Deployment/worker", "Deployment/beat", "NetworkPolicy", "Deployment/server"):
+        item = the(others, kind)
+        same = {(item["kind"], item["metadata"]["name"])}
+        changed = [each for each in objects if (each["kind"], each["metadata"]["name"]) not in same] + [item]
+        assert faults(changed, project) != [], kind
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_worker_s_settings(overlay: str, rendered: Rendered) -> None:
+    _, objects = rendered(overlay, worker="celery")
+    replicas = {item["metadata"]["name"]: item["spec"].get("replicas") for item in of_kind(objects, "Deployment")}
+    names = ("order-service", "order-service-worker", "order-service-beat")
+    counts = {"development": (1, 1, 1), "production": (None, None, 1)}
+    assert replicas == dict(zip(names, counts[overlay], strict=True))
+    scaled = {item["metadata"]["name"] for item in of_kind(objects, "HorizontalPodAutoscaler")}
+    protected = {item["metadata"]["name"] for item in of_kind(objects, "PodDisruptionBudget")}
+    assert scaled == protected == ({*names[:2]} if overlay == "production" else set())
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -115,7 +139,7 @@ def test_each_overlay_has_its_settings(overlay: str, rendered: Rendered) -> None
     _, objects = rendered(overlay, sampler_ratio="0.25")
     data = the(objects, "ConfigMap")["data"]
     found = (
-        the(objects, "Deployment")["spec"].get("replicas"),
+        the(objects, "Deployment/server")["spec"].get("replicas"),
         len(of_kind(objects, "HorizontalPodAutoscaler", "PodDisruptionBudget")),
         data["DEPLOYMENT_ENVIRONMENT"],
         data["OTEL_TRACES_SAMPLER_ARG"],
@@ -135,6 +159,10 @@ def test_names_of_every_length(slug: str, overlay: str, rendered: Rendered) -> N
     assert faults(objects, project) == []
     assert {item["metadata"]["name"] for item in of_kind(objects, "Deployment", "Service")} == {slug}
     job = the(objects, "Job")["metadata"]["name"]
+    with_worker, others = rendered(overlay, project_slug=slug, worker="celery")
+    assert faults(others, with_worker) == []
+    for component in ("worker", "beat"):
+        assert re.fullmatch(rf"a[ab-]*(?<!-)-{component}", the(others, f"Deployment/{component}")["metadata"]["name"])
     assert re.fullmatch(r"a[ab]*-migrate", job)
     assert len(job) <= 63
 
@@ -146,15 +174,19 @@ def test_the_namespace_of_services_is_a_label(namespace: str, rendered: Rendered
     assert {item["metadata"]["labels"]["app.kubernetes.io/part-of"] for item in objects} == {namespace}
 
 
+@pytest.mark.parametrize("worker", ["none", "celery"])
 @pytest.mark.parametrize("sample", ["orders", "minimal"])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_the_readme_says_what_is_true(framework: str, sample: str, rendered: Rendered) -> None:
-    project, objects = rendered("production", framework=framework, sample=sample)
+def test_the_readme_says_what_is_true(framework: str, sample: str, worker: str, rendered: Rendered) -> None:
+    project, objects = rendered("production", framework=framework, sample=sample, worker=worker)
     readme = (project.folder / "deploy/kubernetes/README.md").read_text(encoding="utf-8")
     assert f"Kubernetes {VERSIONS[0]} or later" in readme
     sources = [variable.get("valueFrom", {}) for each in containers(objects) for variable in each.get("env", [])]
     keys = {source["secretKeyRef"]["key"] for source in sources if "secretKeyRef" in source}
     assert set(re.findall(r"--from-literal=([A-Z_]+)=", readme)) == keys
+    assert ("Beat" in readme) == project.has_worker
+    (restarted,) = re.findall(r"rollout restart deployment(.*?)`", readme)
+    assert restarted == (" -l app.kubernetes.io/name=order-service" if project.has_worker else "/order-service")
     selectors = re.findall(r"delete job -l (\S+)", readme)
     jobs = of_kind(objects, "Job")
     for selector, job in zip(selectors, jobs, strict=True):
@@ -163,7 +195,7 @@ def test_the_readme_says_what_is_true(framework: str, sample: str, rendered: Ren
     assert ("igration" in readme) == bool(jobs)
     for link in re.findall(r"\]\(([^)]+)\)", readme):
         path, _, heading = link.partition("#")
-        text = (project.folder / "deploy/kubernetes" / path).resolve().read_text(encoding="utf-8")
+        text = (project.folder / "deploy/kubernetes" / (path or "README.md")).resolve().read_text(encoding="utf-8")
         headings = [line.lstrip("# ").lower().replace(" ", "-") for line in text.splitlines() if "# " in line]
         assert not heading or heading in headings
 
@@ -185,8 +217,9 @@ def yamllint(folder: Path) -> str:
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("protocol", [HTTP, GRPC])
 @pytest.mark.parametrize("sample", ["orders", "minimal"])
-def test_yamllint_has_no_remark(framework: str, protocol: str, sample: str, bake: Bake) -> None:
-    project = bake(framework=framework, otlp_protocol=protocol, sample=sample)
+@pytest.mark.parametrize("worker", ["none", "celery"])
+def test_yamllint_has_no_remark(framework: str, protocol: str, sample: str, worker: str, bake: Bake) -> None:
+    project = bake(framework=framework, otlp_protocol=protocol, sample=sample, worker=worker)
     assert yamllint(project / "deploy" / "kubernetes") == ""
 
 
@@ -203,14 +236,14 @@ def test_uncommenting_selects_the_agent_of_the_node(bake: Bake) -> None:
     assert lines == 6
     path.write_text(text, encoding="utf-8")
     objects = render(project / "deploy/kubernetes/overlays/production")
-    started = environment(containers([the(objects, "Deployment")])[0], objects, POD, SECRET)
+    started = environment(containers([the(objects, "Deployment/server")])[0], objects, POD, SECRET)
     assert started["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://192.0.2.7:4318"
     assert faults(objects, Project(project)) == []
 
 
 # The checkers themselves: each planted fault is found in otherwise correct manifests.
 GONE = "(gone)"
-SERVER = "Deployment spec.template.spec"
+SERVER = "Deployment/server spec.template.spec"
 FAULTS: list[tuple[str, object, str]] = [
     (f"{SERVER}.containers.0.image", "ghcr.io/o/order-service:latest", "names no release"),
     (f"{SERVER}.containers.0.image", "ghcr.io/o/order-service", "names no release"),
@@ -244,13 +277,13 @@ FAULTS: list[tuple[str, object, str]] = [
     ("Service spec.selector", {"app.kubernetes.io/name": "order-service"}, "Service matches the pods of the Job"),
     ("PodDisruptionBudget spec.selector.matchLabels", {"app": "orders"}, "PodDisruptionBudget does not match"),
     (f"{SERVER}.topologySpreadConstraints.0.labelSelector.matchLabels", {"app": "x"}, "zone does not match"),
-    (f"{SERVER}.topologySpreadConstraints", GONE, "not spread"),
+    (f"{SERVER}.topologySpreadConstraints", GONE, "pods of the server are not spread"),
     ("NetworkPolicy spec.podSelector.matchLabels", {"app": "orders"}, "NetworkPolicy does not match"),
     ("HorizontalPodAutoscaler spec.scaleTargetRef.name", "orders", "which is not here"),
     ("HorizontalPodAutoscaler spec.minReplicas", 1, "one pod alone"),
-    ("Deployment spec.replicas", 2, "undo the"),
+    ("Deployment/server spec.replicas", 2, "undo the"),
     ("PodDisruptionBudget kind", "Other", "missing PodDisruptionBudget"),
-    ("Deployment spec.strategy.rollingUpdate.maxUnavailable", 1, "removes pods"),
+    ("Deployment/server spec.strategy.rollingUpdate.maxUnavailable", 1, "removes pods"),
     (f"{SERVER}.containers.0.lifecycle", GONE, "no preStop"),
     (f"{SERVER}.terminationGracePeriodSeconds", GONE, "killed after 30 s"),
     (f"{SERVER}.terminationGracePeriodSeconds", 35, "killed after 35 s"),
@@ -284,6 +317,47 @@ FAULTS: list[tuple[str, object, str]] = [
 ]
 
 
+WORKER = "Deployment/worker spec.template.spec"
+BEAT = "Deployment/beat spec.template.spec"
+FAULTS_OF_THE_WORKER: list[tuple[str, object, str]] = [
+    (f"{WORKER}.containers.0.image", "ghcr.io/o/order-service:0.0.9", "different images"),
+    (f"{WORKER}.containers.0.command", ["celery", "worker"], "worker does not run celery"),
+    (f"{WORKER}.containers.0.args", ["worker"], "does not run worker --concurrency=2"),
+    (f"{BEAT}.containers.0.args", ["beat"], "does not run beat --schedule=/tmp/beat"),
+    (f"{WORKER}.containers.0.livenessProbe", GONE, "livenessProbe of the worker"),
+    (f"{BEAT}.containers.0.startupProbe.exec.command", ["celery", "inspect", "ping"], "startupProbe of the beat"),
+    (f"{WORKER}.containers.0.readinessProbe", {"exec": {"command": ["true"]}}, "serves no requests"),
+    (f"{WORKER}.terminationGracePeriodSeconds", GONE, "worker is killed after 30 s"),
+    (f"{WORKER}.terminationGracePeriodSeconds", 43, "worker is killed after 43 s"),
+    (f"{BEAT}.terminationGracePeriodSeconds", 10, "beat is killed after 10 s"),
+    (f"{WORKER}.containers.0.resources.limits.memory", GONE, "worker has no request or no limit of memory"),
+    (f"{WORKER}.containers.0.securityContext.readOnlyRootFilesystem", False, "security context of worker"),
+    (f"{BEAT}.containers.0.volumeMounts", GONE, "beat cannot write to /tmp"),
+    (f"{BEAT}.securityContext.runAsNonRoot", GONE, "user is not"),
+    (f"{WORKER}.containers.0.env.1", GONE, "all processes of a service with a worker: worker"),
+    (f"{WORKER}.containers.0.env.1", {"name": "CELERY_BROKER_URL", "value": "redis://broker"}, "come from the Secret"),
+    ("ConfigMap data.CELERY_BROKER_URL", "redis://:hunter2@broker:6379/0", "is a credential"),
+    ("Deployment/beat spec.replicas", 2, "more than one beat"),
+    ("Deployment/beat spec.strategy", {"rollingUpdate": {"maxSurge": 1}}, "more than one beat"),
+    ("Deployment/worker spec.strategy.rollingUpdate.maxUnavailable", 1, "removes pods"),
+    ("Deployment/worker spec.replicas", 2, "undo the"),
+    ("Deployment/worker spec.selector.matchLabels", {"app.kubernetes.io/name": "order-service"}, "another Deployment"),
+    ("HorizontalPodAutoscaler/worker spec.scaleTargetRef.name", "order-service-beat", "more than one beat"),
+    ("HorizontalPodAutoscaler/worker spec.minReplicas", 1, "one pod alone"),
+    ("PodDisruptionBudget/worker kind", "Other", "missing PodDisruptionBudget of order-service-worker"),
+    (
+        "PodDisruptionBudget/worker spec.selector.matchLabels",
+        {"app.kubernetes.io/component": "server"},
+        "PodDisruptionBudget does not match the pods of the worker",
+    ),
+    (f"{WORKER}.topologySpreadConstraints", GONE, "pods of the worker are not spread"),
+    ("NetworkPolicy spec.egress.1", GONE, "out to the broker"),
+    ("NetworkPolicy spec.egress.1.ports.2", GONE, "out to the broker"),
+    (f"{WORKER}.containers.0.env.8", {"name": "OTEL_RESOURCE_ATTRIBUTES", "value": "a=b"}, "resource is wrong"),
+    ("Deployment/worker spec.template.metadata.annotations", GONE, "operator in"),
+]
+
+
 def planted(objects: list[Object], where: str, value: object) -> list[Object]:
     kind, _, path = where.partition(" ")
     changed = copy.deepcopy(objects)
@@ -301,6 +375,17 @@ def planted(objects: list[Object], where: str, value: object) -> list[Object]:
 @pytest.mark.parametrize(("where", "value", "found"), FAULTS, ids=[f"{where}, {found}" for where, _, found in FAULTS])
 def test_the_policy_finds(where: str, value: object, found: str, rendered: Rendered) -> None:
     project, objects = rendered("production", framework="flask")
+    result = faults(planted(objects, where, value), project)
+    assert any(found in fault for fault in result), result
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "found"),
+    FAULTS_OF_THE_WORKER,
+    ids=[f"{where}, {found}" for where, _, found in FAULTS_OF_THE_WORKER],
+)
+def test_the_policy_finds_in_a_worker(where: str, value: object, found: str, rendered: Rendered) -> None:
+    project, objects = rendered("production", framework="flask", worker="celery")
     result = faults(planted(objects, where, value), project)
     assert any(found in fault for fault in result), result
 
@@ -373,11 +458,12 @@ def test_the_service_finds_no_fault(
     # No exporter is installed where the tests run; the service finds its own below.
     monkeypatch.setattr(module.checks, "is_installed", lambda kind, name: True)
     secret = {**SECRET, "OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Bearer%20TOKEN"}
-    (container,) = the(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
-    started = environment(container, objects, POD, secret)
-    effective, found = module.resolve(started)
-    assert found == []
-    assert effective["OTEL_EXPORTER_OTLP_PROTOCOL"] == answers["otlp_protocol"]
+    for deployment in of_kind(objects, "Deployment"):
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        started = environment(container, objects, POD, secret)
+        effective, found = module.resolve(started)
+        assert found == []
+        assert effective["OTEL_EXPORTER_OTLP_PROTOCOL"] == answers["otlp_protocol"]
     _, found = module.resolve({**started, "OTEL_TRACES_SAMPLER_ARG": "half"})
     assert [fault.variable for fault in found] == ["OTEL_TRACES_SAMPLER_ARG"]
 
@@ -436,7 +522,7 @@ class Migrated(Service):
 
 
 def server(objects: list[Object]) -> Object:
-    (container,) = the(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    (container,) = the(objects, "Deployment/server")["spec"]["template"]["spec"]["containers"]
     return dict(container)
 
 

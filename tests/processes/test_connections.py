@@ -46,7 +46,7 @@ for _ in range({REQUESTS}):
 report("requests")
 messages._process = lambda message: repository.newest(1)
 for _ in range({MESSAGES}):
-    messages.publish("test", uuid4())
+    messages.publish(uuid4())
 messages.drain()
 report("messages")
 """

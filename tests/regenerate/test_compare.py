@@ -213,6 +213,9 @@ def test_the_telemetry_of_two_sets_of_answers(run: Run) -> None:
     for line in ("    added    greet", "    removed  orders.created", "    removed  order refused"):
         assert line in lines
     assert "The telemetry is the same." in run_make(run, "A=", "B=otlp_protocol=grpc").stdout
+    lines = run_make(run, "A=", "B=worker=celery").stdout.splitlines()
+    for line in ("process order-service", "celery.task.name", "tasks.oldest.age", "task is a dead letter"):
+        assert f"    added    {line}" in lines
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ ANSWERS = [
         "otlp_protocol": "grpc",
         "decorator_style": "paired",
         "sample": "minimal",
+        "worker": "celery",
         "kubernetes": "no",
     },
     {

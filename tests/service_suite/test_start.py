@@ -32,7 +32,7 @@ if os.environ.get("DJANGO_SETTINGS_MODULE"):
 import PACKAGE as package
 names = [found.name for found in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
 for name in names:
-    if not name.endswith((".__main__", ".asgi", ".wsgi")):  # these start the service
+    if not name.endswith((".__main__", ".asgi", ".wsgi", ".worker")):  # these start the service
         importlib.import_module(name)
 from opentelemetry import _logs, metrics, trace
 providers = trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider()

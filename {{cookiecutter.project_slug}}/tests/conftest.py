@@ -33,9 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.lower() in ServiceSettings.model_fields]:
         environ.delenv(name)
     # Set here what your own settings need: environ.setenv("API_KEY", "test")
-    # % if cookiecutter.sample == "orders"
-    config.pluginmanager.import_plugin(f"{__package__}.database")
-    # % endif
+{{- '
+    config.pluginmanager.import_plugin(f"{__package__}.database")' if cookiecutter.sample == "orders" }}
+{{- '
+    config.pluginmanager.import_plugin(f"{__package__}.worker")' if cookiecutter.worker == "celery" }}
     # % if cookiecutter.framework == "django"
     environ.setenv("DJANGO_SETTINGS_MODULE", "{{ cookiecutter.package_name }}.django_settings")
 

@@ -20,9 +20,13 @@ from .support import Telemetry
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "{{ cookiecutter.package_name }}"
-# Modules of the template; docs/configuration.md has their names.
+# Modules of the template; docs/configuration.md {{ "and docs/worker.md have" if cookiecutter.worker == "celery" else "has" }} their names.
 TEMPLATE = {"app", {{ '"asgi", ' if cookiecutter.framework == "django" }}{{ '"database", ' if cookiecutter.sample == "orders" }}{{ '"django_settings", ' if cookiecutter.framework == "django" }}"health", "middleware"}
 TEMPLATE |= {"observability", {{ '"postgresql", ' if cookiecutter.sample == "orders" and cookiecutter.framework in ("flask", "django") }}{{ '"prepare", ' if cookiecutter.sample == "orders" }}"problems", {{ '"readiness", ' if cookiecutter.framework in ("flask", "django") }}"settings"{{ ', "wsgi"' if cookiecutter.framework in ("flask", "django") }}}
+{{- '
+TEMPLATE |= {"celery_app", "dead_letters", "filesystem_broker", "heartbeat", "redis_broker", "worker"}' if cookiecutter.worker == "celery" }}
+{{- '
+TEMPLATE |= {"background"}' if cookiecutter.framework == "fastapi" and cookiecutter.worker == "celery" }}
 KINDS = {"Span", "Event", "Attribute", "Metric", "Log message"}
 DECORATORS = {"traced", "async_traced"}
 FUNCTIONS = {
@@ -46,6 +50,9 @@ class Name(NamedTuple):
 
 def rows(file: str) -> Iterator[dict[str, str]]:
     """Yield the rows of the tables of a file in docs/, each as a dict from heading to cell."""
+{{- '
+    if file == "configuration.md":
+        yield from rows("worker.md")  # which continues it' if cookiecutter.worker == "celery" }}
     headings: list[str] = []
     for line in (ROOT / "docs" / file).read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]

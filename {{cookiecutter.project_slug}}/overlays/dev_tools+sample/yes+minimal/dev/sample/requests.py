@@ -8,6 +8,8 @@ from dev.traffic import Request, Send, main
 
 REQUESTS = [
     Request("GET", "/api/hello/world", what="greeted"),
+{{- '
+    Request("POST", "/api/hello/world", status=202, what="delivered by a worker"),' if cookiecutter.worker == "celery" }}
     Request("GET", "/api/nothing", status=404, what="unknown route"),
 ]
 """`make requests` sends them one after the other and compares the status of each response."""

@@ -15,7 +15,11 @@ class OrderRow(models.Model):
     total = models.DecimalField(max_digits=14, decimal_places=2)
     items = models.JSONField()
     created_at = models.DateTimeField(db_index=True)
-
+    # % if cookiecutter.worker == "celery"
+    announced_at = models.DateTimeField(null=True)
+    announce_after = models.DateTimeField(null=True, db_index=True)
+    # % endif
+# %%
     class Meta:
         """The name of the table."""
 

@@ -90,5 +90,9 @@ async def create_order(items: Sequence[Item]) -> Order:
     orders_created.add(1)
     orders_value.record(float(total))
     logger.info("order created", extra={"order.id": str(order_id), "order.total": float(total)})
-    messages.publish("order.created", order_id)
+    # % if cookiecutter.worker == "celery"
+    await messages.publish(order_id)
+    # % else
+    messages.publish(order_id)
+    # % endif
     return order.model_copy(update={"status": "confirmed"})

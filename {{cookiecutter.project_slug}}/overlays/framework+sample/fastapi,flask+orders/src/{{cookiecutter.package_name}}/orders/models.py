@@ -24,7 +24,11 @@ class OrderRow(Base):
     total_cents: Mapped[int] = mapped_column(BigInteger)
     items: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
-
+    # % if cookiecutter.worker == "celery"
+    announced_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    announce_after: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), index=True)
+    # % endif
+# %%
     @classmethod
     def from_order(cls, order: Order) -> OrderRow:
         """Return the row of an order."""

@@ -86,5 +86,5 @@ def create_order(items: Sequence[Item]) -> Order:
     orders_created.add(1)
     orders_value.record(float(total))
     logger.info("order created", extra={"order.id": str(order_id), "order.total": float(total)})
-    messages.publish("order.created", order_id)
+    messages.publish(order_id)
     return order.model_copy(update={"status": "confirmed"})

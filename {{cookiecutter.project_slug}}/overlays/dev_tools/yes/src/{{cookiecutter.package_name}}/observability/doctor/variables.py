@@ -38,6 +38,8 @@ UNSUPPORTED = {
     "OTEL_ENTITIES": "OTEL_RESOURCE_ATTRIBUTES",
 }
 """Names from the specification, other languages or older versions, and what to use instead."""
+IMAGE_DEFAULTS = re.compile(r"sqlite:////tmp/service\.db|[a-z]+:///tmp/\w+")
+"""The URLs that the image sets, of files and folders in the container."""
 # Kubernetes sets these for a Service whose name begins with "otel", and the operator as input to other variables.
 _NOT_SETTINGS = re.compile(
     r"OTEL_\w*?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)|OTEL_RESOURCE_ATTRIBUTES_\w+"
@@ -62,8 +64,12 @@ def check_values(setup: Setup) -> Iterator[Finding]:
 
 
 def check_settings(setup: Setup) -> Iterator[Finding]:
-    """Report values of the service's own variables that it rejects."""
+    """Report values of the service's own variables that it rejects, and those of the image that lose data."""
     yield from setup.rejected
+    for setting in setup.settings:
+        if IMAGE_DEFAULTS.fullmatch(setup.given.get(setting.variable) or ""):
+            message = "the image's default: what is stored is lost with the container"
+            yield warning(setting.variable, message, "set it to the URL of a server")
 
 
 def check_names(setup: Setup) -> Iterator[Finding]:

@@ -1,0 +1,133 @@
+"""Tasks that fail: repeated, visible as attempts, and in the end a dead letter that can be replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from tests.worker.test_telemetry import latest
+from tests.worker.workers import Shop, Worker, wait_until
+
+
+@pytest.mark.parametrize(
+    ("framework", "broker", "pool"),
+    [("fastapi", "redis", "prefork"), ("flask", "rabbitmq", "threads"), ("django", "filesystem", "prefork")],
+)
+def test_failed_task_is_retried_and_then_a_dead_letter(
+    open_shop: Callable[..., Shop], framework: str, broker: str, pool: str
+) -> None:
+    with open_shop(framework, broker, CELERY_MAX_RETRIES="2") as shop:
+        worker = shop.work(f"--pool={pool}", "--concurrency=2", "--include=owner_tasks")
+        shop.send("owner.flaky", 2)
+        shop.receiver.wait_for(lambda it: sum(span.kind == "CONSUMER" for span in it.spans) == 3, 60)
+        attempts = sorted(
+            (span for span in shop.receiver.spans if span.kind == "CONSUMER"), key=lambda span: span.start
+        )
+        assert [span.attributes["celery.task.attempt"] for span in attempts] == [1, 2, 3]
+        assert [span.status for span in attempts] == ["ERROR", "ERROR", "UNSET"]
+        assert [span.attributes.get("error.type") for span in attempts] == ["ConnectionError"] * 2 + [None]
+        for attempt, span in enumerate(attempts[:2], 1):
+            (event,) = span.events
+            assert event.attributes["exception.message"] == f"attempt {attempt}"
+        # Each retry is a message: sent in the trace of the attempt that has failed, and linked to it.
+        retries = {span.span_id: span for span in shop.receiver.spans if span.kind == "PRODUCER"}
+        for failed, repeated in pairwise(attempts):
+            assert retries[repeated.links[0].span_id].trace_id == failed.trace_id
+
+        assert shop.dead_letters("list") == []
+        shop.send("owner.flaky", 3)
+        wait_until(lambda: shop.dead_letters("list"), 60, "a dead letter")
+        (letter,) = shop.dead_letters("list")
+        assert (letter["task"], letter["args"], letter["error"]) == ("owner.flaky", [3], "ConnectionError")
+        shop.receiver.wait_for(
+            lambda it: any(point.name == "tasks.dead_letters" and point.value == 1 for point in it.points), 30
+        )
+        # The exception is logged once for each failure that is final, with the ids of its span.
+        errors = [record for record in shop.receiver.logs if record.severity == "ERROR"]
+        assert len([record for record in errors if "exception.type" in record.attributes]) == 1
+        assert all(record.trace_id for record in errors)
+
+        assert shop.dead_letters("replay", "0") == []
+        assert [each["id"] for each in shop.dead_letters("replay", letter["id"])] == [letter["id"]]
+        wait_until(lambda: shop.dead_letters("list"), 60, "the replayed task is a dead letter again")
+        assert [each["id"] for each in shop.dead_letters("delete")] == [letter["id"]]
+        assert shop.dead_letters("list") == []
+        assert worker.stop() == 0, worker.printed()
+    points = {metric: sum(point.value or 0 for point in latest(shop.receiver.points, metric)) for metric in METRICS}
+    assert points == {"tasks.retried": 6, "tasks.failed": 2, "messaging.client.consumed.messages": 9}
+
+
+METRICS = ("tasks.retried", "tasks.failed", "messaging.client.consumed.messages")
+
+
+@pytest.mark.parametrize("framework", ["fastapi", "flask", "django"])
+def test_task_that_ignores_its_interruption_is_killed(open_shop: Callable[..., Shop], framework: str) -> None:
+    with open_shop(framework, "redis", CELERY_TIME_LIMIT="1", CELERY_MAX_RETRIES="0") as shop:
+        worker = shop.work("--pool=prefork", "--concurrency=1", "--include=owner_tasks")
+        shop.send("owner.hang")
+        worker.wait_for_line("Hard time limit", 60)
+        wait_until(lambda: shop.dead_letters("list"), 30, "a dead letter")
+        shop.order()
+        shop.receiver.wait_for(lambda it: any(r.body == "order confirmed to the customer" for r in it.logs), 60)
+        assert worker.stop() == 0, worker.printed()
+
+
+def test_task_can_continue_the_trace_of_its_sender(open_shop: Callable[..., Shop]) -> None:
+    with open_shop("flask", "redis", CELERY_CONTINUE_TRACE="true") as shop:
+        shop.work("--pool=threads")
+        shop.order()
+        shop.receiver.wait_for(lambda it: any(span.kind == "CONSUMER" for span in it.spans), 60)
+        (consumer,) = (span for span in shop.receiver.spans if span.kind == "CONSUMER")
+        shop.receiver.wait_for(lambda it: any(span.kind == "PRODUCER" for span in it.spans), 60)
+        (producer,) = (span for span in shop.receiver.spans if span.kind == "PRODUCER")
+        assert (consumer.trace_id, consumer.parent_id, consumer.links) == (producer.trace_id, producer.span_id, ())
+
+
+@pytest.mark.parametrize(("framework", "broker"), [("fastapi", "rabbitmq"), ("flask", "redis"), ("django", "redis")])
+def test_task_whose_process_dies_is_a_dead_letter(open_shop: Callable[..., Shop], framework: str, broker: str) -> None:
+    with open_shop(framework, broker, CELERY_MAX_RETRIES="1") as shop:
+        worker = shop.work("--pool=prefork", "--concurrency=1", "--include=owner_tasks")
+        shop.send("owner.die")
+        wait_until(lambda: shop.dead_letters("list"), 60, "a dead letter")
+        (letter,) = shop.dead_letters("list")
+        assert (letter["task"], letter["error"].rpartition(".")[2]) == ("owner.die", "WorkerLostError")
+        assert worker.stop() == 0, worker.printed()
+
+
+@pytest.mark.parametrize("broker", ["redis", "rabbitmq", "filesystem"])
+def test_unknown_task_is_a_dead_letter(open_shop: Callable[..., Shop], broker: str) -> None:
+    with open_shop("flask", broker) as shop:
+        worker = shop.work("--pool=threads", "--queues=elsewhere")
+        lines = shop.folder / "lines"
+        shop.send("owner.slow", str(lines), 0.0, queue="elsewhere")
+        wait_until(lambda: shop.dead_letters("list"), 60, "a dead letter")
+        (letter,) = shop.dead_letters("list")
+        assert (letter["task"], letter["queue"]) == ("owner.slow", "elsewhere")
+        assert letter["error"].rpartition(".")[2] == "NotRegistered"
+        assert worker.stop() == 0, worker.printed()
+        # A worker that has the task runs it, from the queue it was sent to.
+        shop.work("--pool=threads", "--queues=elsewhere", "--include=owner_tasks")
+        assert shop.dead_letters("replay") == [letter]
+        wait_until(lambda: lines.exists() and "finished" in lines.read_text(), 60, "the task has run")
+        assert shop.dead_letters("list") == []
+
+
+class Broken(Worker):
+    """A worker whose resources cannot be opened."""
+
+    ready = "the worker could not start"
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize("framework", ["fastapi", "flask", "django"])
+def test_worker_without_its_resources_ends(open_shop: Callable[..., Shop], framework: str, pool: str) -> None:
+    with open_shop(framework, "redis") as shop:
+        shop.order()
+        with Broken(shop.service, f"--pool={pool}", "--concurrency=2", "--include=broken_start") as worker:
+            assert worker.process.wait(60) != 0, worker.printed()
+        assert shop.dead_letters("list") == []
+        # Its tasks wait for the next worker.
+        shop.work(f"--pool={pool}")
+        shop.receiver.wait_for(lambda it: any(span.kind == "CONSUMER" for span in it.spans), 60)
