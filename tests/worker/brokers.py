@@ -52,7 +52,7 @@ class Broker:
     ) -> None:
         self.kill()
 
-    def start(self, timeout: float = 60) -> None:
+    def start(self, timeout: float = 180) -> None:
         """Start the server and wait until it responds."""
         self.folder.mkdir(exist_ok=True)
         self._output = (self.folder / "output").open("ab")
@@ -153,6 +153,7 @@ class RabbitMQ(Broker):
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
             "RABBITMQ_LOG_BASE": str(self.folder / "logs"),
+            "RABBITMQ_LOGS": "-",
             "RABBITMQ_PID_FILE": str(self.folder / "pid"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
             "RABBITMQ_CONFIG_FILE": str(self.folder / "none"),

@@ -21,10 +21,7 @@ def test_failed_task_is_retried_and_then_a_dead_letter(
     with open_shop(framework, broker, CELERY_MAX_RETRIES="2") as shop:
         worker = shop.work(f"--pool={pool}", "--concurrency=2", "--include=owner_tasks")
         shop.send("owner.flaky", 2)
-        shop.receiver.wait_for(lambda it: sum(span.kind == "CONSUMER" for span in it.spans) == 3, 60)
-        attempts = sorted(
-            (span for span in shop.receiver.spans if span.kind == "CONSUMER"), key=lambda span: span.start
-        )
+        attempts = shop.wait_for_attempts(3)
         assert [span.attributes["celery.task.attempt"] for span in attempts] == [1, 2, 3]
         assert [span.status for span in attempts] == ["ERROR", "ERROR", "UNSET"]
         assert [span.attributes.get("error.type") for span in attempts] == ["ConnectionError"] * 2 + [None]
@@ -78,8 +75,7 @@ def test_task_can_continue_the_trace_of_its_sender(open_shop: Callable[..., Shop
     with open_shop("flask", "redis", CELERY_CONTINUE_TRACE="true") as shop:
         shop.work("--pool=threads")
         shop.order()
-        shop.receiver.wait_for(lambda it: any(span.kind == "CONSUMER" for span in it.spans), 60)
-        (consumer,) = (span for span in shop.receiver.spans if span.kind == "CONSUMER")
+        (consumer,) = shop.wait_for_attempts(1)
         shop.receiver.wait_for(lambda it: any(span.kind == "PRODUCER" for span in it.spans), 60)
         (producer,) = (span for span in shop.receiver.spans if span.kind == "PRODUCER")
         assert (consumer.trace_id, consumer.parent_id, consumer.links) == (producer.trace_id, producer.span_id, ())
@@ -130,4 +126,4 @@ def test_worker_without_its_resources_ends(open_shop: Callable[..., Shop], frame
         assert shop.dead_letters("list") == []
         # Its tasks wait for the next worker.
         shop.work(f"--pool={pool}")
-        shop.receiver.wait_for(lambda it: any(span.kind == "CONSUMER" for span in it.spans), 60)
+        shop.wait_for_attempts(1)

@@ -29,8 +29,7 @@ def test_measuring_leaves_the_messages_as_they_are(open_shop: Callable[..., Shop
         assert len(ages) >= EXPORTS
 
         shop.work("--pool=solo")
-        receiver.wait_for(lambda it: sum(span.kind == "CONSUMER" for span in it.spans) == 4, 60)
-        consumers = sorted((span for span in receiver.spans if span.kind == "CONSUMER"), key=lambda span: span.start)
+        consumers = shop.wait_for_attempts(4)
         assert [span.links[0].span_id for span in consumers] == [span.span_id for span in producers]
         receiver.wait_for(lambda it: all(point.value == 0 for point in latest(waiting(it), "tasks.waiting")), 30)
 

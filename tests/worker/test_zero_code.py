@@ -24,10 +24,10 @@ def test_zero_code_worker(open_shop: Callable[..., Shop], framework: str, pool: 
         variables = {"OTEL_SERVICE_NAME": "order-service", "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database"}
         worker = shop.work(f"--pool={pool}", "--concurrency=2", prefix=["opentelemetry-instrument"], environ=variables)
         orders = [shop.order() for _ in range(10)]
-        shop.receiver.wait_for(lambda it: sum(span.kind == "CONSUMER" for span in it.spans) >= 10, 60)
+        shop.wait_for_attempts(10)
         assert worker.stop() == 0, worker.printed()
     spans = shop.receiver.spans
-    consumers = [span for span in spans if span.kind == "CONSUMER"]
+    consumers = shop.attempts()
     assert [span.name for span in consumers] == ["process order-service"] * 10
     producers = {span.span_id for span in spans if span.kind == "PRODUCER"}
     assert {span.links[0].span_id for span in consumers} == producers

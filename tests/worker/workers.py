@@ -15,7 +15,7 @@ from time import monotonic, sleep
 from types import TracebackType
 from typing import IO, Any, Self
 
-from tests.otlp import Receiver
+from tests.otlp import Receiver, Span
 from tests.service import Service
 from tests.worker.brokers import Broker
 
@@ -159,6 +159,20 @@ class Shop:
         response = self.service.request("POST", "/api/orders", ORDER)
         assert response.status == 201, response.body
         return str(response.json()["id"])
+
+    def attempts(self) -> list[Span]:
+        """Return the spans of the attempts to process a message, in the order in which they began."""
+        return sorted((span for span in self.receiver.spans if span.kind == "CONSUMER"), key=lambda span: span.start)
+
+    def wait_for_attempts(self, count: int, pause: float = 60) -> list[Span]:
+        """Return the attempts as soon as there are `count`; raise TimeoutError if none arrives for `pause` seconds."""
+
+        def more(_: Receiver) -> bool:
+            return len(self.attempts()) > seen
+
+        while (seen := len(self.attempts())) < count:
+            self.receiver.wait_for(more, pause)
+        return self.attempts()
 
     def send(self, task: str, *arguments: object, queue: str | None = None) -> None:
         """Send a task, from a process of its own."""

@@ -8,6 +8,7 @@ current conventions, and a message that cannot be sent leaves its span open, as 
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import logging
@@ -155,13 +156,14 @@ def leave_zero_code() -> None:
 
 
 def preload() -> None:
-    """Import what configure() needs, without calling it. The processes that are forked later need not do so again."""
+    """Import what configure() needs, without calling it, so that the processes that are forked later share it."""
     with environment.applied():
         protocol = os.environ["OTEL_EXPORTER_OTLP_PROTOCOL"].partition("/")[0]
         exporters = f"opentelemetry.exporter.otlp.proto.{protocol}"
         for module in (
             "opentelemetry.distro",
             "opentelemetry.instrumentation.logging.handler",
+            "requests",
             f"{__package__}.span_exporter",
             f"{exporters}.trace_exporter",
             f"{exporters}.metric_exporter",
@@ -169,6 +171,7 @@ def preload() -> None:
         ):
             with suppress(ImportError):  # configure() reports it
                 importlib.import_module(module)
+    gc.freeze()  # Celery collects garbage before each fork, which would visit all of these objects each time
 
 
 def _stop_zero_code() -> None:
