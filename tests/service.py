@@ -33,8 +33,8 @@ class Response:
 
 _databases: dict[str, bytes] = {}
 """Prepared SQLite databases, by what each depends on."""
-_OF_SERVERS = re.compile(r"OTEL_|GUNICORN_|(PORT|RELOAD|WEB_CONCURRENCY)$")
-"""Variables that make no difference to a database."""
+_OF_DATABASES = re.compile(r"(DATABASE|DJANGO|PYTHON)")
+"""Variables that make a difference to a database."""
 
 
 class Service:
@@ -140,12 +140,12 @@ class Service:
 
     def _origin(self) -> str:
         """Return what the prepared database depends on: Python, sources and variables, without folders and ports."""
-        environ = {name: value for name, value in self.environ.items() if not _OF_SERVERS.match(name)}
+        environ = {name: value for name, value in self.environ.items() if _OF_DATABASES.match(name)}
         folders = [str(self.project / "src"), str(self.project / "migrations")]
         folders += filter(None, environ.get("PYTHONPATH", "").split(os.pathsep))
         sources = [path for folder in folders for path in sorted(Path(folder).rglob("*.py"))]
         text = repr((sorted(environ.items()), sources)).replace(str(self.folder), "").replace(str(self.project), "")
-        return f"{self.python} {re.sub(':[0-9]+', '', text)} {[path.read_bytes() for path in sources]}"
+        return f"{self.python.resolve()} {re.sub(':[0-9]+', '', text)} {[path.read_bytes() for path in sources]}"
 
     def request(
         self,
