@@ -140,7 +140,8 @@ class RabbitMQ(Broker):
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
     def command(self) -> list[str]:
-        return [self.program]
+        # Erlang would start its name server as a daemon, which outlives the broker.
+        return ["sh", "-c", 'epmd & exec "$0"', self.program]
 
     def environ(self) -> dict[str, str]:
         distribution, names = self._ports

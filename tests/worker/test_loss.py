@@ -153,6 +153,24 @@ def test_broker_restart_during_a_task(open_shop: Callable[..., Shop], broker: st
         assert worker.stop() == 0, worker.printed()
 
 
+@pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
+def test_broker_restart_between_two_messages(open_shop: Callable[..., Shop], broker: str) -> None:
+    """Neither the service nor a child loses a message because its connection has broken while it was idle."""
+    with open_shop("flask", broker) as shop:
+        shop.work("--pool=prefork", "--concurrency=1", "--include=owner_tasks")
+        shop.order()
+        shop.send("owner.flaky", 1)
+        shop.wait_for_attempts(3)
+        shop.broker.stop()
+        shop.broker.start()
+        shop.order()
+        shop.send("owner.flaky", 1)
+        shop.wait_for_attempts(6)
+        assert shop.dead_letters("list") == []
+        assert shop.service.stop() == 0, shop.service.printed()
+    assert [span.attributes.get("error.type") for span in shop.receiver.spans if span.kind == "PRODUCER"] == [None] * 4
+
+
 @pytest.mark.parametrize("framework", ["fastapi", "flask", "django"])
 def test_database_restart(open_shop: Callable[..., Shop], postgres: Postgres, framework: str) -> None:
     name = f"worker_{framework}"

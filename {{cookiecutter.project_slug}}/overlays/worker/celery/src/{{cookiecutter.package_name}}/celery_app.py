@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
 from celery import Celery, Task, signals
-from celery.exceptions import CPendingDeprecationWarning, NotRegistered, WorkerLostError
+from celery.exceptions import CPendingDeprecationWarning, NotRegistered, Reject, WorkerLostError
 from kombu import Message
 from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES
@@ -43,8 +43,13 @@ PAUSE = 5.0
 
 def check_broker(url: SecretStr) -> SecretStr:
     """Return the URL if its broker is supported."""
-    if urlsplit(url.get_secret_value()).scheme not in SCHEMES:
+    parts = urlsplit(url.get_secret_value())
+    if parts.scheme not in SCHEMES:
         raise ValueError("allowed are redis://host:6379/0, amqp://user:password@host:5672/ and filesystem://")
+    try:
+        parts.port  # noqa: B018 - raises if there is no number where the port should be
+    except ValueError:  # it quotes a part of the password
+        raise ValueError("the port is not a number; write / # ? and @ in a password as %2F %23 %3F and %40") from None
     return url
 
 
@@ -69,6 +74,16 @@ class ReliableTask(Task[Any, Any]):
     retry_jitter = True
     retry_on_worker_lost = True
     default_retry_delay = 1  # in seconds, after its process has died
+
+    def retry(self, *args: Any, **options: Any) -> Any:
+        """Send the task again; if it cannot be sent, return its message to the queue, which Celery would discard."""
+        try:
+            return super().retry(*args, **options)
+        except Reject as rejection:
+            reason = rejection.args[0]
+            if isinstance(reason, OperationalError):
+                raise Reject(reason, requeue=True) from rejection
+            raise reason from None
 
     def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Store a task that will not be retried as a dead letter."""
@@ -106,15 +121,23 @@ class _Sender(Celery):
                     raise OperationalError("the broker was unavailable a moment ago")
                 if self._resume_at:  # this message is the next attempt; others don't wait for its outcome
                     self._resume_at = time.monotonic() + PAUSE
-        with self.producer_or_acquire(options.get("producer")) as options["producer"]:
-            try:
-                result = super().send_task(name, *args, **options)
-            except OperationalError:
-                self._resume_at = time.monotonic() + PAUSE
-                options["producer"].connection.collect()  # closing it would wait for the broker, twice
-                raise
-        self._resume_at = 0.0
-        return result
+        is_second = False
+        while True:
+            start = time.monotonic()
+            with self.producer_or_acquire(options.get("producer")) as producer:
+                was_connected = producer.connection.connected
+                try:
+                    result = super().send_task(name, *args, **options | {"producer": producer})
+                except OperationalError:
+                    producer.connection.collect()  # closing it would wait for the broker, twice
+                    # A connection that broke while idle, as when the broker restarts, fails at once: use another.
+                    if is_second or not was_connected or time.monotonic() - start > TIMEOUT / 2:
+                        self._resume_at = time.monotonic() + PAUSE
+                        raise
+                else:
+                    self._resume_at = 0.0
+                    return result
+            is_second = True
 
 
 class Application(TracedMessages, _Sender):

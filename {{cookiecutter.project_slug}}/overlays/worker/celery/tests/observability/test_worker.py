@@ -16,6 +16,7 @@ import pytest
 from kombu.exceptions import OperationalError
 from opentelemetry import trace
 from opentelemetry.metrics import Observation
+from pydantic import SecretStr
 
 from {{ cookiecutter.package_name }} import celery_app, dead_letters
 from {{ cookiecutter.package_name }}.observability import SERVICE_NAME, celery
@@ -271,3 +272,10 @@ def test_while_the_broker_is_down_most_senders_do_not_wait_for_it(monkeypatch: p
             attempted.append("a moment ago" not in str(failed.value))
     assert attempted == [True, False, False, True, False]
     play.delay(1)
+
+
+@pytest.mark.parametrize("url", ["http://:secret@host/", "redis://:sec/ret@host:6379/0", "amqp://user:sec#ret@host/"])
+def test_an_unusable_broker_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^(allowed are|the port is not a number)") as raised:
+        celery_app.check_broker(SecretStr(url))
+    assert "sec" not in str(raised.value)

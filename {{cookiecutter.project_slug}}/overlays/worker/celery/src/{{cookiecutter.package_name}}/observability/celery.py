@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from celery import Celery, Task, signals
+from celery import Celery, Task, signals, states
 from celery.utils.quorum_queues import detect_quorum_queues
 from kombu import Queue
 from opentelemetry import context, metrics, trace
@@ -35,6 +35,7 @@ from . import environment
 from .environment import SCHEMA_URL, SERVICE_VERSION
 from .errors import error_type, never_raises, record_once
 from .libraries import is_zero_code
+from .redaction import as_text
 
 logger = logging.getLogger(__name__)
 tracer = trace.get_tracer(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
@@ -137,7 +138,8 @@ def instrument_celery(broker_url: str, *, continue_trace: bool) -> None:
     for name in ("celery.app.trace", "celery.worker.request", "celery.worker.strategy"):
         logging.getLogger(name).addFilter(_drop_arguments)
     logging.getLogger("celery.worker.consumer.consumer").addFilter(_drop_message)
-    logging.getLogger("celery.pool").setLevel(logging.INFO)  # at DEBUG it logs the arguments
+    for name in ("celery.beat", "celery.pool"):
+        logging.getLogger(name).setLevel(logging.INFO)  # at DEBUG they log the arguments
     # One line for each message that arrives, and for each that has been processed: the spans say so, too.
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
 
@@ -246,7 +248,7 @@ class _Attempt:
         self.measured["error.type"] = error_type(error)
         self.span.set_attribute("error.type", self.measured["error.type"])
         record_once(self.span, error)
-        self.span.set_status(trace.Status(trace.StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+        self.span.set_status(trace.Status(trace.StatusCode.ERROR, f"{type(error).__name__}: {as_text(error)}"))
 
     def end(self) -> None:
         """End the span."""
@@ -262,8 +264,10 @@ def _start(task: Task[Any, Any], **_: Any) -> None:
 
 
 @never_raises
-def _end(task: Task[Any, Any], **_: Any) -> None:
+def _end(task: Task[Any, Any], state: str | None = None, retval: object = None, **_: Any) -> None:
     if attempt := vars(task.request).pop("attempt", None):
+        if state == states.REJECTED and isinstance(reason := getattr(retval, "reason", None), BaseException):
+            attempt.fail(reason)
         attempt.end()
 
 
