@@ -47,7 +47,7 @@ def check_broker(url: SecretStr) -> SecretStr:
     if parts.scheme not in SCHEMES:
         raise ValueError("allowed are redis://host:6379/0, amqp://user:password@host:5672/ and filesystem://")
     try:
-        parts.port  # noqa: B018 - raises if there is no number where the port should be
+        parts.port  # noqa: B018 - reading it raises ValueError if it is not a number
     except ValueError:  # it quotes a part of the password
         raise ValueError("the port is not a number; write / # ? and @ in a password as %2F %23 %3F and %40") from None
     return url
