@@ -41,6 +41,8 @@ OF_METRICS = {("otel.sdk.exporter.metric_data_point.exported", "error.type")}
 """Losses that no store sees while they last."""
 AFTERWARDS = 20 * 60
 """Seconds after the last metrics until every alert fires, including the one for missing metrics."""
+STEP = 1
+"""Seconds between the points in time for which a panel asks."""
 
 
 @dataclass
@@ -57,7 +59,7 @@ class Filled:
     def empty(self, dashboard: Dashboard) -> Iterator[str]:
         """Yield the queries that show nothing, or only zeros, or lack a label of their legend."""
         for where, expression, legend in dashboard.targets():
-            found = self.store.query(dashboard.filled(expression), self.start, self.end)
+            found = self.store.query(dashboard.filled(expression), self.start, self.end, STEP)
             labels = {name for series in found for name in series.labels}
             if not any(any(series.values) for series in found):
                 yield f"{where}: {expression}: {'only zero' if found else 'nothing'}"
@@ -114,11 +116,16 @@ def live(kind: Kind, store: Store, extended: Extended) -> None:
 
 
 def fill_queues(receiver: TroubledReceiver, service: Service, store: Store) -> None:
-    """Send requests until both queues have been full for so long that no query can miss it."""
+    """Send requests until both queues have held something for so long that no query can miss it."""
 
     def is_filled(queue: str) -> bool:
-        found = [bool(point.value) for point in store.points if point.name == queue]
-        return any(map(all, zip(found, found[1:], found[2:], found[3:], strict=False)))
+        start = 0
+        for point in store.points:
+            if point.name == queue:
+                start = (start or point.time) if point.value else 0
+                if start and point.time - start >= 1.5 * STEP * 1e9:
+                    return True
+        return False
 
     wanted = {f"otel.sdk.processor.{signal}.queue.size" for signal in ("span", "log")}
     deadline = monotonic() + 60
