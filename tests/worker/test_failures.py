@@ -110,6 +110,22 @@ def test_unknown_task_is_a_dead_letter(open_shop: Callable[..., Shop], broker: s
         assert shop.dead_letters("list") == []
 
 
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [("exit", "SystemExit"), ("reject", "ValueError"), ("unprintable", "owner_tasks.Unprintable")],
+)
+def test_attempt_with_an_unusual_end_is_an_error(open_shop: Callable[..., Shop], how: str, error: str) -> None:
+    with open_shop("fastapi", "redis") as shop:
+        worker = shop.work("--pool=prefork", "--concurrency=1", "--include=owner_tasks")
+        shop.send("owner.end", how)
+        (span,) = shop.wait_for_attempts(1)
+        assert (span.status, span.attributes["error.type"]) == ("ERROR", error)
+        assert [event.attributes["exception.type"] for event in span.events] == [error]
+        if how == "unprintable":  # the others are what the task asks for
+            wait_until(lambda: shop.dead_letters("list"), 60, "a dead letter")
+        assert worker.stop() == 0, worker.printed()
+
+
 class Broken(Worker):
     """A worker whose resources cannot be opened."""
 

@@ -154,6 +154,27 @@ def test_broker_restart_during_a_task(open_shop: Callable[..., Shop], broker: st
 
 
 @pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
+def test_task_fails_while_the_broker_is_down(open_shop: Callable[..., Shop], broker: str) -> None:
+    """Its retry cannot be sent, so its message returns to the queue."""
+    with open_shop("flask", broker) as shop:
+        worker = shop.work("--pool=prefork", "--concurrency=1", "--include=owner_tasks")
+        lines = shop.folder / "lines"
+        shop.send("owner.slow_failure", str(lines), 2.0)
+        wait_until(lambda: lines.exists() and lines.read_text(), 60, "the task runs")
+        shop.broker.kill()
+        (failed,) = shop.wait_for_attempts(1)
+        shop.broker.start()
+        (_, repeated, *_) = shop.wait_for_attempts(2)
+        assert [failed.attributes["error.type"], repeated.attributes.get("error.type")] == [
+            "kombu.exceptions.OperationalError",
+            None,
+        ]
+        assert repeated.attributes["messaging.message.id"] == failed.attributes["messaging.message.id"]
+        assert shop.dead_letters("list") == []
+        assert worker.stop() == 0, worker.printed()
+
+
+@pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
 def test_broker_restart_between_two_messages(open_shop: Callable[..., Shop], broker: str) -> None:
     """Neither the service nor a child loses a message because its connection has broken while it was idle."""
     with open_shop("flask", broker) as shop:

@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+from celery.exceptions import Reject  # type: ignore[import-not-found]
 from order_service.celery_app import app
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,31 @@ def slow(path: str, seconds: float) -> None:
         file.flush()
         time.sleep(seconds)
         file.write("finished\n")
+
+
+@app.task(name="owner.slow_failure")
+def slow_failure(path: str, seconds: float) -> None:
+    """Like `slow`, but raise an exception in the end, the first time."""
+    is_first = not Path(path).exists()
+    slow.run(path, seconds)
+    if is_first:
+        raise ConnectionError("the first time")
+
+
+class Unprintable(Exception):  # noqa: N818
+    """It has no message."""
+
+    def __str__(self) -> str:
+        raise ValueError("no message")
+
+
+ENDS = {"exit": SystemExit("exit"), "reject": Reject(ValueError("no"), requeue=False), "unprintable": Unprintable()}
+
+
+@app.task(name="owner.end", max_retries=0)
+def end(how: str) -> None:
+    """Raise something that is not an ordinary exception."""
+    raise ENDS[how]
 
 
 @app.task(name="owner.hang")

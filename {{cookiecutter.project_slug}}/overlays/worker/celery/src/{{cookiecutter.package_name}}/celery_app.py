@@ -26,7 +26,7 @@ from pydantic_settings import BaseSettings
 
 from . import dead_letters
 from .observability import SERVICE_NAME
-from .observability.celery import TracedMessages, instrument_celery, observe_queues
+from .observability.celery import TracedMessages, instrument_celery, observe_queues, raised
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ class ReliableTask(Task[Any, Any]):
 
     abstract = True
     autoretry_for = (Exception,)
+    dont_autoretry_for = (Reject,)
     retry_backoff = True
     retry_backoff_max = 60
     retry_jitter = True
@@ -87,7 +88,7 @@ class ReliableTask(Task[Any, Any]):
 
     def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Store a task that will not be retried as a dead letter."""
-        self.store_dead_letter(exc, task_id, args, kwargs)
+        self.store_dead_letter(raised(exc), task_id, args, kwargs)
 
     def store_dead_letter(self, error: BaseException, task_id: str, args: Any, kwargs: Any) -> bool:
         """Return whether the broker has stored the task as a dead letter."""

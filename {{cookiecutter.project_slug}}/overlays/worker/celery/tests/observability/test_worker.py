@@ -39,6 +39,18 @@ def play(number: int) -> None:
     logger.warning("played", extra={"toy.number": number})
 
 
+class RefusedError(Exception):
+    """It cannot be pickled: its arguments are not those of `__init__()`."""
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(f"{number} is {reason}")
+
+
+@celery_app.app.task(name="toys.refuse", max_retries=1)
+def refuse(number: int) -> None:
+    raise RefusedError(number, "too small")
+
+
 @pytest.fixture
 def break_toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make toys 1 and 2 fail."""
@@ -178,6 +190,29 @@ def test_a_task_that_keeps_failing_is_a_dead_letter(
     assert (emitted.log("played").log_record.attributes or {})["toy.number"] == 2
     assert [letter["id"] for letter in letters("delete", capsys)] == [first]
     assert letters("list", capsys) == []
+
+
+def test_an_exception_that_cannot_be_pickled_has_its_own_name(
+    emitted: Telemetry, run_tasks: RunTasks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuse.delay(1)
+    assert run_tasks() == 2
+    name = f"{__name__}.RefusedError"
+    for span in emitted.spans(PROCESS):
+        (event,) = span.events
+        assert attributes(span)["error.type"] == (event.attributes or {})["exception.type"] == name
+    found = [record.log_record.attributes or {} for record in emitted.logs()]
+    assert [each["exception.type"] for each in found if "exception.type" in each] == [name]
+    assert [letter["error"] for letter in letters("delete", capsys)] == [name]
+
+
+def test_a_task_that_is_called_belongs_to_the_span_of_its_caller(emitted: Telemetry) -> None:
+    with tracer.start_as_current_span("caller") as caller:
+        play.apply((1,))
+        span = caller.get_span_context()
+    record = emitted.log("played").log_record
+    assert (record.trace_id, record.span_id) == (span.trace_id, span.span_id)
+    assert [found.name for found in emitted.spans()] == ["caller"]
 
 
 @pytest.mark.usefixtures("break_toys")

@@ -25,6 +25,7 @@ from uuid import uuid4
 
 from celery import Celery, Task, signals, states
 from celery.utils.quorum_queues import detect_quorum_queues
+from celery.utils.serialization import UnpickleableExceptionWrapper
 from kombu import Queue
 from opentelemetry import context, metrics, trace
 from opentelemetry.metrics import CallbackOptions, Observation
@@ -187,8 +188,11 @@ def _stop_zero_code() -> None:
 
 
 def _drop_arguments(record: logging.LogRecord) -> bool:
-    """Drop the tasks' arguments, which may be secrets; a filter of Celery's loggers."""
+    """Drop the tasks' arguments, which may be secrets, and complete the exception; a filter of Celery's loggers."""
     vars(record).pop("data", None)
+    if record.exc_info and record.exc_info[1]:
+        error = raised(record.exc_info[1])
+        record.exc_info = (type(error), error, error.__traceback__)
     return True
 
 
@@ -197,6 +201,16 @@ def _drop_message(record: logging.LogRecord) -> bool:
     if "message body" in str(record.msg):
         record.msg, record.args = record.getMessage().partition("\n")[0].partition(" [type:")[0], None
     return True
+
+
+def raised(error: BaseException) -> BaseException:
+    """Return the exception that a task has raised, while it is handled.
+
+    Celery passes on another if it cannot be pickled, as one whose `__init__()` needs more than a message.
+    """
+    current = sys.exc_info()[1]
+    is_other = isinstance(error, UnpickleableExceptionWrapper) or isinstance(current, type(error))
+    return current if current and is_other else error
 
 
 @never_raises
@@ -260,14 +274,17 @@ class _Attempt:
 
 @never_raises
 def _start(task: Task[Any, Any], **_: Any) -> None:
-    vars(task.request)["attempt"] = _Attempt(task)
+    if not task.request.is_eager:  # apply() calls the task where it is, without a message
+        vars(task.request)["attempt"] = _Attempt(task)
 
 
 @never_raises
 def _end(task: Task[Any, Any], state: str | None = None, retval: object = None, **_: Any) -> None:
     if attempt := vars(task.request).pop("attempt", None):
-        if state == states.REJECTED and isinstance(reason := getattr(retval, "reason", None), BaseException):
-            attempt.fail(reason)
+        # Without a state, the task has raised something that Celery does not handle, such as SystemExit.
+        error = getattr(retval, "reason", None) if state == states.REJECTED else None if state else sys.exc_info()[1]
+        if isinstance(error, BaseException):
+            attempt.fail(error)
         attempt.end()
 
 
@@ -275,14 +292,15 @@ def _end(task: Task[Any, Any], state: str | None = None, retval: object = None, 
 def _retry(sender: Task[Any, Any], request: Any, reason: Any, **_: Any) -> None:
     retried_tasks.add(1, {"celery.task.name": sender.name})
     if attempt := vars(request).get("attempt"):
-        attempt.fail(reason.exc or reason)  # the exception, unless the task has called retry() without one
+        error = reason.args[1]  # not `reason.exc`, which can be pickled
+        attempt.fail(error if isinstance(error, BaseException) else reason)
 
 
 @never_raises
 def _fail(sender: Task[Any, Any], exception: BaseException, **_: Any) -> None:
     failed_tasks.add(1, {"celery.task.name": sender.name})
     if attempt := vars(sender.request).get("attempt"):
-        attempt.fail(exception)
+        attempt.fail(raised(exception))
 
 
 def observe_queues(app: Celery, dead_letters: str) -> None:
