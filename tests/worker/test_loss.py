@@ -153,6 +153,27 @@ def test_broker_restart_during_a_task(open_shop: Callable[..., Shop], broker: st
         assert worker.stop() == 0, worker.printed()
 
 
+@pytest.mark.parametrize(("framework", "broker"), [("fastapi", "rabbitmq"), ("flask", "redis"), ("django", "rabbitmq")])
+def test_broker_refuses_the_password(open_shop: Callable[..., Shop], framework: str, broker: str) -> None:
+    """Requests are answered, and the orders are announced when the password has been corrected."""
+    shop = open_shop(framework, broker)
+    url = shop.service.environ["CELERY_BROKER_URL"]
+    host = url.partition("//")[2].rpartition("@")[2]
+    shop.service.environ["CELERY_BROKER_URL"] = f"{url.partition('//')[0]}//guest:wr%2Fong@{host}"
+    with shop:
+        for _ in range(3):
+            shop.order()
+        assert shop.service.stop() == 0, shop.service.printed()
+        errors = {span.attributes.get("error.type") for span in shop.receiver.spans if span.kind == "PRODUCER"}
+        assert errors == {"kombu.exceptions.OperationalError"}
+        assert not re.search("wr(%2F|/)ong", shop.service.printed() + str(shop.receiver.spans))
+        shop.service.environ["CELERY_BROKER_URL"] = url
+        shop.service.start()
+        worker = shop.work("--pool=threads")
+        shop.beat()
+        wait_until(lambda: len(announced([worker])) == 3, 120, "every order is announced")
+
+
 @pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
 def test_task_fails_while_the_broker_is_down(open_shop: Callable[..., Shop], broker: str) -> None:
     """Its retry cannot be sent, so its message returns to the queue."""

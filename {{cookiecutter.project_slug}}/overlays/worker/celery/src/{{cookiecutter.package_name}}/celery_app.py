@@ -12,12 +12,19 @@ import ssl
 import threading
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
 from celery import Celery, Task, signals
-from celery.exceptions import CPendingDeprecationWarning, NotRegistered, Reject, WorkerLostError
+from celery.exceptions import (
+    CPendingDeprecationWarning,
+    NotRegistered,
+    Reject,
+    SoftTimeLimitExceeded,
+    WorkerLostError,
+)
 from kombu import Message
 from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES
@@ -34,11 +41,11 @@ SCHEMES = ("amqp", "amqps", "filesystem", "redis", "rediss")
 FOLDER = ".celery"
 """Where `filesystem://` stores the messages; `filesystem:///tmp/celery` names another folder."""
 TIMEOUT = 1.0
-"""Seconds until the broker is unavailable: a request waits for it."""
+"""Seconds without a response after which the broker counts as unavailable. A request waits this long."""
 WORKER_TIMEOUT = 10.0
 """The same in the worker, which waits for messages on its connections."""
 PAUSE = 5.0
-"""Seconds without an attempt to send after one has failed; the worker makes each attempt."""
+"""Seconds without an attempt to send after one has failed. The worker makes each attempt, but waits before another."""
 
 
 def check_broker(url: SecretStr) -> SecretStr:
@@ -48,8 +55,11 @@ def check_broker(url: SecretStr) -> SecretStr:
         raise ValueError("allowed are redis://host:6379/0, amqp://user:password@host:5672/ and filesystem://")
     try:
         parts.port  # noqa: B018 - reading it raises ValueError if it is not a number
+        is_cut = parts.scheme != "filesystem" and "@" in parts.path + parts.query + parts.fragment
     except ValueError:  # it quotes a part of the password
-        raise ValueError("the port is not a number; write / # ? and @ in a password as %2F %23 %3F and %40") from None
+        is_cut = True
+    if is_cut:
+        raise ValueError("it cannot be parsed; write / # ? and @ in a password as %2F %23 %3F and %40")
     return url
 
 
@@ -83,23 +93,19 @@ class ReliableTask(Task[Any, Any]):
         except Reject as rejection:
             reason = rejection.args[0]
             if isinstance(reason, OperationalError):
+                with suppress(SoftTimeLimitExceeded):
+                    time.sleep(PAUSE)  # the broker delivers the message again at once
                 raise Reject(reason, requeue=True) from rejection
             raise reason from None
 
     def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Store a task that will not be retried as a dead letter."""
-        self.store_dead_letter(raised(exc), task_id, args, kwargs)
+        self.store_dead_letter(exc, task_id, args, kwargs)
 
     def store_dead_letter(self, error: BaseException, task_id: str, args: Any, kwargs: Any) -> bool:
         """Return whether the broker has stored the task as a dead letter."""
         queue = (self.request.delivery_info or {}).get("routing_key") or getattr(self, "queue", None)
-        try:
-            dead_letters.add(self.app, self.name, task_id, args, kwargs, queue, error)
-        except Exception:
-            extra = {"celery.task.name": self.name, "messaging.message.id": task_id}
-            logger.exception("dead letter not stored", extra=extra)
-            return False
-        return True
+        return _store(self.name, task_id, args, kwargs, queue, raised(error))
 
 
 class _Sender(Celery):
@@ -126,15 +132,19 @@ class _Sender(Celery):
         while True:
             start = time.monotonic()
             with self.producer_or_acquire(options.get("producer")) as producer:
-                was_connected = producer.connection.connected
+                connection = producer.connection
+                was_connected = connection.connected
                 try:
                     result = super().send_task(name, *args, **options | {"producer": producer})
-                except OperationalError:
-                    producer.connection.collect()  # closing it would wait for the broker, twice
+                except (OperationalError, *connection.connection_errors, *connection.channel_errors) as error:
+                    connection.collect()  # closing it would wait for the broker, twice
                     # A connection that broke while idle, as when the broker restarts, fails at once: use another.
                     if is_second or not was_connected or time.monotonic() - start > TIMEOUT / 2:
-                        self._resume_at = time.monotonic() + PAUSE
-                        raise
+                        if not isinstance(error, connection.channel_errors):  # such as a queue that cannot be used
+                            self._resume_at = time.monotonic() + PAUSE
+                        if isinstance(error, OperationalError):
+                            raise
+                        raise OperationalError(str(error)) from error  # kombu leaves some errors as they are
                 else:
                     self._resume_at = 0.0
                     return result
@@ -163,6 +173,8 @@ def connect(settings: BrokerSettings) -> None:
         broker_transport_options=_transport_options(parts, settings.celery_time_limit),
         broker_connection_timeout=WORKER_TIMEOUT if app.is_worker else TIMEOUT,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # the worker waits for the broker as long as it takes
+        broker_channel_error_retry=True,  # also when it is refused, as by a Redis that has become a replica
         task_ignore_result=True,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
@@ -170,8 +182,8 @@ def connect(settings: BrokerSettings) -> None:
         task_soft_time_limit=settings.celery_time_limit,
         task_time_limit=settings.celery_time_limit + 10,  # kills the process of a task that ignores the interruption
         worker_prefetch_multiplier=1,
-        # Running tasks end, and may run again. Cancelling them would kill their processes, and lose telemetry; Redis
-        # would deliver them again only after the visibility timeout.
+        # Running tasks are allowed to finish, and may run again. Cancelling them would kill their processes and lose
+        # telemetry, and Redis would deliver them again only after the visibility timeout.
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
@@ -194,9 +206,21 @@ def _store_killed_task(
 @signals.task_unknown.connect
 def _store_unknown_task(message: Message, name: str, id: str, **_: Any) -> None:
     """Store a task that this worker does not have, for example because it is older than the sender."""
+    if message.headers.get("expires"):  # as of a periodic task, which will soon be sent again
+        return
     args, kwargs, _embed = message.payload
-    queue = message.delivery_info.get("routing_key")
-    dead_letters.add(app, name, id, args, kwargs, queue, NotRegistered(name))
+    _store(name, id, args, kwargs, message.delivery_info.get("routing_key"), NotRegistered(name))
+
+
+def _store(task: str, task_id: str, args: Any, kwargs: Any, queue: str | None, error: BaseException) -> bool:
+    """Return whether the broker has stored the dead letter."""
+    try:
+        dead_letters.add(app, task, task_id, args, kwargs, queue, error)
+    except Exception:
+        extra = {"celery.task.name": task, "messaging.message.id": task_id}
+        logger.exception("dead letter not stored", extra=extra)
+        return False
+    return True
 
 
 @signals.worker_ready.connect
@@ -223,6 +247,6 @@ def _transport_options(url: SplitResult, time_limit: int) -> dict[str, Any]:
     if url.scheme.startswith("redis"):
         # After the visibility timeout, a message that its worker has not acknowledged is delivered again. Longer than
         # a task, and than the delay until it is retried.
-        visible = {"visibility_timeout": 280 + time_limit}
+        visible = {"visibility_timeout": 280 + time_limit, "unacked_restore_throttle": 1}
         return options | visible | {"socket_connect_timeout": timeout, "socket_timeout": timeout}
     return options | {"read_timeout": timeout, "write_timeout": timeout, "confirm_publish": True}

@@ -1,7 +1,7 @@
 """The brokers `redis://` and `rediss://`: kombu's transport, so that a worker survives a broken connection.
 
 With kombu 5.7.0, a channel that waits for messages is not closed if its connection is broken. Celery closes it a second
-time, when it has no connection settings anymore, and a worker that is running a task ends with `AttributeError`.
+time, when its connection settings are already gone, and a worker that is running a task ends with `AttributeError`.
 """
 
 from __future__ import annotations

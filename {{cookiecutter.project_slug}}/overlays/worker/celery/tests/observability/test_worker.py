@@ -265,10 +265,13 @@ def test_a_message_that_is_not_a_task_is_not_in_the_log(emitted: Telemetry) -> N
     log.error(consumer.UNKNOWN_TASK_ERROR, "'toys.lend'", "secret", {"argsrepr": "secret"}, {})
     log.error(consumer.INVALID_TASK_ERROR, "no ID", "secret")
     log.error(consumer.MESSAGE_DECODE_ERROR, ValueError("no JSON"), "application/json", "utf-8", "secret", "secret")
+    strategy = logging.getLogger("celery.worker.strategy")
+    strategy.error("Couldn't convert ETA %r to timestamp: %r. Task: %r", "9999", OverflowError("late"), "secret")
     assert [record.log_record.body for record in emitted.logs()] == [
         "Received unregistered task of type 'toys.lend'.",
         "Received invalid task message: no ID",
         "Can't decode message body: ValueError('no JSON')",
+        "Couldn't convert ETA '9999' to timestamp: OverflowError('late').",
     ]
 
 
@@ -309,8 +312,17 @@ def test_while_the_broker_is_down_most_senders_do_not_wait_for_it(monkeypatch: p
     play.delay(1)
 
 
-@pytest.mark.parametrize("url", ["http://:secret@host/", "redis://:sec/ret@host:6379/0", "amqp://user:sec#ret@host/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://:secret@host/",
+        "redis://:sec/ret@host:6379/0",
+        "redis://:/secret@host:6379/0",
+        "redis://:12?secret@host:6379/0",
+        "amqp://user:sec#ret@host/",
+    ],
+)
 def test_an_unusable_broker_is_refused_without_its_password(url: str) -> None:
-    with pytest.raises(ValueError, match=r"^(allowed are|the port is not a number)") as raised:
+    with pytest.raises(ValueError, match=r"^(allowed are|it cannot be parsed)") as raised:
         celery_app.check_broker(SecretStr(url))
     assert "sec" not in str(raised.value)

@@ -13,6 +13,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -136,12 +137,12 @@ def instrument_celery(broker_url: str, *, continue_trace: bool) -> None:
     signals.task_retry.connect(_retry)
     signals.task_failure.connect(_fail)
     signals.task_postrun.connect(_end)
-    for name in ("celery.app.trace", "celery.worker.request", "celery.worker.strategy"):
-        logging.getLogger(name).addFilter(_drop_arguments)
-    logging.getLogger("celery.worker.consumer.consumer").addFilter(_drop_message)
+    logging.getLogger("celery.app.trace").addFilter(_drop_arguments)
+    for name in ("celery.worker.consumer.consumer", "celery.worker.strategy"):
+        logging.getLogger(name).addFilter(_drop_message)
     for name in ("celery.beat", "celery.pool"):
         logging.getLogger(name).setLevel(logging.INFO)  # at DEBUG they log the arguments
-    # One line for each message that arrives, and for each that has been processed: the spans say so, too.
+    # One line for each message that arrives: the spans say so, too.
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
 
 
@@ -188,7 +189,7 @@ def _stop_zero_code() -> None:
 
 
 def _drop_arguments(record: logging.LogRecord) -> bool:
-    """Drop the tasks' arguments, which may be secrets, and complete the exception; a filter of Celery's loggers."""
+    """Drop the task's arguments, which may be secrets, and restore its exception; a filter of the log of tasks."""
     vars(record).pop("data", None)
     if record.exc_info and record.exc_info[1]:
         error = raised(record.exc_info[1])
@@ -197,9 +198,9 @@ def _drop_arguments(record: logging.LogRecord) -> bool:
 
 
 def _drop_message(record: logging.LogRecord) -> bool:
-    """Drop the content of a message that is not a task of this application; a filter of the worker's logger."""
-    if "message body" in str(record.msg):
-        record.msg, record.args = record.getMessage().partition("\n")[0].partition(" [type:")[0], None
+    """Drop the content of a message that cannot be a task of this application; a filter of the worker's log."""
+    if "message body" in str(record.msg) or "Task: %r" in str(record.msg):
+        record.msg, record.args = re.split(r"\n| \[type:| Task: ", record.getMessage())[0], None
     return True
 
 
