@@ -45,7 +45,8 @@ class Bench:
         dry = subprocess.run(make, cwd=project, env=self.environ, capture_output=True, text=True, check=True)
         *_, line = dry.stdout.strip().splitlines()
         self.process = subprocess.Popen(
-            shlex.split(line),
+            # As a shell starts a background job. `preexec_fn` would fork, which may crash while gRPC runs here.
+            ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *shlex.split(line)],
             cwd=project,
             env=self.environ,
             stdin=subprocess.DEVNULL,
@@ -53,8 +54,6 @@ class Bench:
             stderr=subprocess.PIPE,
             encoding="utf-8",
             start_new_session=True,
-            # As a shell starts a background job.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
         )
 
     def finish(self, limit: float = LIMIT) -> tuple[str, str]:

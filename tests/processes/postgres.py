@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from tests.service import free_port
 
@@ -29,7 +29,7 @@ class Postgres:
 
     def __init__(self) -> None:
         self._binaries = find_binaries()
-        self._run_as: dict[str, Any] = {}
+        self._run_as: list[str] = []
         self.port = free_port()
 
     def __enter__(self) -> Self:
@@ -38,7 +38,8 @@ class Postgres:
             if os.geteuid() == 0:
                 # PostgreSQL refuses to run as root.
                 user = find_user()
-                self._run_as = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+                # Not Popen's `user`: it would fork, which may crash while gRPC runs in this process.
+                self._run_as = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
                 os.chown(self._folder, user.pw_uid, user.pw_gid)
             password = self._folder / "password"
             password.write_text(PASSWORD)
@@ -86,13 +87,12 @@ class Postgres:
     def holding(self, database: str, statement: str) -> Iterator[None]:
         """Execute `statement` without committing it, so that others who need the lock wait until the block ends."""
         with subprocess.Popen(
-            [self._binaries / "psql", *self._client(database)],
+            [*self._run_as, self._binaries / "psql", *self._client(database)],
             cwd=self._folder,
             env=self._environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
-            **self._run_as,
         ) as psql:
             assert psql.stdin
             assert psql.stdout
@@ -129,7 +129,7 @@ class Postgres:
         # Into a file: the server inherits the output of pg_ctl, and would keep a pipe open.
         with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
             done = subprocess.run(
-                [self._binaries / program, *arguments],
+                [*self._run_as, self._binaries / program, *arguments],
                 cwd=self._folder,
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
@@ -137,7 +137,6 @@ class Postgres:
                 stderr=subprocess.STDOUT,
                 timeout=60,
                 check=False,
-                **self._run_as,
             )
             output.seek(0)
             printed = output.read()
