@@ -182,7 +182,7 @@ def connect(settings: BrokerSettings) -> None:
         task_soft_time_limit=settings.celery_time_limit,
         task_time_limit=settings.celery_time_limit + 10,  # kills the process of a task that ignores the interruption
         worker_prefetch_multiplier=1,
-        # Restoring the count after a lost connection stops a pool of threads on RabbitMQ for a minute: two threads read.
+        # After a lost connection, restoring the count would block a pool of threads on RabbitMQ for a minute.
         worker_enable_prefetch_count_reduction=False,
         # Running tasks are allowed to finish, and may run again. Cancelling them would kill their processes and lose
         # telemetry, and Redis would deliver them again only after the visibility timeout.
