@@ -78,3 +78,19 @@ def test_running_task_finishes_or_goes_back(open_shop: Callable[..., Shop], tmp_
         if pool == "prefork":
             wait_until(lambda: started(2), 60, "the task runs again")
         other.kill()
+
+
+@pytest.mark.parametrize("broker", ["filesystem", "redis", "rabbitmq"])
+def test_metrics_of_a_replaced_child_arrive(open_shop: Callable[..., Shop], broker: str) -> None:
+    with open_shop("fastapi", broker, OTEL_METRIC_EXPORT_INTERVAL="60000") as shop:
+        worker = shop.work("--concurrency=1", "--max-tasks-per-child=2")
+        first = worker.children()
+        for _ in range(3):
+            shop.order()
+        shop.wait_for_attempts(3)
+        # Linux kills a child when the thread that has started it ends, and only the first one outlives the pool.
+        assert worker.children()
+        assert not set(first) & set(worker.children())
+        assert worker.stop() == 0, worker.printed()
+        consumed = [each for each in shop.receiver.points if each.name == "messaging.client.consumed.messages"]
+        assert sum(each.value or 0 for each in consumed) == 3

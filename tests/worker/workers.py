@@ -101,7 +101,7 @@ class Worker:
         self._reader.join()
 
     def children(self) -> list[int]:
-        """Return the IDs of the processes that run tasks."""
+        """Return the IDs of the processes that run tasks, without any that another thread than the first started."""
         found = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in found.split()]
 

@@ -4,11 +4,15 @@ kombu 5.7.0 creates a file before it fills it, so another process may read it wh
 a new exchange lacks bindings or cannot be read (https://github.com/celery/kombu/issues/1551). To receive a message,
 it moves the file to the system's temporary folder, where two processes may overwrite each other's copy if that is on
 another disk (https://github.com/celery/kombu/issues/425).
+
+kombu's transport has no event loop, so Celery 5.7.0 starts new children of the prefork pool in a thread. Linux kills
+them when this thread ends, which is the first thing a worker does to its pool when it stops.
 """
 
 from __future__ import annotations
 
 import fcntl
+import socket
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -66,7 +70,18 @@ class Transport(filesystem.Transport):
     """The transport. While its folder cannot be read or written, the broker is unavailable."""
 
     Channel = Channel
+    implements = filesystem.Transport.implements.extend(asynchronous=True)
     connection_errors = (*filesystem.Transport.connection_errors, OSError)
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Receive messages in the worker's event loop, as on Redis and RabbitMQ."""
+
+        def receive() -> None:
+            with suppress(socket.timeout):  # there are no more, or the worker takes no more
+                while True:
+                    self.drain_events(connection, timeout=0)
+
+        loop.call_repeatedly(self.polling_interval, receive)
 
 
 def _write(file: Path, content: Any) -> None:
