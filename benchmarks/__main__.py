@@ -20,7 +20,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any, Self, TypeVar
 
@@ -88,7 +87,7 @@ class Bench:
 
     def _in_process(self, processes: dict[str, Answering]) -> dict[str, dict[str, float]]:
         turns = self._turns(processes, Answering.ask, 3 * self.effort.turns)
-        return {variant: {"cpu": median(cpu)} for variant, cpu in turns.items()}
+        return {variant: {"cpu": min(cpu)} for variant, cpu in turns.items()}
 
     def routes(self) -> dict[str, Found]:
         """Measure the same with few and with many routes before the requested one."""

@@ -52,7 +52,7 @@ def spread(values: Sequence[float], figure: Callable[[Sequence[float]], float] =
 
 
 def added(cells: dict[str, Any], variant: str, bare: str = "bare") -> float:
-    """Return the CPU above that of the bare application, each in its fastest round.
+    """Return the CPU above that of the bare application, each at its fastest.
 
     Whatever else the machine does adds time and never takes any, so the least is the most accurate:
     https://docs.python.org/3/library/timeit.html#timeit.Timer.repeat

@@ -44,8 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     django.setup()
     # % endif
-# %%
-# %%
+{{ "" }}
+
 @pytest.fixture(scope="session")
 def _telemetry() -> Telemetry:
     from .support import Telemetry

@@ -44,8 +44,8 @@ class Settings(BaseSettings):
     secret_key: Annotated[SecretStr | None, Field(description="Django's key; one per start if it is not set")] = None
     allowed_hosts: Annotated[str, Field(description="host names, separated by commas")] = "*"
     # % endif
-# %%
-# %%
+{{ "" }}
+
 def load(settings: type[S]) -> S:
     """Return the settings read from the environment.
 

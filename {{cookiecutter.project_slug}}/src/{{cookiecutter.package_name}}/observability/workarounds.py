@@ -162,8 +162,8 @@ def terminate_reloaded_servers() -> None:
     {{ {"flask": "https://github.com/pallets/werkzeug/issues/2634", "django": "https://code.djangoproject.com/ticket/19137"}[cookiecutter.framework] }}
     """
     subprocess.Popen.kill = subprocess.Popen.terminate  # type: ignore[method-assign]
-# %%
-# %%
+
+
 # % endif
 def exporters(name: str) -> list[Any]:
     """Return the loaded OTLP exporters' modules with this name."""

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import pytest
 from celery.worker.request import Request
 from starlette.testclient import TestClient
-# %%
+
 from {{ cookiecutter.package_name }} import background, celery_app, components, filesystem_broker
 
 from .support import Client

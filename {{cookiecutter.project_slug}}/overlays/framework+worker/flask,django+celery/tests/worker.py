@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 import pytest
 from celery.worker.request import Request
-# %%
+
 from {{ cookiecutter.package_name }} import celery_app, components, filesystem_broker
 
 from .support import Client

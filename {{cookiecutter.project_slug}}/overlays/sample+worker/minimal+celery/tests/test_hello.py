@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .support import Client, Telemetry, attributes, ids
 from .worker import RunTasks, broker_down
-# %%
-# %%
+
+
 def test_hello_has_a_span_a_counter_and_a_log_record(client: Client, emitted: Telemetry) -> None:
     response = client.request("GET", "/api/hello/Ada")
     assert response.status_code == 200
@@ -21,8 +21,8 @@ def test_hello_has_a_span_a_counter_and_a_log_record(client: Client, emitted: Te
     record = emitted.log("greeting sent").log_record
     assert record.attributes == {"greeting.name_length": 3}
     assert (record.trace_id, record.span_id) == ids(span)
-# %%
-# %%
+
+
 def test_a_worker_delivers_a_greeting(client: Client, emitted: Telemetry, run_tasks: RunTasks) -> None:
     response = client.request("POST", "/api/hello/Ada")
     assert response.status_code == 202

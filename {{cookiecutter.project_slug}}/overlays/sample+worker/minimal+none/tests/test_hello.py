@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .support import Client, Telemetry, attributes, ids
-# %%
-# %%
+
+
 def test_hello_has_a_span_a_counter_and_a_log_record(client: Client, emitted: Telemetry) -> None:
     response = client.request("GET", "/api/hello/Ada")
     assert response.status_code == 200

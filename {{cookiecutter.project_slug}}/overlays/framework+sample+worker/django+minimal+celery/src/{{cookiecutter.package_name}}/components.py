@@ -17,13 +17,13 @@ class ServiceSettings(celery_app.BrokerSettings, Settings):
 
 
 INSTALLED_APPS: list[str] = []
-# %%
+
 TASKS: list[str] = ["{{ cookiecutter.package_name }}.tasks"]
 """The modules that declare tasks."""
 SCHEDULE: dict[str, dict[str, object]] = {}
 """The periodic tasks (https://docs.celeryq.dev/en/stable/userguide/periodic-tasks.html)."""
-# %%
-# %%
+
+
 @contextmanager
 def resources(settings: ServiceSettings) -> Iterator[None]:
     """Open what requests need before `yield`, such as an HTTP client; close it after."""

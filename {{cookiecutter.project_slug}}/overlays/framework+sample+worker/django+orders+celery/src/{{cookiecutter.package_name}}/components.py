@@ -19,15 +19,15 @@ class ServiceSettings(celery_app.BrokerSettings, DatabaseSettings, OrderSettings
 
 
 INSTALLED_APPS: list[str] = ["{{cookiecutter.package_name}}.orders"]
-# %%
+
 TASKS: list[str] = ["{{ cookiecutter.package_name }}.orders.messages"]
 """The modules that declare tasks."""
 SCHEDULE: dict[str, dict[str, object]] = {
     "republish": {"task": "orders.republish", "schedule": 10.0, "options": {"expires": 10.0}}
 }
 """The periodic tasks (https://docs.celeryq.dev/en/stable/userguide/periodic-tasks.html)."""
-# %%
-# %%
+
+
 @contextmanager
 def resources(settings: ServiceSettings) -> Iterator[None]:
     """Open what requests need when a worker starts; close it when the worker stops, last opened first."""
@@ -50,8 +50,8 @@ def is_ready() -> bool:
 
 def drain(timeout: float = 5.0) -> None:
     """Finish the background work; return after `timeout` seconds at the latest. There is none: the worker does it."""
-# %%
-# %%
+
+
 def prepare(settings: ServiceSettings) -> None:
     """Prepare what the service needs before it starts, for `make migrate`."""
     from . import database

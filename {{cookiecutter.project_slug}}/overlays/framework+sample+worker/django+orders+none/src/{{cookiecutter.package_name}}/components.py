@@ -18,8 +18,8 @@ class ServiceSettings(DatabaseSettings, OrderSettings, Settings):
 
 
 INSTALLED_APPS: list[str] = ["{{cookiecutter.package_name}}.orders"]
-# %%
-# %%
+
+
 @contextmanager
 def resources(settings: ServiceSettings) -> Iterator[None]:
     """Open what requests need when a worker starts; close it when the worker stops, last opened first."""
@@ -44,8 +44,8 @@ def drain(timeout: float = 5.0) -> None:
     from .orders import messages
 
     messages.drain(timeout)
-# %%
-# %%
+
+
 def prepare(settings: ServiceSettings) -> None:
     """Prepare what the service needs before it starts, for `make migrate`."""
     from . import database

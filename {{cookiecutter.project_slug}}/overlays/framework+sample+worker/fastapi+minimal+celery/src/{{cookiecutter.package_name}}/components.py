@@ -18,13 +18,13 @@ class ServiceSettings(celery_app.BrokerSettings, Settings):
 
 routers: Sequence[APIRouter] = [hello.router]
 """The routers that create_app() includes."""
-# %%
+
 TASKS: list[str] = ["{{ cookiecutter.package_name }}.tasks"]
 """The modules that declare tasks."""
 SCHEDULE: dict[str, dict[str, object]] = {}
 """The periodic tasks (https://docs.celeryq.dev/en/stable/userguide/periodic-tasks.html)."""
-# %%
-# %%
+
+
 @asynccontextmanager
 async def resources(settings: ServiceSettings) -> AsyncIterator[None]:
     """Open what requests need before `yield`, such as an HTTP client; close it after."""

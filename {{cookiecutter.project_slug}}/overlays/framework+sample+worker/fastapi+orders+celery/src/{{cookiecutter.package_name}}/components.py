@@ -20,15 +20,15 @@ class ServiceSettings(celery_app.BrokerSettings, database.DatabaseSettings, Orde
 
 routers: Sequence[APIRouter] = [routes.router]
 """The routers that create_app() includes."""
-# %%
+
 TASKS: list[str] = ["{{ cookiecutter.package_name }}.orders.messages"]
 """The modules that declare tasks."""
 SCHEDULE: dict[str, dict[str, object]] = {
     "republish": {"task": "orders.republish", "schedule": 10.0, "options": {"expires": 10.0}}
 }
 """The periodic tasks (https://docs.celeryq.dev/en/stable/userguide/periodic-tasks.html)."""
-# %%
-# %%
+
+
 @asynccontextmanager
 async def resources(settings: ServiceSettings) -> AsyncIterator[None]:
     """Open what requests need when the service starts; close it when the service stops, last opened first."""
@@ -47,8 +47,8 @@ async def is_ready() -> bool:
 
 def drain(timeout: float = 5.0) -> None:
     """Finish the background work; return after `timeout` seconds at the latest. There is none: the worker does it."""
-# %%
-# %%
+
+
 def prepare(settings: ServiceSettings) -> None:
     """Prepare what the service needs before it starts, for `make migrate`."""
     database.migrate()

@@ -21,8 +21,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_orders")),
     )
     op.create_index(op.f("ix_orders_created_at"), "orders", ["created_at"])
-# %%
-# %%
+
+
 def downgrade() -> None:
     """Drop the table."""
     op.drop_index(op.f("ix_orders_created_at"), table_name="orders")

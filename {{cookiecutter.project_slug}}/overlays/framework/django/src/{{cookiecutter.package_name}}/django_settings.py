@@ -32,7 +32,7 @@ LOGGING_CONFIG = None  # observability/logs.py does it
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.max_body_bytes
 LOG_ACCESS = env.log_access
 # % if cookiecutter.sample == "orders"
-# %%
+{{ "" }}
 DATABASE_URL = env.database_url.get_secret_value()
 DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_health_checks=True)}
 if DATABASE_URL.startswith("sqlite"):

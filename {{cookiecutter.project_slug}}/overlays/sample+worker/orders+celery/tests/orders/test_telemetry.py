@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
 from {{ cookiecutter.package_name }}.components import ServiceSettings
-# %%
+
 from ..support import Client, Telemetry, attributes, ids, is_error
 from .conftest import PayAt, payment_service
 from .test_orders import ITEM, UNKNOWN

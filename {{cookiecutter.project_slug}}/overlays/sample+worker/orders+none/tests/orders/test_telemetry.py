@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from {{ cookiecutter.package_name }}.components import ServiceSettings
 from {{ cookiecutter.package_name }}.orders import messages
-# %%
+
 from ..support import Client, Telemetry, attributes, ids, is_error
 from .conftest import PayAt, payment_service
 from .test_orders import ITEM, UNKNOWN

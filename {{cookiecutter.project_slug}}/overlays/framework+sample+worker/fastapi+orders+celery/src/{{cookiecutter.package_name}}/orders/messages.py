@@ -69,8 +69,8 @@ async def _announce(order_id: UUID) -> None:
         return
     logger.info("order confirmed to the customer", extra={"order.id": str(order_id)})
     await repository.set_announced(order_id)
-# %%
-# %%
+
+
 @app.task(name="orders.give_up")
 def give_up(order_id: str) -> None:
     """Store that an order will not be announced."""

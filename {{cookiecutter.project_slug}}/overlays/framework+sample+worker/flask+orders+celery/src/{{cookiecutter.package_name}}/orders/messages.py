@@ -63,8 +63,8 @@ def announce(order_id: str) -> None:
         return
     logger.info("order confirmed to the customer", extra={"order.id": order_id})
     repository.set_announced(UUID(order_id))
-# %%
-# %%
+
+
 @app.task(name="orders.give_up")
 def give_up(order_id: str) -> None:
     """Store that an order will not be announced."""

@@ -19,7 +19,7 @@ class OrderRow(models.Model):
     announced_at = models.DateTimeField(null=True)
     announce_after = models.DateTimeField(null=True, db_index=True)
     # % endif
-# %%
+    {{- "" }}
     class Meta:
         """The name of the table."""
 

@@ -28,7 +28,7 @@ class OrderRow(Base):
     announced_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     announce_after: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), index=True)
     # % endif
-# %%
+    {{- "" }}
     @classmethod
     def from_order(cls, order: Order) -> OrderRow:
         """Return the row of an order."""

@@ -118,8 +118,8 @@ def _work() -> None:
     # % if cookiecutter.framework == "django"
     connections.close_all()  # those of this thread
     # % endif
-# %%
-# %%
+{{ "" }}
+
 def _process(message: Message) -> None:
     """Handle one message in a trace of its own.
 
