@@ -49,6 +49,8 @@ class Effort:
     """How long and how often to measure."""
 
     rounds: int = 5
+    short_rounds: int = 45
+    """In process: a machine can be slow for seconds."""
     turns: int = 3
     requests: int = 100
     seconds: float = 0.4
@@ -58,7 +60,7 @@ class Effort:
     parts: Sequence[str] = report.PARTS
 
 
-QUICK = Effort(1, 2, 100, 0.3, 3.0, 2, (), ("in_process", "servers", "decorators", "generation"))
+QUICK = Effort(1, 6, 2, 100, 0.3, 3.0, 2, (), ("in_process", "servers", "decorators", "generation"))
 
 
 class Bench:
@@ -82,12 +84,11 @@ class Bench:
                     command = [str(self.services[framework]), "-m", "benchmarks.inprocess", str(self.effort.requests)]
                     variables |= {"BENCH_FRAMEWORK": framework, "BENCH_VARIANT": name, **self.sink.variables()}
                     processes[variant] = stack.enter_context(Answering(command, environ(**variables)))
-                found[framework] = self._rounds(partial(self._in_process, processes))
+                found[framework] = self._rounds(partial(self._in_process, processes), self.effort.short_rounds)
         return found
 
     def _in_process(self, processes: dict[str, Answering]) -> dict[str, dict[str, float]]:
-        turns = self._turns(processes, Answering.ask, 3 * self.effort.turns)
-        return {variant: {"cpu": min(cpu)} for variant, cpu in turns.items()}
+        return {variant: {"cpu": process.ask()} for variant, process in processes.items()}
 
     def routes(self) -> dict[str, Found]:
         """Measure the same with few and with many routes before the requested one."""
@@ -101,7 +102,7 @@ class Bench:
                     variables |= {"BENCH_FRAMEWORK": framework, "BENCH_VARIANT": name, **self.sink.variables()}
                     running = Answering(command, environ(**variables, BENCH_ROUTES=str(count)))
                     processes[f"{variant}, {count} routes"] = stack.enter_context(running)
-                found[framework] = self._rounds(partial(self._in_process, processes))
+                found[framework] = self._rounds(partial(self._in_process, processes), self.effort.short_rounds)
         return found
 
     def servers(self) -> dict[str, Found]:
@@ -209,7 +210,7 @@ class Bench:
                 command = [str(python), "-m", "benchmarks.tasks", str(5 * self.effort.requests)]
                 variables |= {"BENCH_FRAMEWORK": "flask", "BENCH_VARIANT": name, **self.sink.variables()}
                 processes[variant] = stack.enter_context(Answering(command, environ(**variables)))
-            return {"all": self._rounds(partial(self._in_process, processes))}
+            return {"all": self._rounds(partial(self._in_process, processes), self.effort.short_rounds)}
 
     def start_up(self) -> dict[str, Found]:
         grpc = {

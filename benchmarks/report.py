@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -45,24 +45,30 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def spread(values: Sequence[float], figure: Callable[[Sequence[float]], float] = min, digits: int = 0) -> str:
-    """The figure, and between which values it lies."""
-    text = f"{figure(values):,.{digits}f}"
+def spread(values: Sequence[float], digits: int = 0) -> str:
+    """The median, and between which values it lies."""
+    text = f"{median(values):,.{digits}f}"
     return text if len(values) == 1 else f"{text} ({min(values):,.{digits}f}-{max(values):,.{digits}f})"
 
 
-def added(cells: dict[str, Any], variant: str, bare: str = "bare") -> float:
-    """Return the CPU above that of the bare application, each at its fastest.
+def differences(cells: dict[str, Any], variant: str, bare: str = "bare") -> list[float]:
+    """Return the CPU above that of the bare application in each round, in which conditions are the same for both."""
+    return [ours - theirs for ours, theirs in zip(cells[variant]["cpu"], cells[bare]["cpu"], strict=True)]
 
-    Whatever else the machine does adds time and never takes any, so the least is the most accurate:
-    https://docs.python.org/3/library/timeit.html#timeit.Timer.repeat
-    """
-    return float(min(cells[variant]["cpu"]) - min(cells[bare]["cpu"]))
+
+def added(cells: dict[str, Any], variant: str, bare: str = "bare") -> float:
+    """Return the CPU above that of the bare application."""
+    return median(differences(cells, variant, bare))
 
 
 def ratio(cells: dict[str, Any], variant: str, against: str) -> float:
     """Of the CPU that the two add to the bare application."""
     return added(cells, variant) / added(cells, against)
+
+
+def times(cells: dict[str, Any], variant: str, against: str) -> float:
+    """Return how many times as long as the other a variant takes in the same round."""
+    return median(ours / theirs for ours, theirs in zip(cells[variant]["ms"], cells[against]["ms"], strict=True))
 
 
 def in_process(part: dict[str, Any]) -> str:
@@ -111,8 +117,8 @@ def servers(part: dict[str, Any]) -> str:
             f"{name}, {variant}",
             spread(figures["cpu"]),
             f"{ratio(cells, variant, 'guide'):.2f}" if variant != "bare" else "",
-            spread(figures["rate"], median),
-            spread(figures["p99"], median, 1),
+            spread(figures["rate"]),
+            spread(figures["p99"], 1),
             f"{median(figures['memory']):.0f}",
             f"{median(figures['spans']):.2f}",
         ]
@@ -131,7 +137,7 @@ def throughput(part: dict[str, Any]) -> str:
             f"{figures['rate'][0]:,.0f}",
             f"{figures['answered'][0]:,.0f}",
             f"{figures['dropped'][0]:,.0f}",
-            spread(figures["p99"], median, 1),
+            spread(figures["p99"], 1),
             f"{figures['memory'][0]:.0f}",
         ]
         for framework, name in FRAMEWORKS.items()
@@ -144,7 +150,7 @@ def throughput(part: dict[str, Any]) -> str:
 
 def decorators(part: dict[str, Any]) -> str:
     cells = part["all"]
-    rows = [[way, *(spread(cells[circumstance][way], median, 2) for circumstance in cells)] for way in cells["sampled"]]
+    rows = [[way, *(spread(cells[circumstance][way], 2) for circumstance in cells)] for way in cells["sampled"]]
     return "## A traced function\n\nMicroseconds a call; ratios where it says `of`.\n\n" + table(["", *cells], rows)
 
 
@@ -167,7 +173,7 @@ def start_up(part: dict[str, Any]) -> str:
         [
             f"{name}, {variant}",
             spread(figures["ms"]),
-            f"{min(figures['ms']) / min(part[framework]['bare']['ms']):.2f}",
+            f"{times(part[framework], variant, 'bare'):.2f}",
             f"{median(figures['memory']):.0f}",
         ]
         for framework, name in FRAMEWORKS.items()
@@ -177,10 +183,10 @@ def start_up(part: dict[str, Any]) -> str:
 
 
 def generation(part: dict[str, Any]) -> str:
-    one = min(part["all"]["one file"]["ms"])
+    cells = part["all"]
     rows = [
-        [template, spread(figures["ms"]), f"{min(figures['ms']) / one:.2f}"]
-        for template, figures in part["all"].items()
+        [template, spread(figures["ms"]), f"{times(cells, template, 'one file'):.2f}"]
+        for template, figures in cells.items()
     ]
     return "## Generation\n\n" + table(["", "ms", "of one file"], rows)
 
@@ -257,10 +263,11 @@ def goals(found: dict[str, Any]) -> list[Goal]:
         result.append(("tasks: added CPU, of that of Celery's instrumentation", "", 1.3, share))
     for where, cells in found.get("start_up", {}).items():
         limit = {"flask": 2.1, "fastapi": 1.5, "django": 1.8}[where]
-        result.append(("start, of bare", where, limit, min(cells["ours, http"]["ms"]) / min(cells["bare"]["ms"])))
+        result.append(("start, of bare", where, limit, times(cells, "ours, http", "bare")))
     if "generation" in found:
-        *_, many, this = (min(figures["ms"]) for figures in found["generation"]["all"].values())
-        result.append(("generation, of as many files of one line", "", 1.3, this / many))
+        cells = found["generation"]["all"]
+        *_, many, this = cells
+        result.append(("generation, of as many files of one line", "", 1.3, times(cells, this, many)))
     if "shutdown" in found:
         result.append(("shutdown with a dead receiver, s", "", 6.0, found["shutdown"]["all"]["refused"]["ours"][0]))
     return result
@@ -287,10 +294,12 @@ def plot(found: dict[str, Any], part: str, path: Path) -> None:
     for axis, (framework, name) in zip(axes, FRAMEWORKS.items(), strict=True):
         cells = found[part][framework]
         variants = [variant for variant in cells if variant != "bare"]
-        least = [added(cells, variant) for variant in variants]
-        more = [max(cells[variant]["cpu"]) - min(cells[variant]["cpu"]) for variant in variants]
+        height = [added(cells, variant) for variant in variants]
+        low, *_, high = zip(*(sorted(differences(cells, variant)) for variant in variants), strict=True)
+        error = [[value - end for value, end in zip(height, low, strict=True)]]
+        error += [[end - value for value, end in zip(height, high, strict=True)]]
         colours = ["#1f77b4" if variant.startswith("ours") else "#b0b0b0" for variant in variants]
-        axis.bar(variants, least, color=colours, yerr=[[0.0] * len(more), more], ecolor="#606060", capsize=2)
+        axis.bar(variants, height, color=colours, yerr=error, ecolor="#606060", capsize=2)
         axis.set_title(name)
         axis.tick_params(axis="x", labelrotation=60)
         axis.spines[["top", "right"]].set_visible(False)
