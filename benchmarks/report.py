@@ -68,7 +68,8 @@ def ratio(cells: dict[str, Any], variant: str, against: str) -> float:
 
 def times(cells: dict[str, Any], variant: str, against: str) -> float:
     """Return how many times as long as the other a variant takes in the same round."""
-    return median(ours / theirs for ours, theirs in zip(cells[variant]["ms"], cells[against]["ms"], strict=True))
+    pairs = zip(cells[variant]["ms"], cells[against]["ms"], strict=True)
+    return float(median(ours / theirs for ours, theirs in pairs))
 
 
 def in_process(part: dict[str, Any]) -> str:
