@@ -24,7 +24,7 @@ test-worker: $(VENV)/ready
 test-fast: lint
 	$(BIN)/pytest -n 2 -m "not slow" --ignore tests/worker
 
-# Measure what telemetry costs: 23 minutes on an otherwise idle machine. ARGS=--quick gives a first estimate.
+# Measure what telemetry costs: half an hour on an otherwise idle machine. ARGS=--quick gives a first estimate.
 bench: $(VENV)/ready
 	@$(BIN)/python -m benchmarks $(ARGS)
 

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 PARTS = ("in_process", "routes", "servers", "throughput", "decorators", "tasks", "start_up", "generation", "shutdown")
@@ -283,7 +283,7 @@ def goals_table(found: list[Goal]) -> str:
 
 
 def plot(found: dict[str, Any], part: str, path: Path) -> None:
-    """Bars of the CPU that each variant adds, with the spread of its rounds."""
+    """Bars of the CPU that each variant adds, with the middle half of its rounds."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -296,9 +296,8 @@ def plot(found: dict[str, Any], part: str, path: Path) -> None:
         cells = found[part][framework]
         variants = [variant for variant in cells if variant != "bare"]
         height = [added(cells, variant) for variant in variants]
-        low, *_, high = zip(*(sorted(differences(cells, variant)) for variant in variants), strict=True)
-        error = [[value - end for value, end in zip(height, low, strict=True)]]
-        error += [[end - value for value, end in zip(height, high, strict=True)]]
+        quarters = [quantiles(differences(cells, variant)) for variant in variants]
+        error = [[middle - low for low, middle, _ in quarters], [high - middle for _, middle, high in quarters]]
         colours = ["#1f77b4" if variant.startswith("ours") else "#b0b0b0" for variant in variants]
         axis.bar(variants, height, color=colours, yerr=error, ecolor="#606060", capsize=2)
         axis.set_title(name)
