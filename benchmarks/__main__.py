@@ -55,7 +55,7 @@ class Effort:
     requests: int = 100
     seconds: float = 0.4
     load_seconds: float = 30.0
-    pairs: int = 7
+    pairs: int = 15
     vendors: Sequence[str] = tuple(VENDORS)
     parts: Sequence[str] = report.PARTS
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, ParamSpec, TypeVar, overload
 
 from opentelemetry import context, trace
@@ -213,9 +213,14 @@ class _Call:
             self._fail(error)
         self._span.end()
 
-    def active(self) -> _Active:
-        """Return a with-block in which the span is the current one."""
-        return _Active(self._context)
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Make the span the current one within the block."""
+        token = context.attach(self._context)
+        try:
+            yield
+        finally:
+            context.detach(token)
 
     def _fail(self, error: Exception) -> None:
         self._span.set_attribute("error.type", error_type(error))
@@ -251,16 +256,3 @@ class _Unrecorded:
 
 
 _UNRECORDED = _Unrecorded()
-
-
-class _Active:
-    __slots__ = ("_context", "_token")
-
-    def __init__(self, current: context.Context) -> None:
-        self._context = current
-
-    def __enter__(self) -> None:
-        self._token = context.attach(self._context)
-
-    def __exit__(self, *error: object) -> None:
-        context.detach(self._token)
