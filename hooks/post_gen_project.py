@@ -1,4 +1,4 @@
-"""Move the files of the chosen answers into the project, then delete `overlays/`; no prompt is known by name here.
+"""Move the files of the chosen answers into the project, then delete `overlays/`; no choice is known by name here.
 
 `overlays/<prompt>/<answer>/` holds, in the project's own layout, the files that only this answer gets. Alternatives are
 separated by commas: `overlays/framework/flask,django/`. What depends on two or three prompts is in
@@ -30,6 +30,7 @@ ANSWERS = read(r"""{{ cookiecutter | tojson }}""")
 OPTIONS = read(r"""{{ _cookiecutter | default({}) | tojson }}""")
 
 OVERLAYS = "overlays"
+PACKAGE = "{{ '{{cookiecutter.package_name}}' }}"  # the package's folder, in an overlay that cookiecutter only copies
 
 
 class OverlayError(Exception):
@@ -82,7 +83,7 @@ def find_moves() -> dict[str, str]:
         for parent, _, names in os.walk(folder):
             for name in names:
                 source = os.path.join(parent, name)
-                target = os.path.relpath(source, folder)
+                target = os.path.relpath(source, folder).replace(PACKAGE, str(ANSWERS["package_name"]))
                 if moves.setdefault(target, source) != source:
                     raise OverlayError(f"{moves[target]} and {source} both produce {target}")
     return moves
