@@ -153,7 +153,8 @@ class Bench:
         only shows how long the load has lasted.
         """
         slow = environments.sink(self.services["flask"], delay=0.05)
-        defaults = {"OTEL_BSP_MAX_QUEUE_SIZE": "2048", "OTEL_BSP_SCHEDULE_DELAY": "5000", "BENCH_NO_SPEEDUPS": "1"}
+        sizes = {"OTEL_BSP_MAX_QUEUE_SIZE": "2048", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "512"}
+        defaults = {**sizes, "OTEL_BSP_SCHEDULE_DELAY": "5000", "BENCH_NO_SPEEDUPS": "1"}
         found: dict[str, Found] = {}
         with slow as sink:
             for framework in FRAMEWORKS:

@@ -32,8 +32,9 @@ DEFAULTS = {
     "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database",
     # Anchored: these are searched for anywhere in the URL, and "health" alone would also hide /api/items?q=health.
     "OTEL_PYTHON_EXCLUDED_URLS": r"^https?://[^/?]+/(health|ready)(\?.*)?$",
-    # A queue for a few seconds of load, emptied often: encoding a large batch delays requests.
+    # A queue for a few seconds of load, emptied often; in batches that a slow endpoint does not hold up.
     "OTEL_BSP_MAX_QUEUE_SIZE": "8192",
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "1024",
     "OTEL_BSP_SCHEDULE_DELAY": "1000",
 }
 

@@ -64,7 +64,7 @@ def encode_spans(spans: Sequence[ReadableSpan]) -> Any:
     request = ExportTraceServiceRequest()
     resources: dict[int, Any] = {}  # by identity: a resource's hash is that of a JSON document
     scopes: dict[tuple[int, Any], Any] = {}
-    pauses_end = time.monotonic() + 0.02  # under saturation a pause takes 5 ms; with too many, spans are dropped
+    pauses_end = time.monotonic() + 6e-5 * len(spans)  # a pause takes 5 ms under load; with too many, spans are lost
     for number, span in enumerate(spans, 1):
         resource, scope = span.resource, span.instrumentation_scope
         messages = scopes.get((id(resource), scope))
