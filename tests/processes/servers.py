@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 from tests.otlp import HTTP, Point, Receiver, trees
 from tests.service import Response, Service
@@ -216,3 +216,10 @@ def assert_complete(receiver: Receiver, orders: int, instances: int | None = 1) 
 
 def environ(receiver: Receiver, protocol: str = HTTP, **variables: str) -> dict[str, str]:
     return {**receiver.environ(protocol), **variables}
+
+
+def until(condition: Callable[[], object], what: str, server: Server, within: float = 60) -> None:
+    deadline = monotonic() + within
+    while not condition():
+        assert monotonic() < deadline, f"{what}: not within {within} s; printed:\n{server.printed()}"
+        sleep(0.02)

@@ -15,7 +15,7 @@ from typing import Self
 import pytest
 
 from tests.otlp import GRPC, HTTP, Receiver
-from tests.processes.servers import DJANGO, DJANGO_ASGI, FLASK, MAIN, Kind, Server, assert_complete, send
+from tests.processes.servers import DJANGO, DJANGO_ASGI, FLASK, MAIN, Kind, Server, assert_complete, send, until
 from tests.trouble import Trouble, TroubledReceiver, hang, refuse, unavailable
 
 pytestmark = pytest.mark.slow
@@ -81,8 +81,8 @@ def test_one_worker(kind: Kind, protocol: str, serve: Serve) -> None:
 def test_three_workers(kind: Kind, protocol: str, serve: Serve) -> None:
     with Receiver() as receiver:
         with serve(kind, receiver.environ(protocol)) as server:
+            until(lambda: len(server.workers()) == 3, "three workers", server)  # the first one may already answer
             workers = server.workers()
-            assert len(workers) == 3
             answers = []
             for worker in workers:
                 with server.only(worker):

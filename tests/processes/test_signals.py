@@ -7,7 +7,6 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 
@@ -22,6 +21,7 @@ from tests.processes.servers import (
     assert_complete,
     inject,
     send,
+    until,
 )
 
 pytestmark = pytest.mark.slow
@@ -67,13 +67,6 @@ def case(kind: Kind, target: Target, *more: object) -> object:
     """Return a test case. Tests of a framework share its environment, so they run in the same worker."""
     name = f"{kind.name}-{target.__name__}"
     return pytest.param(kind, target, *more, id=name, marks=pytest.mark.xdist_group(kind.framework))
-
-
-def until(condition: Callable[[], object], what: str, server: Server, within: float = 60) -> None:
-    deadline = monotonic() + within
-    while not condition():
-        assert monotonic() < deadline, f"{what}: not within {within} s; printed:\n{server.printed()}"
-        sleep(0.02)
 
 
 def started(server: Server, workers: int) -> Callable[[], bool]:
