@@ -74,7 +74,7 @@ def add_suite(project: Path, answers: dict[str, str]) -> None:
     """Add the tests of the template's own modules, which no owner needs, to those of the service."""
     leave_out = ["conftest.py", "__pycache__"]
     if answers["sample"] == "minimal":
-        leave_out.append("test_sql.py")
+        leave_out += ["test_database.py", "test_sql.py"]
     if answers.get("dev_tools") == "no" or answers["sample"] == "minimal" or answers["worker"] == "celery":
         leave_out.append("dev_tools")
     shutil.copytree(SUITE, project / "tests" / "service_suite", ignore=shutil.ignore_patterns(*leave_out))

@@ -139,7 +139,7 @@ def test_the_collector_comes_back(kind: Kind, protocol: str, trouble: Callable[[
         assert max(reported.values()) <= 1 + (monotonic() - start) // 60, lines
         for line in lines:
             assert f" are not delivered to {receiver.endpoint(protocol)}: " in line
-            assert "Is a collector listening there? OTEL_EXPORTER_OTLP_ENDPOINT names another one" in line
+            assert "Is a collector listening there? Set OTEL_EXPORTER_OTLP_ENDPOINT to use another one" in line
 
         assert dropped(receiver, "span") > made
         # The lines that the service logs when it starts and stops are records, too.

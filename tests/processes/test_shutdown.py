@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -27,6 +28,8 @@ HEALTHY = 4.0
 """Seconds from SIGTERM to the exit, less than the 5 seconds of the flush."""
 UNHEALTHY = 9.0
 
+QUIET = {"uvicorn.error", "gunicorn.error", "order_service.observability.telemetry"}
+"""The loggers of a server that only starts and stops."""
 RECYCLING = {"GUNICORN_CMD_ARGS": "--max-requests 20"}
 DEVELOPMENT = (
     Kind("uvicorn with reload", "fastapi", environ={"RELOAD": "1"}, whole_group=True),
@@ -74,6 +77,9 @@ def test_one_worker(kind: Kind, protocol: str, serve: Serve) -> None:
         assert {answer.status for answer in answers} == {201}
         assert_complete(receiver, ORDERS)
         assert {delivery.protocol for delivery in receiver.deliveries} == {protocol}
+        lines = [line for line in (*server.stdout, *server.stderr) if line.startswith("{")]  # uvicorn's are text
+        loggers = {json.loads(line)["logger"] for line in lines}
+        assert {logger for logger in loggers if not logger.startswith("order_service.orders.")} <= QUIET
 
 
 @protocols()

@@ -40,6 +40,7 @@ from opentelemetry.util.types import AttributeValue
 (PACKAGE,) = (path.parent.name for path in Path("src").glob("*/__init__.py"))
 workarounds: Any = import_module(f"{PACKAGE}.observability.workarounds")
 speedups: Any = import_module(f"{PACKAGE}.observability.speedups")
+span_exporter: Any = import_module(f"{PACKAGE}.observability.span_exporter")
 environment: Any = import_module(f"{PACKAGE}.observability.environment")
 
 PROTOCOL = "grpc" if environment.DEFAULTS["OTEL_EXPORTER_OTLP_PROTOCOL"] == "grpc" else "http"
@@ -61,7 +62,7 @@ VALUES: dict[str, AttributeValue] = {
 def spans() -> list[ReadableSpan]:
     """Return spans of two resources and three scopes, with everything that a span can have."""
     exporter = InMemorySpanExporter()
-    limits = SpanLimits(max_attributes=20, max_events=1, max_links=1)
+    limits = SpanLimits(max_attributes=20, max_event_attributes=8, max_events=1, max_links=1)
     for name in ("one", "other"):
         resource = Resource({"service.name": name}, "https://example.com/1")
         provider = TracerProvider(ALWAYS_ON, resource, span_limits=limits)
@@ -91,6 +92,13 @@ def test_the_message_is_the_same() -> None:
     assert speedups.encode_spans(given) == trace_encoder.encode_spans(given)
     for span in given:
         assert speedups.encode_spans([span]) == trace_encoder.encode_spans([span])
+
+
+def test_redaction_changes_nothing_else() -> None:
+    given = spans()
+    redacted = [span_exporter.redact_span(span) for span in given]
+    assert sum(before is not after for before, after in zip(given, redacted, strict=True)) == 2
+    assert speedups.encode_spans(redacted) == trace_encoder.encode_spans(given)
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0.0, 32), (0.01, 3), (0.1, 0)])

@@ -513,7 +513,7 @@ def test_what_cannot_be_done_is_explained(command: Callable[..., str], store: An
     fill(store, traces(span(1)), traces(span(1, trace=TRACE[:15] + b"x")))
     with pytest.raises(SystemExit, match=rf"2 traces begin with 0001: {TRACE.hex()}, 0001"):
         command("trace", "0001")
-    with pytest.raises(SystemExit, match="A trace abc is not stored; `traces` lists"):
+    with pytest.raises(SystemExit, match="No trace abc is stored; `traces` lists"):
         command("trace", "abc")
     assert "span 1" in command("trace", TRACE.hex().upper())
     with pytest.raises(SystemExit, match=r"missing.jsonl cannot be read: No such file"):

@@ -1,7 +1,7 @@
 """The service's settings: environment variables, read once when the service starts.
 
-`Settings` holds what every service needs. Declare settings of your own where they are used, and add their class to
-`ServiceSettings` in components.py (https://docs.pydantic.dev/latest/concepts/pydantic_settings/).
+`Settings` holds what every service needs. Add your own to `ServiceSettings` in components.py, as fields or as
+another base class, declared where it is used (https://docs.pydantic.dev/latest/concepts/pydantic_settings/).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every request gets problem details, a span, metrics and log records, whatever its route does."""
+"""Every request gets a span, metrics and log records, and every error problem details, whatever its route does."""
 
 from __future__ import annotations
 

@@ -81,10 +81,10 @@ def resolve(environ: Mapping[str, str]) -> tuple[dict[str, str], list[Fault]]:
 
 
 @contextlib.contextmanager
-def applied() -> Iterator[None]:
-    """Set the effective OTEL_* values in os.environ within the block, for the libraries that read them in it."""
+def applied(values: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Set these OTEL_* values, or the effective ones, in os.environ within the block, for libraries that read them."""
     before = {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
-    _replace_variables(_effective or resolve(before)[0])
+    _replace_variables(values or _effective or resolve(before)[0])
     try:
         yield
     finally:

@@ -116,7 +116,7 @@ class HTTPServer:
         if host:
             server = _split(host, DEFAULT_PORTS.get(scheme))
         if peer and any(peer[0] in hosts for name in FORWARDED for hosts in headers.get(name, ())):
-            peer = None  # behind a trusted proxy, the server replaces the peer by the client
+            peer = None  # behind a trusted proxy, the server replaces the peer with the client
         for prefix, end in (("server", server), ("client", client), ("network.peer", peer)):
             if end and end[0]:
                 attributes[f"{prefix}.address"] = end[0]

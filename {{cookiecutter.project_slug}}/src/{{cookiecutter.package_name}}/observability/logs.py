@@ -23,11 +23,11 @@ _OWN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "col
 """The attributes of a record that are not `extra`; color_message is a server's colored form of the message."""
 _LINE = {"timestamp", "level", "logger", "message", "service", "trace_id", "span_id", "exception", "stack"}
 """The fields of a console line that `extra` cannot replace."""
+_OTLP = {"exception.type", "exception.message", "exception.stacktrace", "getMessage"}
+"""The fields of an OTLP record that `extra` cannot replace; getMessage would hide a method of the record."""
 _SDK_ERRORS = ("Exception while exporting", "Queue full")
 """The first words of the SDK's own export errors."""
 _ENCODING = "ENCODING"
-_OTLP = {"exception.type", "exception.message", "exception.stacktrace", "getMessage"}
-"""The same for OTLP; the last one would replace a method of the record."""
 
 
 def configure_logging(level: str, format: str) -> None:
@@ -166,9 +166,9 @@ class ExportErrorThrottle:
             return True
         record.msg = (
             f"{signal.lower()} are not delivered to {environment.endpoint(signal)}: {text} "
-            f"{dropped} dropped from the full queue since the last such line, the next comes in {self._interval:.0f} s "
-            "at the earliest. Is a collector listening there? OTEL_EXPORTER_OTLP_ENDPOINT names another one, "
-            f"OTEL_{signal}_EXPORTER=none switches the signal off."
+            f"{dropped} dropped since the last line like this because the queue was full; the next one comes in "
+            f"{self._interval:.0f} s at the earliest. Is a collector listening there? Set OTEL_EXPORTER_OTLP_ENDPOINT "
+            f"to use another one, or OTEL_{signal}_EXPORTER=none to switch this signal off."
         )
         return True
 

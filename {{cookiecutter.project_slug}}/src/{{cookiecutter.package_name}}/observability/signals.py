@@ -25,7 +25,7 @@ def own_process() -> None:
 
 
 def handle_signals(exit_code: int = 128 + signal.SIGTERM) -> None:
-    """Handle signals that would end the process like SIGTERM, and ignore those that would suspend it.
+    """Treat signals that would end the process as SIGTERM, and ignore those that would suspend it.
 
     Signals that a server, `nohup` or a shell already handles or ignores stay as they are. SIGABRT still ends the
     process at once: it signals a crash. `exit_code` is that of SIGTERM.
@@ -49,7 +49,7 @@ def handle_signals(exit_code: int = 128 + signal.SIGTERM) -> None:
 
 
 def limit_exit(seconds: float, exit_code: int) -> None:
-    """End the process after so many seconds if it still runs: the interpreter waits for threads, without a limit."""
+    """End the process after this many seconds if it still runs: the interpreter waits for threads without a limit."""
     timer = threading.Timer(seconds, os._exit, [exit_code])
     timer.daemon = True
     timer.start()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
 
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import Status
@@ -37,6 +40,12 @@ def redact_span(span: ReadableSpan) -> ReadableSpan:
     return _RedactedSpan(span)
 
 
+def _redact_event(event: Event) -> Event:
+    attributes = BoundedAttributes(attributes=redact_value(event.attributes))  # makes tuples of lists
+    attributes.dropped = event.dropped_attributes
+    return Event(event.name, attributes, event.timestamp)
+
+
 class _RedactedSpan(ReadableSpan):
     def __init__(self, span: ReadableSpan) -> None:
         super().__init__(
@@ -45,7 +54,7 @@ class _RedactedSpan(ReadableSpan):
             parent=span.parent,
             resource=span.resource,
             attributes=span.attributes,
-            events=[Event(event.name, redact_value(event.attributes), event.timestamp) for event in span.events],
+            events=[_redact_event(event) for event in span.events],
             links=span.links,
             kind=span.kind,
             status=Status(span.status.status_code, redact(span.status.description or "") or None),
@@ -55,14 +64,6 @@ class _RedactedSpan(ReadableSpan):
         )
         self._original = span
 
-    @property
-    def dropped_attributes(self) -> int:
-        return self._original.dropped_attributes
-
-    @property
-    def dropped_events(self) -> int:
-        return self._original.dropped_events
-
-    @property
-    def dropped_links(self) -> int:
-        return self._original.dropped_links
+    dropped_attributes: Any = property(attrgetter("_original.dropped_attributes"))
+    dropped_events: Any = property(attrgetter("_original.dropped_events"))
+    dropped_links: Any = property(attrgetter("_original.dropped_links"))

@@ -42,22 +42,19 @@ def configure(
     """
     logs.configure_logging(log_level, log_format)
     faults = environment.prepare()
-    if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        propagation.install(response_header)
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        try:
+            with environment.applied():
+                _configure_providers(speedups)
+            summary = environment.summary()
+        except Exception:
+            logger.exception("OpenTelemetry could not be configured")
+            summary = "The service runs without some of its telemetry"
+        atexit.register(flush_at_exit)
+    else:
         workarounds.choose_exception_signal()
-        with environment.applied():
-            logs.attach_otlp_handler()
-        logger.info("OpenTelemetry was configured before the service started; that configuration is used")
-        return
-    try:
-        with environment.applied():
-            _configure_providers(speedups)
-        summary = environment.summary()
-    except Exception:
-        logger.exception("OpenTelemetry could not be configured")
-        summary = "The service runs without some of its telemetry"
+        faults, summary = [], "OpenTelemetry was configured before the service started; that configuration is used"
     propagation.install(response_header)
-    atexit.register(flush_at_exit)
     with environment.applied():
         logs.attach_otlp_handler()
     for fault in faults:

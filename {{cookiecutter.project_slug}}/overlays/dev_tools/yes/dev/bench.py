@@ -80,14 +80,14 @@ class Cost(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print the table; leave nothing behind, even when interrupted."""
     options = parse(arguments)
-    # Ctrl-C as well, which a shell's background job would ignore.
+    # SIGINT as well: a shell starts background jobs with it ignored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, frame: interrupts.append(number))
     console = Console(highlight=False)
     try:
         costs = measure_all(options, console)
         if costs["off"].spans or not costs["on (1.0)"].spans:
-            raise BenchError("Spans arrived with telemetry off, or none with it on: `make doctor` checks the setup.")
+            raise BenchError("Spans arrived with telemetry off, or none with it on: run `make doctor` to find out why.")
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1

@@ -63,8 +63,8 @@ def main(requests: Sequence[Request], arguments: Sequence[str] | None = None) ->
                 status, _ = send(connection, request)
         except (OSError, HTTPException) as error:
             print(
-                f"No response from {url.geturl()} ({error}): start the service with `make dev`. On another port than "
-                "8000, add it: `make requests PORT=8001`.",
+                f"No response from {url.geturl()} ({error}): start the service with `make dev`. If it is on "
+                "another port, name that: `make requests PORT=8001`.",
                 file=sys.stderr,
             )
             return 1

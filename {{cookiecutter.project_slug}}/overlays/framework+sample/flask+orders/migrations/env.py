@@ -7,7 +7,7 @@ from {{ cookiecutter.package_name }} import components  # imports the models
 from {{ cookiecutter.package_name }}.database import Base, create_engine
 from {{ cookiecutter.package_name }}.settings import load
 
-# A migration, or the wait for another process's, may take long.
+# A migration, or waiting for another process's, may take a long time.
 settings = load(components.ServiceSettings).model_copy(update={"database_statement_timeout": 0})
 
 LOCK = 79824716

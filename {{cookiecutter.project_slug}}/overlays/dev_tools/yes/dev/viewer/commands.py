@@ -231,7 +231,7 @@ def show(options: argparse.Namespace, found: Sequence[Any], line: Callable[[Any]
         counts = ", ".join(f"{count} {kind}" for kind, count in received.items())
         notes.print(f"No {name}, or none that match. The viewer has received {counts}.", soft_wrap=True)
     elif len(found) > options.limit:
-        notes.print(f"There are more {name}: --limit {options.limit * 5}", soft_wrap=True)
+        notes.print(f"There are more {name}: use --limit {options.limit * 5}", soft_wrap=True)
     elif options.command == "traces" and not options.json:
         notes.print("`trace` with an ID, or its first characters, shows one of them.")
     elif not options.json and not options.full:

@@ -232,7 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
             if len(found) > 1:
                 raise Refused(HTTPStatus.CONFLICT, f"{len(found)} traces begin with {prefix}: {', '.join(found[:5])}.")
             if trace is None:
-                raise Refused(HTTPStatus.NOT_FOUND, f"A trace {prefix} is not stored; `traces` lists those that are.")
+                raise Refused(HTTPStatus.NOT_FOUND, f"No trace {prefix} is stored; `traces` lists those that are.")
             start = trace.start
             return _summary(trace) | {
                 "version": trace.version,

@@ -10,8 +10,8 @@ from contextlib import suppress
 from threading import Thread
 from typing import IO
 
-GRACE = 35.0
-"""Seconds to shut down, flush included."""
+GRACE = 40.0
+"""Seconds to shut down, flush included: docs/runbook.md has the steps."""
 
 
 class Service:

@@ -23,10 +23,10 @@ def check_url(url: SecretStr) -> SecretStr:
     """Return the URL if its database is supported."""
     try:
         is_supported = url.get_secret_value().startswith(("sqlite://", "postgresql://"))
-        dj_database_url.parse(url.get_secret_value())
+        is_in_memory = dj_database_url.parse(url.get_secret_value())["NAME"] == ":memory:"
     except ValueError:
-        is_supported = False
-    if not is_supported:
+        is_supported = is_in_memory = False
+    if not is_supported or is_in_memory:  # each connection would have its own tables
         raise ValueError("allowed are sqlite:///file.db and postgresql://user:password@host/database")
     return url
 

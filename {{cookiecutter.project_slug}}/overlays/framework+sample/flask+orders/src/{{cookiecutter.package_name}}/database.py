@@ -26,7 +26,9 @@ _engine: Engine | None = None
 def check_url(url: SecretStr) -> SecretStr:
     """Return the URL if its database is supported."""
     try:
-        is_supported = make_url(url.get_secret_value()).drivername in DRIVERS
+        parsed = make_url(url.get_secret_value())
+        is_in_memory = parsed.drivername == "sqlite" and parsed.database in (None, "", ":memory:")
+        is_supported = parsed.drivername in DRIVERS and not is_in_memory  # each connection would have its own tables
     except (ArgumentError, ValueError):
         is_supported = False
     if not is_supported:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from psycopg import Connection, OperationalError
@@ -22,8 +21,6 @@ def limit_waits(connection: Connection[Any], statement_timeout: float) -> None:
     """
     wait: Any = connection.wait
     limit = statement_timeout + MARGIN
-    if "timeout" not in inspect.signature(wait).parameters:  # before psycopg 3.3
-        return
 
     def limited_wait(*args: Any, **options: Any) -> Any:
         try:

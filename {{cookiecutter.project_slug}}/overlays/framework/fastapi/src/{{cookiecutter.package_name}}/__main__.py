@@ -34,7 +34,7 @@ def main() -> None:
         timeout_worker_healthcheck=30,  # seconds; a start on a busy machine may take more than the default of 5
         timeout_graceful_shutdown=20,  # seconds for requests in progress; docs/runbook.md has the other deadlines
         access_log=False,  # LOG_ACCESS writes a line that carries the trace ID
-        reload="RELOAD" in os.environ,
+        reload=bool(os.environ.get("RELOAD")),
     )
     gc.freeze()  # saves the interpreter several full collections at exit: 0.5 s of CPU
 

@@ -18,7 +18,7 @@ from .settings import load
 logger = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT = 7.0
-"""Seconds until hanging resources are canceled: before observability.closing() ends the process."""
+"""Seconds until hanging resources are canceled; fewer than until observability.closing() ends the process."""
 
 
 def create_app(settings: ServiceSettings | None = None) -> FastAPI:

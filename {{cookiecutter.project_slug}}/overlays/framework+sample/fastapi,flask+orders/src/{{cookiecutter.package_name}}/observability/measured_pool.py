@@ -27,7 +27,8 @@ def measured_pool(url: URL) -> type[Pool]:
     if not issubclass(kind, QueuePool):  # one of SQLite in memory
         return kind
     database = Database.create(url.get_backend_name(), url.database, url.host or url.query.get("host"), url.port)
-    measured: type[Pool] = type("MeasuredPool", (_MeasuredPool, kind), {"name": database.pool_name})
+    names = {"name": database.pool_name, "__module__": kind.__module__}  # the module's logger is a quiet one
+    measured: type[Pool] = type("MeasuredPool", (_MeasuredPool, kind), names)
     return measured
 
 

@@ -8,7 +8,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 from .. import environment
@@ -80,10 +79,11 @@ def examine(setup: Setup, *, offline: bool) -> dict[str, Any]:
     else:
         found += run(DELIVERY, setup)
     levels = [finding.level for _, finding in found]
+    sdk = packages.installed().get("opentelemetry-sdk")
     return {
         "service": setup.used.get("OTEL_SERVICE_NAME", environment.SERVICE_NAME),
         "python": ".".join(map(str, sys.version_info[:3])),
-        "opentelemetry": _version("opentelemetry-sdk"),
+        "opentelemetry": sdk.version if sdk else "not installed",
         "configuration": configuration(setup),
         "checks": [{"check": name, **vars(finding)} for name, finding in found],
         "errors": levels.count("error"),
@@ -139,13 +139,6 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
             yield f"{'':<21} -> {check['fix']}"
     yield ""
     yield f"errors: {report['errors']}, warnings: {report['warnings']}"
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 if __name__ == "__main__":

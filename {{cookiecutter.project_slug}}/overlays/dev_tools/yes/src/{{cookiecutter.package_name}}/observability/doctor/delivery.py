@@ -16,7 +16,7 @@ from opentelemetry.util.re import parse_env_headers
 
 from .. import environment
 from ..checks import PORTS, PROTOCOLS
-from .setup import Finding, Setup, Target, applied, error
+from .setup import Finding, Setup, Target, error
 
 DEADLINE = 5.0
 """Seconds, for all signals together."""
@@ -60,7 +60,7 @@ def check_delivery(setup: Setup) -> Iterator[Finding]:
     load_exporters(setup)  # here, because imports in parallel threads can fail
     threads = [Thread(target=_ask, args=(setup, target, answers), daemon=True) for target in setup.targets()]
     deadline = time.monotonic() + DEADLINE
-    with applied(setup.used):  # the exporters read them
+    with environment.applied(setup.used):  # the exporters read them
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 from .. import environment
 from ..checks import PROTOCOLS, is_installed
-from .setup import Finding, Setup, applied, error, warning
+from .setup import Finding, Setup, error, warning
 
 OTHERS = {
     "ddtrace": "Datadog",
@@ -127,7 +127,7 @@ def check_patches(setup: Setup) -> Iterator[Finding]:
     """Apply workarounds.py and speedups.py to this process, and report the result of each entry."""
     from .delivery import load_exporters
 
-    with applied(setup.used):  # OpenTelemetry's modules read some of these
+    with environment.applied(setup.used):  # OpenTelemetry's modules read some of these
         load_exporters(setup)
         from .. import speedups, workarounds
     values = {setting.variable: setting.value for setting in setup.settings}

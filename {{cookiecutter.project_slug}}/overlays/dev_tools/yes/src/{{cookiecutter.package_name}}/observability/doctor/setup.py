@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -61,11 +60,6 @@ class Target:
     """The variable for the endpoint, whether it is set or not."""
     url: SplitResult
 
-    @property
-    def is_for_one_signal(self) -> bool:
-        """Return whether the endpoint is used unchanged, for this signal only."""
-        return self.variable != "OTEL_EXPORTER_OTLP_ENDPOINT"
-
 
 @dataclass(frozen=True)
 class Setup:
@@ -89,7 +83,7 @@ class Setup:
 
         given = os.environ | environment.given()
         used, faults = environment.resolve(given)
-        with applied(used):  # libraries that the service's modules import read some of these
+        with environment.applied(used):  # libraries that the service's modules import read some of these
             settings, rejected = read_settings(given)
         return cls(given, used, faults, settings, rejected)
 
@@ -120,20 +114,3 @@ class Setup:
                     url = self.used.get(variable, f"http://localhost:{PORTS[protocol]}")
                     targets.append(Target(signal, protocol, variable, urlsplit(url)))
         return targets
-
-
-@contextmanager
-def applied(used: Mapping[str, str]) -> Iterator[None]:
-    """Set exactly these OTEL_* values in os.environ within the block, for the libraries that read them in it."""
-    before = {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
-    _replace(used)
-    try:
-        yield
-    finally:
-        _replace(before)
-
-
-def _replace(values: Mapping[str, str]) -> None:
-    for name in [name for name in os.environ if name.startswith("OTEL_") and name not in values]:
-        del os.environ[name]
-    os.environ.update(values)

@@ -96,7 +96,7 @@ def check_paths(setup: Setup) -> Iterator[Finding]:
         if target.protocol == "grpc":
             if path.strip("/") or target.url.query:
                 yield warning(target.variable, "gRPC ignores the path and the query", "remove it")
-        elif target.is_for_one_signal and path.strip("/") and not _SUFFIX.search(path):
+        elif target.variable != "OTEL_EXPORTER_OTLP_ENDPOINT" and path.strip("/") and not _SUFFIX.search(path):
             message = f"used unchanged, so {signal} go to {path}"
             yield warning(target.variable, message, f"append /v1/{signal}, unless the receiver expects this path")
 
@@ -162,7 +162,7 @@ def check_switches(setup: Setup) -> Iterator[Finding]:
         message = "exceptions are recorded as log records, and OTEL_LOGS_EXPORTER=none drops these"
         yield warning(environment.EXCEPTION_SIGNAL, message, "remove it, or export logs")
     if "none" in (name.strip().lower() for name in setup.used.get("OTEL_PROPAGATORS", "").split(",")):
-        message = "traces are not continued from and into other services"
+        message = "traces do not continue from callers, or into the services that this one calls"
         yield warning("OTEL_PROPAGATORS", message, "remove it, or set it to tracecontext,baggage")
 
 
