@@ -95,23 +95,30 @@ def get(server: Server, path: str, *, until: bytes = b"") -> bytes:
     return received
 
 
+def open_websocket(server: Server, path: str) -> socket.socket:
+    """Return a connection on which the server has accepted a WebSocket."""
+    connection = socket.create_connection(("127.0.0.1", server.port), 30)
+    lines = [
+        f"GET {path} HTTP/1.1",
+        "Host: shop.example",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ]
+    connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+    received = read_until(connection, b"\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 101"), received
+    return connection
+
+
 def chat(server: Server, room: str, text: str) -> None:
     """Open a WebSocket, send one text, and wait for the server to close the connection."""
-    with closing(socket.create_connection(("127.0.0.1", server.port), 30)) as connection:
-        lines = [
-            f"GET /chat/{room} HTTP/1.1",
-            "Host: shop.example",
-            "Connection: Upgrade",
-            "Upgrade: websocket",
-            "Sec-WebSocket-Version: 13",
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        ]
-        connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
-        received = read_until(connection, b"\r\n\r\n")
-        assert received.startswith(b"HTTP/1.1 101"), received
+    with closing(open_websocket(server, f"/chat/{room}")) as connection:
         mask = bytes(4)  # a mask of zeros does not change the text (RFC 6455, section 5.3)
         connection.sendall(bytes([0x81, 0x80 | len(text)]) + mask + text.encode())
-        while b"\x88" not in received.partition(b"\r\n\r\n")[2] and (chunk := connection.recv(65536)):
+        received = b""
+        while b"\x88" not in received and (chunk := connection.recv(65536)):
             received += chunk
 
 

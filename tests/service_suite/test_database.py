@@ -8,7 +8,9 @@ from order_service import components, settings
 ALLOWED = "allowed are sqlite:///file.db and postgresql://user:password@host/database"
 
 
-@pytest.mark.parametrize("url", ["sqlite:///other.db", "sqlite:////tmp/other.db", "postgresql://u:p@h/d", "postgresql://"])
+@pytest.mark.parametrize(
+    "url", ["sqlite:///other.db", "sqlite:////tmp/other.db", "postgresql://u:p@h/d", "postgresql://"]
+)
 def test_supported(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
     assert settings.load(components.ServiceSettings).database_url.get_secret_value() == url

@@ -126,6 +126,23 @@ def test_attempt_with_an_unusual_end_is_an_error(open_shop: Callable[..., Shop],
         assert worker.stop() == 0, worker.printed()
 
 
+@pytest.mark.parametrize(("framework", "pool"), [("fastapi", "prefork"), ("flask", "threads"), ("django", "solo")])
+def test_exceptions_that_celery_does_not_handle(open_shop: Callable[..., Shop], framework: str, pool: str) -> None:
+    """They would stop the worker, take away a thread for good, or lose the task without a trace."""
+    kinds = ("memory", "cancelled", "generator", "group")
+    with open_shop(framework, "redis", CELERY_MAX_RETRIES="1") as shop:
+        worker = shop.work(f"--pool={pool}", "--concurrency=1", "--include=owner_tasks")
+        for how in kinds:
+            shop.send("owner.unhandled", how)
+        wait_until(lambda: len(shop.dead_letters("list")) == len(kinds), 60, "dead letters")
+        assert {letter["error"] for letter in shop.dead_letters("list")} == {"order_service.celery_app.TaskError"}
+        assert len(shop.wait_for_attempts(2 * len(kinds))) == 2 * len(kinds)
+        lines = shop.folder / "lines"
+        shop.send("owner.slow", str(lines), 0.0)
+        wait_until(lambda: lines.exists() and "finished" in lines.read_text(), 60, "a later task has run")
+        assert worker.stop() == 0, worker.printed()
+
+
 class Broken(Worker):
     """A worker whose resources cannot be opened."""
 

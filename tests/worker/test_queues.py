@@ -75,3 +75,35 @@ def test_worker_logs_no_arguments(open_shop: Callable[..., Shop]) -> None:
         worker.wait_for_line(r"owner\.slow\S+ succeeded")
         assert worker.stop() == 0, worker.printed()
         assert SECRET not in worker.printed()
+
+
+SEND_NOWHERE = """
+import os
+del os.environ["OTEL_SDK_DISABLED"]
+from kombu import Queue
+from kombu.exceptions import OperationalError
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from order_service import celery_app, components, settings
+
+provider, exporter = TracerProvider(), InMemorySpanExporter()
+provider.add_span_processor(SimpleSpanProcessor(exporter))
+trace.set_tracer_provider(provider)
+app = celery_app.app
+app.conf.task_routes = {"routed": {"queue": "slow"}}
+celery_app.connect(settings.load(components.ServiceSettings))
+for name, options in (("routed", {}), ("routed", {}), ("other", {}), ("other", {"queue": Queue("q2")})):
+    try:
+        app.send_task(name, **options)
+    except OperationalError:
+        pass
+print(*(span.name for span in exporter.get_finished_spans()), sep=",")
+"""
+
+
+def test_a_message_that_cannot_be_sent_names_its_queue(open_shop: Callable[..., Shop]) -> None:
+    with open_shop("flask", "redis") as shop:
+        shop.broker.stop()
+        assert shop.run(SEND_NOWHERE).splitlines()[-1] == "send slow,send slow,send order-service,send q2"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -71,3 +72,14 @@ def hang() -> None:
 def die() -> None:
     """Kill the process, as the kernel does when memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="owner.unhandled")
+def unhandled(how: str) -> None:
+    """Raise what Celery does not handle."""
+    raise {
+        "memory": MemoryError("too much"),
+        "cancelled": asyncio.CancelledError(),
+        "generator": GeneratorExit(),
+        "group": BaseExceptionGroup("several", [GeneratorExit()]),
+    }[how]

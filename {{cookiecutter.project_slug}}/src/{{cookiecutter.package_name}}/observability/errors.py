@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_FAILURES = f"{__name__}.failures"
+FAILURES = f"{__name__}.failures"
 """The key of a request's failures in the WSGI environ or the ASGI scope."""
 
 
@@ -32,7 +32,7 @@ def report_failure(error: BaseException, carrier: MutableMapping[str, Any]) -> N
         carrier: The WSGI environ or the ASGI scope of the request.
 
     """
-    failures = carrier.setdefault(_FAILURES, [])
+    failures = carrier.setdefault(FAILURES, [])
     if error in failures:
         return
     if failures:

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from opentelemetry import metrics, propagate, trace
@@ -52,19 +52,16 @@ class HTTPServer:
         self._find_synthetic_type = http.detect_synthetic_user_agent
         sanitizer = http.SanitizeValue(http.get_custom_headers(f"{name}_SANITIZE_FIELDS"))
         self._capture: dict[str, Callable[[Headers], dict[str, list[str]]]] = {}
-        for direction, normalize in (
-            ("REQUEST", http.normalise_request_header_name),
-            ("RESPONSE", http.normalise_response_header_name),
-        ):
+        for direction in ("REQUEST", "RESPONSE"):
             if os.environ.get(f"{name}_SERVER_{direction}"):
                 self._capture[direction] = partial(
                     sanitizer.sanitize_header_values,
                     header_regexes=http.get_custom_headers(f"{name}_SERVER_{direction}"),
-                    normalize_function=normalize,
+                    normalize_function=f"http.{direction.lower()}.header.{{}}".format,
                 )
         self._tracer = trace.get_tracer(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
         meter = metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
-        self._active = ActiveRequests(meter)
+        self._active = _active_requests(meter)
         self._duration = meter.create_histogram(
             "http.server.request.duration",
             unit="s",
@@ -102,7 +99,7 @@ class HTTPServer:
 
         """
         host = headers.get("host", [""])[0]
-        urls = {f"{scheme}://{host}{path}", f"{scheme}://{host}{root}{path}"}
+        urls = {f"{scheme}://{host or '-'}{prefix}{path}" for prefix in ("", root)}  # HTTP/1.0 allows no host
         if any(self._excluded.url_disabled(url) for url in urls):
             return None
         attributes: dict[str, AttributeValue] = {"url.scheme": scheme, "url.path": root + path}
@@ -145,7 +142,7 @@ class ServerRequest:
         caller = propagate.extract(headers, getter=_HEADERS)
         self.span = server._tracer.start_span(name or "WebSocket", caller, SpanKind.SERVER, attributes)
         self.context = trace.set_span_in_context(self.span, caller)
-        self.has_ended = self._has_response = False
+        self.has_ended = self.has_response = False
         self._start = time.perf_counter()
         self._measured = {key: value for key, value in attributes.items() if key in MEASURED}
         self._active = frozenset((key, attributes.get(key)) for key in ("http.request.method", "url.scheme"))
@@ -161,7 +158,6 @@ class ServerRequest:
 
     def respond(self, status: int, headers: Iterable[tuple[str, str]] = ()) -> None:
         """Record the response's status code."""
-        self._has_response = True
         self._set("http.response.status_code", status)
         if status >= SERVER_ERROR:
             self._set("error.type", str(status))
@@ -189,7 +185,7 @@ class ServerRequest:
 
         """
         report_failure(error, carrier)
-        if self._name and not self._has_response:
+        if self._name and not self.has_response:
             self.respond(SERVER_ERROR)
         elif not self.has_ended:
             self._set("error.type", error_type(error))
@@ -233,6 +229,9 @@ class ActiveRequests:
     def _observe(self, options: metrics.CallbackOptions) -> list[metrics.Observation]:
         with self._lock:
             return [metrics.Observation(count, dict(key)) for key, count in self._counts.items()]
+
+
+_active_requests = cache(ActiveRequests)  # one for all applications of the process
 
 
 class _HeaderGetter(Getter[Headers]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import sys
 import time
 import traceback
@@ -199,7 +200,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": message(record),
-            "service": environment.SERVICE_NAME,
+            "service": os.environ.get("OTEL_SERVICE_NAME") or environment.SERVICE_NAME,
             **trace_fields(),
             **extra_fields(record),
         }

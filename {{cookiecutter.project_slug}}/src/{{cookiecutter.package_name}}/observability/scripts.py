@@ -13,6 +13,7 @@ from opentelemetry import trace
 from . import environment
 from .errors import error_type, record_once
 from .libraries import instrument_libraries
+from .redaction import as_text
 from .signals import handle_signals
 from .telemetry import configure, flush_at_exit
 
@@ -62,7 +63,7 @@ def _record_exit(name: str, span: trace.Span, code: int, error: BaseException) -
     span.set_attribute("process.exit.code", code)
     if not code:
         return
-    span.set_status(trace.Status(trace.StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+    span.set_status(trace.Status(trace.StatusCode.ERROR, f"{type(error).__name__}: {as_text(error)}"))
     span.set_attribute("error.type", str(code) if isinstance(error, SystemExit) else error_type(error))
     if not isinstance(error, SystemExit):
         record_once(span, error)

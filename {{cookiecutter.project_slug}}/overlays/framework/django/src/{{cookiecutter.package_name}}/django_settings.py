@@ -14,7 +14,7 @@ from .settings import load
 env = load(components.ServiceSettings)
 
 SECRET_KEY = env.secret_key.get_secret_value() if env.secret_key else secrets.token_urlsafe(48)
-ALLOWED_HOSTS = [*env.allowed_hosts.split(","), "127.0.0.1"]  # the image's health check calls 127.0.0.1
+ALLOWED_HOSTS = [*map(str.strip, env.allowed_hosts.split(",")), "127.0.0.1"]  # the image's health check calls 127.0.0.1
 INSTALLED_APPS = components.INSTALLED_APPS
 MIDDLEWARE = [
     "{{cookiecutter.package_name}}.observability.instrument.RouteMiddleware",

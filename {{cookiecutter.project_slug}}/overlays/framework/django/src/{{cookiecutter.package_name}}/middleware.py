@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from http import HTTPStatus
+from urllib.parse import quote
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -25,15 +27,22 @@ class RequestMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Handle one request."""
         start = time.perf_counter()
-        response = self.get_response(request)
+        if "*" not in settings.ALLOWED_HOSTS:
+            request.get_host()  # raises DisallowedHost
+        length = request.headers.get("Content-Length", "")
+        if length.isdecimal() and int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:  # Django exempts uploaded files
+            response: HttpResponseBase = respond(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.")
+        else:
+            response = self.get_response(request)
         if isinstance(response, HttpResponseNotAllowed) and not response.content:  # Django's own, with Allow
             response.content = respond(response.status_code, f"{response.reason_phrase}.").content
             response["Content-Type"] = MEDIA_TYPE
         if request.method == "HEAD" and isinstance(response, HttpResponse):
+            response.setdefault("Content-Length", str(len(response.content)))
             response.content = b""  # Django leaves this to the server, and gunicorn logs a warning
         if settings.LOG_ACCESS:
             duration = time.perf_counter() - start
-            logger.info("%s %s %s %.6f s", request.method, request.path, response.status_code, duration)
+            logger.info("%s %s %s %.6f s", request.method, quote(request.path), response.status_code, duration)
         return response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:

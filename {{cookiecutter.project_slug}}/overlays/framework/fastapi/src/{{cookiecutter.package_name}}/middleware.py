@@ -7,16 +7,19 @@ import math
 import time
 from contextlib import suppress
 from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 
 from .observability import report_failure
-from .problems import answer, internal_error
+from .observability.errors import FAILURES
+from .problems import answer, internal_error, on_failure
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -25,7 +28,9 @@ PLAIN_ERROR = b"Internal Server Error"
 """Starlette's answer to an unhandled exception in a mounted application, which then raises the exception."""
 
 BROKEN = f"{__package__}.broken"
-"""The key in the scope of a response that an exception aborted."""
+"""The key in SHARED of a response that an exception aborted."""
+SHARED = f"{__package__}.shared"
+"""The key in the scope of what both ErrorMiddleware share, even if a middleware between them copies the scope."""
 
 
 def install(app: FastAPI, settings: Settings) -> None:
@@ -52,6 +57,8 @@ class RequestMiddleware:
         """Handle one request or WebSocket."""
         is_started = is_client_gone = False
         start = time.perf_counter()
+        shared: dict[str, Any] = scope.setdefault(SHARED, {})
+        scope.setdefault(FAILURES, [])
 
         async def watched_receive() -> Message:
             nonlocal is_client_gone
@@ -64,13 +71,17 @@ class RequestMiddleware:
             if is_client_gone and not is_started:
                 return
             is_started = True
+            scope.update(shared)  # the endpoint, for http.route
             if self.settings.log_access and message["type"] == "http.response.start":
                 duration = time.perf_counter() - start
-                logger.info("%s %s %s %.6f s", scope["method"], scope["path"], message["status"], duration)
+                logger.info("%s %s %s %.6f s", scope["method"], quote(scope["path"]), message["status"], duration)
             await send(message)
 
-        with suppress(ClientDisconnect):
-            await self.app(scope, watched_receive, watched_send)
+        try:
+            with suppress(ClientDisconnect):
+                await self.app(scope, watched_receive, watched_send)
+        finally:
+            scope.update(shared)
 
 
 class ErrorMiddleware:
@@ -106,6 +117,7 @@ class _Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: float) -> None:
         self._scope = scope
+        self._shared = scope.setdefault(SHARED, {})
         self._receive = receive
         self._send = send
         self._bytes_left = max_body_bytes
@@ -124,11 +136,13 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         """Send a message; hold back what may be PLAIN_ERROR, and the end of a response that failed."""
+        if "endpoint" in self._scope:
+            self._shared["endpoint"] = self._scope["endpoint"]
         is_error = message["type"] == "http.response.start" and message["status"] == HTTPStatus.INTERNAL_SERVER_ERROR
         if is_error or (self._held and message.get("body") == PLAIN_ERROR):
             self._held.append(message)
         # Starlette's BaseHTTPMiddleware ends the response before it raises the exception.
-        elif BROKEN not in self._scope or message.get("more_body"):
+        elif BROKEN not in self._shared or message.get("more_body"):
             await self.release()
             await self._forward(message)
 
@@ -149,8 +163,10 @@ class _Exchange:
         is_last = kind == "http.response.body" and not message.get("more_body")
         self._is_complete |= is_last or kind == "close"
 
-    def is_caused_by_client(self, error: Exception) -> bool:
+    def is_caused_by_client(self, error: BaseException) -> bool:
         """Return whether the exception only means that the client disconnected."""
+        if isinstance(error, BaseExceptionGroup):  # of an asyncio.TaskGroup
+            return all(map(self.is_caused_by_client, error.exceptions))
         if isinstance(error, WebSocketDisconnected):
             return self._is_client_gone
         return isinstance(error, ClientDisconnect | WebSocketDisconnect) or error is self._send_error
@@ -166,10 +182,13 @@ class _Exchange:
         report_failure(error, self._scope)
         is_websocket = self._scope["type"] == "websocket"
         with suppress(OSError):  # the client disconnected
-            if not self._is_started:
+            if not self._is_started and is_websocket:
                 await internal_error()(self._scope, self._receive, self._forward)
+            elif not self._is_started:
+                response = await on_failure(Request(self._scope, self._receive), error)
+                await response(self._scope, self._receive, self._forward)
             elif is_websocket and not self._is_complete:
                 await self._forward({"type": "websocket.close", "code": 1011})
         if is_websocket or not self._is_complete:
-            self._scope[BROKEN] = True
+            self._shared[BROKEN] = True
             raise error

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -13,8 +14,9 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.routing import Match
 
 from .observability import report_failure, trace_fields
@@ -66,14 +68,15 @@ def respond(
     status: int, detail: str, headers: Mapping[str, str] | None = None, errors: Sequence[FieldError] = ()
 ) -> JSONResponse:
     """Return a problem as a response."""
-    problem = ProblemDetails(
+    problem = ProblemDetails.model_construct(  # not validated: FastAPI's HTTPException accepts any JSON as detail
         title=http.client.responses.get(status, "Error"),
         status=status,
         detail=detail,
         errors=list(errors) or None,
         trace_id=trace_fields().get("trace_id"),
     )
-    return JSONResponse(problem.model_dump(exclude_none=True), status, headers, media_type=MEDIA_TYPE)
+    content = problem.model_dump(exclude_none=True, warnings=False)
+    return JSONResponse(content, status, headers, media_type=MEDIA_TYPE)
 
 
 def install(app: Starlette) -> None:
@@ -130,8 +133,8 @@ async def on_http_exception(request: HTTPConnection, error: HTTPException) -> Re
         return Response(status_code=error.status_code, headers=headers)
     if error.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
         report_failure(error, request.scope)
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers = {"Allow": ", ".join(sorted(allowed_methods(request)))}
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (allowed := allowed_methods(request)):
+        headers = {**(headers or {}), "Allow": ", ".join(sorted(allowed))}
     if error.status_code == HTTPStatus.BAD_REQUEST and error.detail == UNPARSED:
         not_json = FieldError(field="", message="Invalid JSON")
         return respond(HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid.", errors=[not_json])
@@ -147,14 +150,30 @@ HANDLERS: dict[type[Exception], Callable[[HTTPConnection, Any], Awaitable[Respon
 
 async def answer(request: HTTPConnection, error: BaseException | None) -> Response | None:
     """Return the problem for an exception that is meant as an answer; None if it is a failure."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:  # of an asyncio.TaskGroup
+        error = error.exceptions[0]
     for kind, handler in HANDLERS.items():
         if isinstance(error, kind):
             return await handler(request, error)
     return None
 
 
+async def on_failure(request: Request, error: Exception) -> Response:
+    """Return the response to an unhandled exception: of the application's handler for it, if it has one."""
+    handlers = request.app.exception_handlers
+    if handler := handlers.get(500) or handlers.get(Exception):
+        try:
+            is_async = inspect.iscoroutinefunction(handler)
+            response = await (handler(request, error) if is_async else run_in_threadpool(handler, request, error))
+        except Exception as failure:
+            report_failure(failure, request.scope)
+        else:
+            return cast("Response", response)
+    return internal_error()
+
+
 def internal_error() -> Response:
-    """Return the response to an unhandled exception."""
+    """Return the default response to an unhandled exception."""
     return respond(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error. Quote this trace ID when reporting it.")
 
 

@@ -35,10 +35,10 @@ def create_app(settings: ServiceSettings | None = None) -> Flask:
         )
     app = Flask(observability.SERVICE_NAME, static_folder=None)
     middleware.install(app, settings)
+    problems.install(app)
     app.register_blueprint(health.blueprint)
     for blueprint in components.blueprints:
         app.register_blueprint(blueprint)
-    problems.install(app)
     observability.instrument(app)
     _resources.enter_context(components.resources(settings))
     return app

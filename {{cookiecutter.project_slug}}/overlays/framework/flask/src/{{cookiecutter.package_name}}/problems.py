@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
 from http import HTTPStatus
@@ -42,13 +42,11 @@ def parse_body(model: type[M]) -> M:
     """Return the request's JSON body.
 
     Raises:
-        Problem: it is too large (413), is not JSON (415), or does not match the model (422).
+        Problem: it is not JSON (415), or does not match the model (422).
+        RequestEntityTooLarge: it is larger than MAX_BODY_BYTES.
 
     """
     body = request.get_data()
-    # Werkzeug cuts a body without Content-Length at the limit.
-    if body and request.content_length is None and request.environ["wsgi.input"].read(1):
-        raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.")
     if body and not request.is_json:
         detail = "The body must be JSON, with the Content-Type application/json."
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
@@ -93,7 +91,7 @@ def respond(status: int, detail: str, headers: Headers | None = None, errors: Er
 
 
 def install(app: Flask) -> None:
-    """Answer every error of the application with a problem."""
+    """Answer every error of the application with a problem, unless a handler that is registered later does."""
     app.register_error_handler(Problem, on_problem)
     app.register_error_handler(HTTPException, on_http_exception)
     app.config["PROPAGATE_EXCEPTIONS"] = False  # debug mode answers like production
@@ -104,17 +102,19 @@ def install(app: Flask) -> None:
 
     def wsgi_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         # Flask starts the response before its teardown functions run, and gunicorn would send the headers of both.
-        starts: list[Callable[[], Any]] = []
+        start: Any = start_response
+        response: tuple[Any, ...] = ()
 
-        def start_later(*response: Any) -> Any:
-            starts.append(partial(copy_context().run, start_response, *response))  # with the request's route
+        def start_later(*given: Any) -> Any:
+            nonlocal start, response
+            start, response = partial(copy_context().run, start_response), given  # with the request's route
 
         try:
             body = flask_app(environ, start_later)
         except Exception as error:  # of a teardown function, or of an error handler for 500
             report_failure(error, environ)
-            return internal_error()(environ, start_response)
-        starts[-1]()
+            return internal_error()(environ, start)
+        start(*response)
         return body
 
     app.wsgi_app = wsgi_app  # type: ignore[method-assign]

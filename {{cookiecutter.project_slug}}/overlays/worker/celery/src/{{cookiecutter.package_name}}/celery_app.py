@@ -7,6 +7,7 @@ failed too often. So it may run twice, and must be idempotent.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 import threading
@@ -74,17 +75,33 @@ class BrokerSettings(BaseSettings):
     celery_continue_trace: Annotated[bool, Field(description="run tasks in the trace of their sender")] = False
 
 
+class TaskError(Exception):
+    """Takes the place of an exception that Celery does not handle: it would stop the worker, or lose the task."""
+
+
+UNHANDLED = (MemoryError, asyncio.CancelledError, GeneratorExit, BaseExceptionGroup)
+
+
 class ReliableTask(Task[Any, Any]):
     """The base class of the tasks: one that fails is retried after a growing, random delay, then a dead letter."""
 
     abstract = True
-    autoretry_for = (Exception,)
+    autoretry_for = (Exception, *UNHANDLED)
     dont_autoretry_for = (Reject,)
     retry_backoff = True
     retry_backoff_max = 60
     retry_jitter = True
     retry_on_worker_lost = True
     default_retry_delay = 1  # in seconds, after its process has died
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task."""
+        try:
+            return self.run(*args, **kwargs)
+        except UNHANDLED as error:
+            if isinstance(error, ExceptionGroup):
+                raise
+            raise TaskError(f"{type(error).__name__}: {error}") from error
 
     def retry(self, *args: Any, **options: Any) -> Any:
         """Send the task again; if it cannot be sent, return its message to the queue, which Celery would discard."""

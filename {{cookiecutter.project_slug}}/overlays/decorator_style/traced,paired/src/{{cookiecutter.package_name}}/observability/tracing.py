@@ -14,6 +14,7 @@ from opentelemetry.util.types import AttributeValue
 
 from .environment import SCHEMA_URL, SERVICE_VERSION
 from .errors import error_type, record_once
+from .redaction import as_text
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -185,7 +186,8 @@ class _Spans:
                 bound.apply_defaults()
                 for name in self._args:
                     value = bound.arguments[name]
-                    span.set_attribute(f"arg.{name}", value if isinstance(value, bool | int | float) else str(value))
+                    is_simple = isinstance(value, bool | int | float)
+                    span.set_attribute(f"arg.{name}", value if is_simple else as_text(value))
         return _Call(span, trace.set_span_in_context(span, current), self.ignore, is_current)
 
 
@@ -224,7 +226,7 @@ class _Call:
 
     def _fail(self, error: Exception) -> None:
         self._span.set_attribute("error.type", error_type(error))
-        self._span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+        self._span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {as_text(error)}"))
         record_once(self._span, error)  # enclosing spans see the same exception
 
 

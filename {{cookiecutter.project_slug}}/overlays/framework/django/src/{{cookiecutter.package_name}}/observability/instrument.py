@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 SERVER_LOGGERS = ("gunicorn.error", "uvicorn.error", "uvicorn.access", "django.server")
 """Server loggers, which log requests and exceptions and may have their own handlers."""
-QUIET_LOGGERS = {"django.request": logging.CRITICAL}
-"""Noisy loggers and their lowest level: this one repeats the records of problems.py."""
+QUIET_LOGGERS = {"django.request": logging.CRITICAL, "django.security": logging.CRITICAL}
+"""Noisy loggers and their lowest level: one repeats the records of problems.py, one logs what clients do wrong."""
 
 
 def instrument() -> None:

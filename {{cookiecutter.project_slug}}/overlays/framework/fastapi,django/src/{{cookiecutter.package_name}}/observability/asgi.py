@@ -48,6 +48,7 @@ class ASGIMiddleware:
                     message["status"],
                     ((name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())),
                 )
+                request.has_response = True
                 if own := request.own_headers():
                     encoded = [(name.lower().encode(), value.encode()) for name, value in own]
                     message = {**message, "headers": [*message.get("headers", ()), *encoded]}

@@ -58,7 +58,11 @@ class WSGIMiddleware:
     def _start(self, environ: WSGIEnvironment) -> ServerRequest | None:
         client = _host(environ.get("REMOTE_ADDR"), environ.get("REMOTE_PORT"))
         return self.server.start(
-            {key[5:].replace("_", "-").lower(): [value] for key, value in environ.items() if key.startswith("HTTP_")},
+            {
+                key.removeprefix("HTTP_").replace("_", "-").lower(): [value]
+                for key, value in environ.items()
+                if key.startswith(("HTTP_", "CONTENT_"))
+            },
             method=environ["REQUEST_METHOD"],
             scheme=environ["wsgi.url_scheme"],
             root=environ.get("SCRIPT_NAME", ""),
@@ -94,6 +98,7 @@ class _Body:
             raise
         finally:
             context.detach(token)
+            self._request.has_response = True  # until now, the server could answer 500 instead
 
     def close(self) -> None:
         """Close the application's body; the server always calls this."""
@@ -101,6 +106,9 @@ class _Body:
         try:
             if hasattr(self._body, "close"):
                 self._body.close()
+        except Exception as error:
+            self._request.fail(error, self._environ)
+            raise
         finally:
             context.detach(token)
             self._request.end()

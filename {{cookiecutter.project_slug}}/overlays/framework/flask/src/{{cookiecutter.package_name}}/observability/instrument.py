@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import environment
@@ -37,13 +38,15 @@ def _find_route() -> str | None:
     """Return the rule of the current request, also if its method is wrong; None if there is none."""
     from flask import current_app, has_request_context, request
     from werkzeug.exceptions import MethodNotAllowed
+    from werkzeug.routing import RequestRedirect
 
     if not has_request_context():
         return None
     error = request.routing_exception
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         adapter = current_app.create_url_adapter(request)
-        return adapter.match(method=next(iter(error.valid_methods)), return_rule=True)[0].rule if adapter else None
+        with suppress(RequestRedirect):
+            return adapter.match(method=next(iter(error.valid_methods)), return_rule=True)[0].rule if adapter else None
     return request.url_rule.rule if request.url_rule else None
 
 

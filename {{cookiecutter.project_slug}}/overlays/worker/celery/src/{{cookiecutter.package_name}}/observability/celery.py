@@ -92,7 +92,7 @@ class TracedMessages(Celery):
     def send_task(self, name: str, *args: Any, **options: Any) -> Any:
         """Send a message in a span of its own. All ways to send one end up here, such as delay() and retry()."""
         options["task_id"] = options.get("task_id") or str(uuid4())
-        queue = str(options.get("queue") or self.conf.task_default_queue)
+        queue = self._queue_of(name, *args, **options)
         measured = {
             **_broker,
             "messaging.operation.name": "send",
@@ -115,6 +115,13 @@ class TracedMessages(Celery):
                 _sending.reset(token)
                 sent_messages.add(1, measured)
                 send_duration.record(time.perf_counter() - start, measured | {"messaging.operation.type": "send"})
+
+
+    def _queue_of(self, name: str, args: Any = (), kwargs: Any = None, *_: Any, **options: Any) -> str:
+        queue = options.get("queue")
+        with suppress(Exception):  # of a router: send_task() raises it
+            queue = queue or self.amqp.router.route({}, name, args, kwargs).get("queue")
+        return str(getattr(queue, "name", queue) or self.conf.task_default_queue)
 
 
 def instrument_celery(broker_url: str, *, continue_trace: bool) -> None:

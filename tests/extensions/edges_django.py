@@ -1,0 +1,46 @@
+"""What an owner's views may do at the edges of a response."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator
+
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+
+
+def parts(*, fail_after: int, count: int = 5, pause: float = 0.0) -> Iterator[bytes]:
+    for number in range(count):
+        if number == fail_after:
+            raise RuntimeError("the source has gone")
+        time.sleep(pause)
+        yield b"x" * 10
+
+
+async def async_parts() -> AsyncIterator[bytes]:
+    raise RuntimeError("the source has gone")
+    yield b""
+
+
+def stream(request: HttpRequest, what: str) -> StreamingHttpResponse:
+    return StreamingHttpResponse(
+        {
+            "fails-at-once": lambda: parts(fail_after=0),
+            "fails-at-once-async": async_parts,
+            "fails-later": lambda: parts(fail_after=2),
+            "slow": lambda: parts(fail_after=-1, count=30, pause=0.1),
+        }[what]()
+    )
+
+
+@csrf_exempt
+def upload(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({name: file.size for name, file in request.FILES.items()})
+
+
+def page(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("x" * 600)
+
+
+urlpatterns = [path("x/upload", upload), path("x/page", page), path("x/<str:what>", stream)]

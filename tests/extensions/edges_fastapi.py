@@ -1,0 +1,101 @@
+"""What an owner's routes, handlers and middleware may do at the edges of the application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, WebSocket
+from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+router = APIRouter(prefix="/x")
+
+
+def parts() -> Iterator[bytes]:
+    yield b"x" * 10
+    raise RuntimeError("the source has gone")
+
+
+@router.get("/items/{item}")
+async def get_item(item: str) -> str:
+    return item
+
+
+@router.get("/fails-later")
+async def fails_later() -> StreamingResponse:
+    return StreamingResponse(parts())
+
+
+@router.get("/details/{kind}")
+async def details(kind: str) -> None:
+    detail: Any = {"dict": {"code": "out_of_stock"}, "list": ["out_of_stock"], "text": "out of stock"}[kind]
+    raise HTTPException(409, detail)
+
+
+@router.get("/closed")
+async def closed() -> None:
+    raise HTTPException(405, headers={"X-Why": "closed"})
+
+
+@router.get("/fails")
+async def fails() -> None:
+    raise ValueError("failed")
+
+
+@router.get("/fails-twice")
+async def fails_twice() -> None:
+    raise ValueError("twice")
+
+
+@router.post("/size")
+async def size(request: Request) -> dict[str, int]:
+    async with asyncio.TaskGroup() as group:
+        body = group.create_task(request.body())
+    return {"size": len(body.result())}
+
+
+@router.websocket("/echo/{room}")
+async def echo(websocket: WebSocket, room: str) -> None:
+    await websocket.accept()
+    await websocket.send_text("welcome")
+
+    async def read() -> None:
+        while True:
+            await websocket.receive_text()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(read())
+        group.create_task(asyncio.sleep(60))
+
+
+class CopyingMiddleware:
+    """Passes on a copy of the scope, as the ASGI specification asks of middleware that changes it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app({**scope, "tenant": "t1"}, receive, send)
+
+
+async def on_error(request: Request, error: Exception) -> JSONResponse:
+    if str(error) == "twice":
+        raise LookupError("the handler failed")
+    return JSONResponse({"owner": str(error)}, 503)
+
+
+def application() -> FastAPI:
+    from .app import create_app
+
+    app = create_app()
+    app.add_exception_handler(Exception, on_error)
+    app.add_middleware(CopyingMiddleware)
+
+    @app.middleware("http")
+    async def pass_on(request: Request, call_next: Any) -> Any:
+        return await call_next(request)
+
+    return app

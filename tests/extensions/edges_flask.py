@@ -1,0 +1,78 @@
+"""What an owner's routes and handlers may do at the edges of a response."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Blueprint, Response, request, stream_with_context
+from werkzeug.exceptions import HTTPException
+
+blueprint = Blueprint("extra", __name__, url_prefix="/x")
+
+
+def parts(*, fail_after: int, count: int = 5, pause: float = 0.0) -> Iterator[bytes]:
+    for number in range(count):
+        if number == fail_after:
+            raise RuntimeError("the source has gone")
+        time.sleep(pause)
+        yield b"x" * 10
+
+
+@blueprint.get("/fails-at-once")
+def fails_at_once() -> Response:
+    return Response(parts(fail_after=0))
+
+
+@blueprint.get("/fails-at-once-in-context")
+def fails_at_once_in_context() -> Response:
+    return Response(stream_with_context(parts(fail_after=0)))
+
+
+@blueprint.get("/fails-later")
+def fails_later() -> Response:
+    return Response(parts(fail_after=2))
+
+
+@blueprint.get("/slow")
+def slow() -> Response:
+    return Response(parts(fail_after=-1, count=30, pause=0.1))
+
+
+@blueprint.get("/fails-to-close")
+def fails_to_close() -> Response:
+    response = Response("fine")
+    response.call_on_close(close)
+    return response
+
+
+def close() -> None:
+    raise RuntimeError("cannot be closed")
+
+
+@blueprint.get("/fails-in-teardown")
+def fails_in_teardown() -> str:
+    return "fine"
+
+
+@blueprint.teardown_request
+def teardown(error: BaseException | None) -> None:
+    if request.path == "/x/fails-in-teardown":
+        raise RuntimeError("cannot be torn down")
+
+
+@blueprint.post("/size")
+def size() -> dict[str, int]:
+    return {"size": len(request.get_data())}
+
+
+@blueprint.get("/pages/", defaults={"page": 1})
+@blueprint.get("/pages/<int:page>")
+def pages(page: int) -> dict[str, int]:
+    return {"page": page}
+
+
+@blueprint.app_errorhandler(HTTPException)
+def on_error(error: HTTPException) -> Any:
+    return {"owner": error.code}, error.code or 500

@@ -1,0 +1,251 @@
+"""At the edges of a response, and of a connection, telemetry and answers agree, and a stop loses nothing."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.environments import uv
+from tests.extensions.conftest import Extended
+from tests.extensions.test_failures import Running, problem
+from tests.extensions.test_http import open_websocket, read_until
+from tests.otlp import HTTP, Receiver, Span
+from tests.processes.servers import DJANGO, DJANGO_ASGI, FLASK, UVICORN, Kind, Server
+
+pytestmark = pytest.mark.slow
+
+OWN = replace(UVICORN, command="BIN/uvicorn --factory order_service.extra:application --port $PORT")
+DURATION = "http.server.request.duration"
+
+
+@pytest.fixture(scope="module")
+def websockets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("libraries")
+    uv(folder, "pip", "install", "--quiet", "--target", str(folder), "websockets==17.4")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def running(request: pytest.FixtureRequest, extended: Extended, websockets: Path) -> Iterator[Running]:
+    kind: Kind = request.param
+    environ = {"LOG_ACCESS": "true", "LOG_FORMAT": "text", "ALLOWED_HOSTS": "shop.example, other.example"}
+    with Receiver() as receiver:
+        server = extended(kind, "edges", {**receiver.environ(HTTP), **environ})
+        server.environ["PYTHONPATH"] += f"{os.pathsep}{websockets}"
+        server.environ["OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST"] = "content-type,x-tenant-id"
+        with server:
+            yield Running(server, receiver)
+
+
+def on(*kinds: Kind) -> pytest.MarkDecorator:
+    """Run the test against these servers, each of which is started once for all tests."""
+    params = [pytest.param(kind, marks=pytest.mark.xdist_group(kind.framework), id=kind.name) for kind in kinds]
+    return pytest.mark.parametrize("running", params, indirect=True, scope="module")
+
+
+def server_span(running: Running, path: str) -> Span:
+    """Wait for the SERVER span of the only request to this path."""
+
+    def find(receiver: Receiver) -> list[Span]:
+        return [span for span in receiver.spans if span.kind == "SERVER" and span.attributes["url.path"] == path]
+
+    running.receiver.wait_for(lambda receiver: bool(find(receiver)))
+    (span,) = find(running.receiver)
+    return span
+
+
+def raw(server: Server, request: bytes) -> bytes:
+    """Send the bytes over a connection of their own, and return the whole answer."""
+    with closing(socket.create_connection(("127.0.0.1", server.port), 30)) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+PATHS = {
+    "flask": ("/x/fails-at-once", "/x/fails-at-once-in-context"),
+    "django": ("/x/fails-at-once", "/x/fails-at-once-async"),
+}
+
+
+@on(FLASK, DJANGO)
+def test_a_stream_that_fails_before_it_begins_is_a_500(running: Running) -> None:
+    for path in PATHS[running.server.kind.framework]:
+        assert running.get(path).status == 500
+        span = server_span(running, path)
+        assert (span.status, span.attributes["http.response.status_code"]) == ("ERROR", 500)
+        assert [event.name for event in span.events] == ["exception"]
+
+
+@on(FLASK)
+def test_a_response_that_cannot_be_closed_is_an_error(running: Running) -> None:
+    running.get("/x/fails-to-close")
+    span = server_span(running, "/x/fails-to-close")
+    assert (span.status, span.attributes["error.type"]) == ("ERROR", "RuntimeError")
+    assert span.attributes["http.response.status_code"] == 200
+    assert [event.name for event in span.events] == ["exception"]
+    running.receiver.wait_for(lambda receiver: any(is_failure(record, span) for record in receiver.logs))
+
+
+def is_failure(record: object, span: Span) -> bool:
+    return (getattr(record, "body", ""), getattr(record, "span_id", "")) == ("request failed", span.span_id)
+
+
+@on(FLASK)
+def test_a_request_that_fails_at_its_end_has_its_route(running: Running) -> None:
+    assert running.get("/x/fails-in-teardown").status == 500
+    assert server_span(running, "/x/fails-in-teardown").name == "GET /x/fails-in-teardown"
+
+
+@on(FLASK)
+def test_the_owners_handler_takes_precedence(running: Running) -> None:
+    answer = running.get("/nowhere")
+    assert (answer.status, answer.json()) == (404, {"owner": 404})
+    wrong = running.server.request("POST", "/x/pages/")
+    assert (wrong.status, wrong.json()) == (405, {"owner": 405})
+    assert "_find_route" not in running.server.printed()
+
+
+@on(FLASK)
+def test_a_method_that_is_refused_is_logged(running: Running) -> None:
+    assert running.server.request("OPTIONS", "/x/size").status == 405
+    running.server.wait_for(lambda server: "OPTIONS /x/size 405" in server.printed())
+
+
+@on(UVICORN, FLASK, DJANGO)
+def test_a_path_in_the_access_log_stays_on_its_line(running: Running) -> None:
+    running.get("/nowhere%0Aforged")
+    running.server.wait_for(lambda server: "GET /nowhere%0Aforged 404" in server.printed())
+
+
+def chunked(path: str, body: bytes) -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head.encode() + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+
+
+@on(FLASK)
+@pytest.mark.parametrize(("size", "status"), [(65_536, b"200"), (65_537, b"413")])
+def test_the_limit_of_a_body_without_length(running: Running, size: int, status: bytes) -> None:
+    assert raw(running.server, chunked("/x/size", body=b"x" * size)).split()[1] == status
+
+
+@on(UVICORN)
+@pytest.mark.parametrize(("size", "status"), [(65_536, 200), (65_537, 413)])
+def test_the_limit_of_a_body_that_a_task_reads(running: Running, size: int, status: int) -> None:
+    assert running.server.request("POST", "/x/size", body=b"x" * size).status == status
+
+
+@on(DJANGO, DJANGO_ASGI)
+@pytest.mark.parametrize(("size", "status"), [(60_000, 200), (70_000, 413)])
+def test_the_limit_of_uploaded_files(running: Running, size: int, status: int) -> None:
+    head = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'
+    body = head + b"x" * size + b"\r\n--b--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    assert running.server.request("POST", "/x/upload", body=body, headers=headers).status == status
+
+
+@on(DJANGO, DJANGO_ASGI)
+def test_head_has_the_length_of_the_page(running: Running) -> None:
+    answer = running.server.request("HEAD", "/x/page")
+    assert (answer.headers["Content-Length"], answer.body) == ("600", b"")
+
+
+@on(DJANGO, DJANGO_ASGI)
+@pytest.mark.parametrize(
+    ("host", "status"), [("shop.example", 200), ("other.example", 200), ("127.0.0.1", 200), ("evil.example", 400)]
+)
+def test_only_allowed_hosts_are_answered(running: Running, host: str, status: int) -> None:
+    assert running.server.request("GET", "/api/orders", headers={"Host": host}).status == status
+
+
+@on(UVICORN, FLASK, DJANGO, DJANGO_ASGI)
+def test_a_probe_without_a_host_leaves_no_telemetry(running: Running) -> None:
+    for path in ("/health", "/ready"):
+        assert b" 200 " in raw(running.server, f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    running.get("/after-the-probes")
+    server_span(running, "/after-the-probes")
+    assert not {"/health", "/ready"} & {span.attributes.get("url.path") for span in running.receiver.spans}
+
+
+@on(UVICORN, FLASK, DJANGO, DJANGO_ASGI)
+def test_captured_headers(running: Running) -> None:
+    headers = {"Content-Type": "application/json", "X-Tenant-ID": "t1"}
+    running.server.request("POST", "/captured", body=b"{}", headers=headers)
+    attributes = server_span(running, "/captured").attributes
+    assert attributes["http.request.header.content-type"] == ["application/json"]
+    assert attributes["http.request.header.x-tenant-id"] == ["t1"]
+
+
+@on(UVICORN)
+@pytest.mark.parametrize(
+    ("kind", "detail"),
+    [("dict", {"code": "out_of_stock"}), ("list", ["out_of_stock"]), ("text", "out of stock")],
+)
+def test_a_detail_may_be_any_json(running: Running, kind: str, detail: object) -> None:
+    assert problem(running.get(f"/x/details/{kind}"), 409)["detail"] == detail
+
+
+@on(UVICORN)
+def test_headers_of_a_refused_method_are_sent(running: Running) -> None:
+    answer = running.get("/x/closed")
+    problem(answer, 405)
+    assert (answer.headers["X-Why"], answer.headers["Allow"]) == ("closed", "GET")
+
+
+@on(OWN)
+def test_the_owners_handler_answers_failures(running: Running) -> None:
+    answer = running.get("/x/fails")
+    assert (answer.status, answer.json()) == (503, {"owner": "failed"})
+    span = server_span(running, "/x/fails")
+    assert [event.name for event in span.events] == ["exception"]
+    problem(running.get("/x/fails-twice"), 500)
+
+
+@on(OWN)
+def test_a_middleware_may_copy_the_scope(running: Running) -> None:
+    assert running.get("/x/items/4").status == 200
+    assert server_span(running, "/x/items/4").name == "GET /x/items/{item}"
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        running.get("/x/fails-later")
+    span = server_span(running, "/x/fails-later")
+    assert (span.name, span.status) == ("GET /x/fails-later", "ERROR")
+    assert [event.name for event in span.events] == ["exception"]
+    running.receiver.wait_for(lambda receiver: any(is_failure(record, span) for record in receiver.logs))
+    bodies = [record.body for record in running.receiver.logs if record.trace_id == span.trace_id]
+    assert bodies.count("request failed") == 1
+
+
+@on(UVICORN)
+def test_a_client_that_leaves_a_task_group_is_not_an_error(running: Running) -> None:
+    with closing(open_websocket(running.server, "/x/echo/lobby")) as connection:
+        connection.sendall(bytes([0x88, 0x80, 0, 0, 0, 0]))  # close
+        while connection.recv(65536):
+            pass
+    span = server_span(running, "/x/echo/lobby")
+    assert (span.name, span.status, span.events) == ("/x/echo/{room}", "UNSET", ())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=pytest.mark.xdist_group(kind.framework), id=kind.name) for kind in (FLASK, DJANGO)],
+)
+def test_a_failed_stream_does_not_shorten_a_later_stop(kind: Kind, extended: Extended) -> None:
+    with Receiver() as receiver:
+        server = extended(kind, "edges", receiver.environ(HTTP))
+        with server:
+            for _ in range(3):
+                with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+                    server.request("GET", "/x/fails-later")
+            with closing(socket.create_connection(("127.0.0.1", server.port), 30)) as connection:
+                connection.sendall(b"GET /x/slow HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+                received = read_until(connection, b"x")
+                server.stop()
+                received += b"".join(iter(lambda: connection.recv(65536), b""))
+        assert received.count(b"x" * 10) == 30
+        assert "/x/slow" in {span.attributes.get("url.path") for span in receiver.spans}
