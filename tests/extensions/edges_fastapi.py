@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, WebSocket
@@ -11,7 +13,20 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-router = APIRouter(prefix="/x")
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, str]]:
+    yield {"opened": "by the router"}
+    if "HANG" in os.environ:
+        await asyncio.sleep(3600)
+
+
+router = APIRouter(prefix="/x", lifespan=lifespan)
+
+
+@router.get("/state")
+async def state(request: Request) -> str:
+    return str(request.state.opened)
 
 
 def parts() -> Iterator[bytes]:

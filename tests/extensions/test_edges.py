@@ -249,3 +249,14 @@ def test_a_failed_stream_does_not_shorten_a_later_stop(kind: Kind, extended: Ext
                 received += b"".join(iter(lambda: connection.recv(65536), b""))
         assert received.count(b"x" * 10) == 30
         assert "/x/slow" in {span.attributes.get("url.path") for span in receiver.spans}
+
+
+@pytest.mark.xdist_group("fastapi")
+def test_the_lifespan_of_a_router_cannot_hang(extended: Extended) -> None:
+    with Receiver() as receiver:
+        server = extended(UVICORN, "edges", {**receiver.environ(HTTP), "HANG": "1"})
+        with server:
+            assert server.request("GET", "/x/state").json() == "by the router"
+            assert server.stop(20) == 0
+        assert "/x/state" in {span.attributes.get("url.path") for span in receiver.spans}
+        assert "The resources were not closed within 7.0 s" in server.printed()

@@ -142,6 +142,23 @@ def test_empty_brackets_are_fine(emitted: Telemetry) -> None:
     assert emitted.span("test_empty_brackets_are_fine.work")
 
 
+class Unprintable(Exception):  # noqa: N818
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def test_what_cannot_be_printed_changes_nothing(emitted: Telemetry) -> None:
+    @traced("fails", args=("what",))
+    def fail(what: Exception) -> None:
+        raise what
+
+    with pytest.raises(Unprintable):
+        fail(Unprintable())
+    span = emitted.span("fails")
+    assert "Unprintable object at" in span.attributes["arg.what"]
+    assert "Unprintable object at" in span.status.description
+
+
 def test_wrong_arguments_are_the_call_s_own_error(emitted: Telemetry) -> None:
     @traced(args=("key",))
     def search(key: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -36,21 +37,8 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         response_header=settings.trace_response_header,
     )
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        observe_thread_pool()
-        async with AsyncExitStack() as resources:
-            resources.enter_context(measured_event_loop())
-            await resources.enter_async_context(components.resources(settings))
-            try:
-                yield
-            finally:
-                with observability.closing():
-                    await _close(resources)
-
     app = FastAPI(
         title=observability.SERVICE_NAME,
-        lifespan=lifespan,
         redirect_slashes=False,
         responses=problems.responses(500),
         # FastAPI's own telemetry would double the instrumentation's, here and in mounted applications.
@@ -59,6 +47,22 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     app.include_router(health.router)
     for router in components.routers:
         app.include_router(router)
+    routers = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+        observe_thread_pool()
+        async with AsyncExitStack() as resources:
+            resources.enter_context(measured_event_loop())
+            await resources.enter_async_context(components.resources(settings))
+            state = await resources.enter_async_context(routers(app))
+            try:
+                yield state
+            finally:
+                with observability.closing():
+                    await _close(resources)
+
+    app.router.lifespan_context = lifespan
     problems.install(app)
     middleware.install(app, settings)
     observability.instrument(app)

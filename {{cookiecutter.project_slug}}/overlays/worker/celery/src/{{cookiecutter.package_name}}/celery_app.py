@@ -35,6 +35,7 @@ from pydantic_settings import BaseSettings
 from . import dead_letters
 from .observability import SERVICE_NAME
 from .observability.celery import TracedMessages, instrument_celery, observe_queues, raised
+from .observability.redaction import as_text
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class ReliableTask(Task[Any, Any]):
         except UNHANDLED as error:
             if isinstance(error, ExceptionGroup):
                 raise
-            raise TaskError(f"{type(error).__name__}: {error}") from error
+            raise TaskError(f"{type(error).__name__}: {as_text(error)}") from error
 
     def retry(self, *args: Any, **options: Any) -> Any:
         """Send the task again; if it cannot be sent, return its message to the queue, which Celery would discard."""
