@@ -57,7 +57,7 @@ class HTTPServer:
                 self._capture[direction] = partial(
                     sanitizer.sanitize_header_values,
                     header_regexes=http.get_custom_headers(f"{name}_SERVER_{direction}"),
-                    normalize_function=f"http.{direction.lower()}.header.{{}}".format,
+                    normalize_function=f"http.{direction.lower()}.header.".__add__,
                 )
         self._tracer = trace.get_tracer(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
         meter = metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)

@@ -116,7 +116,6 @@ class TracedMessages(Celery):
                 sent_messages.add(1, measured)
                 send_duration.record(time.perf_counter() - start, measured | {"messaging.operation.type": "send"})
 
-
     def _queue_of(self, name: str, args: Any = (), kwargs: Any = None, *_: Any, **options: Any) -> str:
         queue = options.get("queue")
         with suppress(Exception):  # of a router: send_task() raises it
