@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from http import HTTPStatus
+from typing import Any
 from urllib.parse import quote
 
 from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 
@@ -29,11 +30,7 @@ class RequestMiddleware:
         start = time.perf_counter()
         if "*" not in settings.ALLOWED_HOSTS:
             request.get_host()  # raises DisallowedHost
-        length = request.headers.get("Content-Length", "")
-        if length.isdecimal() and int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:  # Django exempts uploaded files
-            response: HttpResponseBase = respond(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.")
-        else:
-            response = self.get_response(request)
+        response = self.get_response(request)
         if isinstance(response, HttpResponseNotAllowed) and not response.content:  # Django's own, with Allow
             response.content = respond(response.status_code, f"{response.reason_phrase}.").content
             response["Content-Type"] = MEDIA_TYPE
@@ -44,6 +41,12 @@ class RequestMiddleware:
             duration = time.perf_counter() - start
             logger.info("%s %s %s %.6f s", request.method, quote(request.path), response.status_code, duration)
         return response
+
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
+        """Refuse a body that is too large; Django itself exempts uploaded files."""
+        length = request.headers.get("Content-Length", "")
+        is_too_large = length.isdecimal() and int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        return answer(RequestDataTooBig()) if is_too_large else None
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """Answer the problem that a view raised."""
