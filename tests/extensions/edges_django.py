@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
-from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
@@ -43,4 +44,13 @@ def page(request: HttpRequest) -> HttpResponse:
     return HttpResponse("x" * 600)
 
 
-urlpatterns = [path("x/upload", upload), path("x/page", page), path("x/<str:what>", stream)]
+def file(request: HttpRequest) -> FileResponse:
+    return FileResponse(Path(__file__).open("rb"))
+
+
+urlpatterns = [
+    path("x/upload", upload),
+    path("x/page", page),
+    path("x/file", file),
+    path("x/<str:what>", stream),
+]

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request, WebSocket
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 @asynccontextmanager
@@ -55,7 +55,13 @@ async def closed() -> None:
     raise HTTPException(405, headers={"X-Why": "closed"})
 
 
+@router.get("/buffered")
+async def buffered() -> StreamingResponse:
+    return StreamingResponse(parts())
+
+
 @router.get("/fails")
+@router.get("/fails-for-good")
 async def fails() -> None:
     raise ValueError("failed")
 
@@ -96,18 +102,41 @@ class CopyingMiddleware:
         await self.app({**scope, "tenant": "t1"}, receive, send)
 
 
-async def on_error(request: Request, error: Exception) -> JSONResponse:
-    if str(error) == "twice":
-        raise LookupError("the handler failed")
-    return JSONResponse({"owner": str(error)}, 503)
+class BufferingMiddleware:
+    """Sends a response once it is complete, or another one if it fails."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("path") != "/x/buffered":
+            await self.app(scope, receive, send)
+            return
+        messages: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            messages.append(message)
+
+        try:
+            await self.app(scope, receive, keep)
+        except RuntimeError:
+            await JSONResponse({"owner": "instead"}, 502)(scope, receive, send)
+
+
+class ErrorHandler:
+    async def __call__(self, request: Request, error: Exception) -> JSONResponse:
+        if str(error) == "twice":
+            raise LookupError("the handler failed")
+        return JSONResponse({"owner": str(error)}, 503)
 
 
 def application() -> FastAPI:
     from .app import create_app
 
     app = create_app()
-    app.add_exception_handler(Exception, on_error)
+    app.add_exception_handler(Exception, ErrorHandler())
     app.add_middleware(CopyingMiddleware)
+    app.add_middleware(BufferingMiddleware)
 
     @app.middleware("http")
     async def pass_on(request: Request, call_next: Any) -> Any:

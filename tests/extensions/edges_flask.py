@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Blueprint, Response, request, stream_with_context
+from flask import Blueprint, Response, request, send_file, stream_with_context
 from werkzeug.exceptions import HTTPException
 
 blueprint = Blueprint("extra", __name__, url_prefix="/x")
@@ -60,6 +60,16 @@ def fails_in_teardown() -> str:
 def teardown(error: BaseException | None) -> None:
     if request.path == "/x/fails-in-teardown":
         raise RuntimeError("cannot be torn down")
+
+
+@blueprint.get("/page")
+def page() -> str:
+    return "x" * 600
+
+
+@blueprint.get("/file")
+def file() -> Response:
+    return send_file(__file__)
 
 
 @blueprint.post("/size")

@@ -150,10 +150,13 @@ def test_the_limit_of_uploaded_files(running: Running, size: int, status: int) -
     assert running.server.request("POST", "/x/upload", body=body, headers=headers).status == status
 
 
-@on(DJANGO, DJANGO_ASGI)
-def test_head_has_the_length_of_the_page(running: Running) -> None:
-    answer = running.server.request("HEAD", "/x/page")
-    assert (answer.headers["Content-Length"], answer.body) == ("600", b"")
+@on(FLASK, DJANGO, DJANGO_ASGI)
+def test_head_has_no_body_and_no_warning(running: Running) -> None:
+    for path in ("/x/page", "/x/file"):
+        answer = running.server.request("HEAD", path)
+        assert (answer.status, answer.body) == (200, b"")
+    running.receiver.wait_for(lambda receiver: "/x/file" in {s.attributes.get("url.path") for s in receiver.spans})
+    assert "no-body response" not in running.server.printed()
 
 
 @on(DJANGO, DJANGO_ASGI)
@@ -200,11 +203,19 @@ def test_headers_of_a_refused_method_are_sent(running: Running) -> None:
 
 @on(OWN)
 def test_the_owners_handler_answers_failures(running: Running) -> None:
-    answer = running.get("/x/fails")
+    answer = running.get("/x/fails-for-good")
     assert (answer.status, answer.json()) == (503, {"owner": "failed"})
-    span = server_span(running, "/x/fails")
+    span = server_span(running, "/x/fails-for-good")
     assert [event.name for event in span.events] == ["exception"]
     problem(running.get("/x/fails-twice"), 500)
+
+
+@on(OWN)
+def test_a_middleware_may_replace_a_response_that_has_failed(running: Running) -> None:
+    answer = running.get("/x/buffered")
+    assert (answer.status, answer.json()) == (502, {"owner": "instead"})
+    span = server_span(running, "/x/buffered")
+    assert (span.name, span.attributes["http.response.status_code"]) == ("GET /x/buffered", 502)
 
 
 @on(OWN)
@@ -213,6 +224,8 @@ def test_a_middleware_may_copy_the_scope(running: Running) -> None:
     assert server_span(running, "/x/items/4").name == "GET /x/items/{item}"
     with pytest.raises((http.client.IncompleteRead, ConnectionError)):
         running.get("/x/fails-later")
+    assert running.get("/x/fails").status == 503
+    assert server_span(running, "/x/fails").name == "GET /x/fails"
     span = server_span(running, "/x/fails-later")
     assert (span.name, span.status) == ("GET /x/fails-later", "ERROR")
     assert [event.name for event in span.events] == ["exception"]

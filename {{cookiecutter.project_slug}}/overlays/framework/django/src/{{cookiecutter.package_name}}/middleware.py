@@ -1,4 +1,4 @@
-"""The innermost middleware: problems that views raise, wrong methods, HEAD, and the access log."""
+"""The innermost middleware: problems that views raise, wrong methods, large bodies, and the access log."""
 
 from __future__ import annotations
 
@@ -34,9 +34,6 @@ class RequestMiddleware:
         if isinstance(response, HttpResponseNotAllowed) and not response.content:  # Django's own, with Allow
             response.content = respond(response.status_code, f"{response.reason_phrase}.").content
             response["Content-Type"] = MEDIA_TYPE
-        if request.method == "HEAD" and isinstance(response, HttpResponse):
-            response.setdefault("Content-Length", str(len(response.content)))
-            response.content = b""  # Django leaves this to the server, and gunicorn logs a warning
         if settings.LOG_ACCESS:
             duration = time.perf_counter() - start
             logger.info("%s %s %s %.6f s", request.method, quote(request.path), response.status_code, duration)
@@ -44,8 +41,8 @@ class RequestMiddleware:
 
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
         """Refuse a body that is too large; Django itself exempts uploaded files."""
-        length = request.headers.get("Content-Length", "")
-        is_too_large = length.isdecimal() and int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        length, limit = request.headers.get("Content-Length", ""), settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        is_too_large = length.isdecimal() and limit is not None and int(length) > limit
         return answer(RequestDataTooBig()) if is_too_large else None
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:

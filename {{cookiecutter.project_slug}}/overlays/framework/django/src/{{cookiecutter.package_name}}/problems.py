@@ -59,7 +59,7 @@ def read_body(request: HttpRequest, model: type[M]) -> M:
         RequestDataTooBig: the body is larger than MAX_BODY_BYTES, with or without a Content-Length.
 
     """
-    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or sys.maxsize - 1
     if "Content-Length" not in request.headers and request.META.get("wsgi.input_terminated"):
         try:
             body = request.META["wsgi.input"].read(limit + 1)  # Django treats a chunked body as empty

@@ -110,6 +110,8 @@ class ErrorMiddleware:
             if exchange.is_caused_by_client(error):
                 raise ClientDisconnect from error
             await exchange.end(error)
+        finally:
+            exchange.share_endpoint()
 
 
 class _Exchange:
@@ -136,8 +138,8 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         """Send a message; hold back what may be PLAIN_ERROR, and the end of a response that failed."""
-        if "endpoint" in self._scope:
-            self._shared["endpoint"] = self._scope["endpoint"]
+        if message["type"] == "http.response.start":  # after a failure, that of another response
+            self._shared.pop(BROKEN, None)
         is_error = message["type"] == "http.response.start" and message["status"] == HTTPStatus.INTERNAL_SERVER_ERROR
         if is_error or (self._held and message.get("body") == PLAIN_ERROR):
             self._held.append(message)
@@ -152,7 +154,13 @@ class _Exchange:
         for message in held:
             await self._forward(message)
 
+    def share_endpoint(self) -> None:
+        """Let the other middleware see the endpoint, which determines the route."""
+        if "endpoint" in self._scope:
+            self._shared["endpoint"] = self._scope["endpoint"]
+
     async def _forward(self, message: Message) -> None:
+        self.share_endpoint()
         kind = message["type"].removeprefix("websocket.")
         self._is_started |= kind in ("http.response.start", "accept")
         try:

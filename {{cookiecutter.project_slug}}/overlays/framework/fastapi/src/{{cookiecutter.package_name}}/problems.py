@@ -163,7 +163,7 @@ async def on_failure(request: Request, error: Exception) -> Response:
     handlers = request.app.exception_handlers
     if handler := handlers.get(500) or handlers.get(Exception):
         try:
-            is_async = inspect.iscoroutinefunction(handler)
+            is_async = any(map(inspect.iscoroutinefunction, (handler, type(handler).__call__)))
             response = await (handler(request, error) if is_async else run_in_threadpool(handler, request, error))
         except Exception as failure:
             report_failure(failure, request.scope)

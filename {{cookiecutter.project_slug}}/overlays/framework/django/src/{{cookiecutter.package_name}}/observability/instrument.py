@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 
 SERVER_LOGGERS = ("gunicorn.error", "uvicorn.error", "uvicorn.access", "django.server")
 """Server loggers, which log requests and exceptions and may have their own handlers."""
-QUIET_LOGGERS = {"django.request": logging.CRITICAL, "django.security": logging.CRITICAL}
-"""Noisy loggers and their lowest level: one repeats the records of problems.py, one logs what clients do wrong."""
+QUIET_LOGGERS = {
+    "django.request": logging.CRITICAL,  # repeats the records of problems.py
+    "django.security": logging.CRITICAL,  # what clients do wrong
+    "gunicorn.http.wsgi": logging.ERROR,  # Django leaves it to the server to drop the body of a response to HEAD
+}
+"""Noisy loggers and their lowest level."""
 
 
 def instrument() -> None:

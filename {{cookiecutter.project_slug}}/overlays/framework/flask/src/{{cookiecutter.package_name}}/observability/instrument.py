@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 SERVER_LOGGERS = ("gunicorn.error", "werkzeug")
 """Server loggers, which log requests and exceptions and may have their own handlers."""
-QUIET_LOGGERS: dict[str, int] = {}
-"""Noisy loggers and their lowest level."""
+QUIET_LOGGERS = {"gunicorn.http.wsgi": logging.ERROR}
+"""Noisy loggers and their lowest level: this one warns if a file is the response to HEAD."""
 
 
 def instrument(app: Flask) -> None:
