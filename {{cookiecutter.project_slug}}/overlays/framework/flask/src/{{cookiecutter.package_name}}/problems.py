@@ -6,7 +6,6 @@ import http.client
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import copy_context
-from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -107,7 +106,8 @@ def install(app: Flask) -> None:
 
         def start_later(*given: Any) -> Any:
             nonlocal start, response
-            start, response = partial(copy_context().run, start_response), given  # with the request's route
+            context = copy_context()  # with the request's route
+            start, response = lambda *args: context.run(start_response, *args), given
 
         try:
             body = flask_app(environ, start_later)
