@@ -573,7 +573,7 @@ def test_lists_are_filtered_and_bounded(command: Callable[..., str], store: Any)
         return sum("span 1" in line for line in command(*arguments).splitlines())
 
     assert (count("traces"), count("traces", "--limit", "100")) == (20, 31)
-    assert "There are more traces: --limit 100" in command("traces")
+    assert "There are more traces: use --limit 100" in command("traces")
     assert (count("traces", "--errors"), count("traces", "--since", "1m", "--limit", "99")) == (1, 30)
     assert (count("traces", "--slower", "20ms"), count("traces", "--route", "/items/b")) == (11, 15)
     assert "There are more log records: --limit 25" in command("logs", "--limit", "5")
