@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
-
-def parts(*, fail_after: int, count: int = 5, pause: float = 0.0) -> Iterator[bytes]:
-    for number in range(count):
-        if number == fail_after:
-            raise RuntimeError("the source has gone")
-        time.sleep(pause)
-        yield b"x" * 10
+from . import owner
 
 
 async def async_parts() -> AsyncIterator[bytes]:
@@ -27,10 +20,10 @@ async def async_parts() -> AsyncIterator[bytes]:
 def stream(request: HttpRequest, what: str) -> StreamingHttpResponse:
     return StreamingHttpResponse(
         {
-            "fails-at-once": lambda: parts(fail_after=0),
+            "fails-at-once": lambda: owner.parts(fail_after=0),
             "fails-at-once-async": async_parts,
-            "fails-later": lambda: parts(fail_after=2),
-            "slow": lambda: parts(fail_after=-1, count=30, pause=0.1),
+            "fails-later": lambda: owner.parts(fail_after=2),
+            "slow": lambda: owner.parts(fail_after=-1, count=30, pause=0.1),
         }[what]()
     )
 

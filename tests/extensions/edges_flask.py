@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from typing import Any
 
 from flask import Blueprint, Response, request, send_file, stream_with_context
 from werkzeug.exceptions import HTTPException
 
+from . import owner
+
 blueprint = Blueprint("extra", __name__, url_prefix="/x")
-
-
-def parts(*, fail_after: int, count: int = 5, pause: float = 0.0) -> Iterator[bytes]:
-    for number in range(count):
-        if number == fail_after:
-            raise RuntimeError("the source has gone")
-        time.sleep(pause)
-        yield b"x" * 10
 
 
 @blueprint.get("/fails-at-once")
 def fails_at_once() -> Response:
-    return Response(parts(fail_after=0))
+    return Response(owner.parts(fail_after=0))
 
 
 @blueprint.get("/fails-at-once-in-context")
 def fails_at_once_in_context() -> Response:
-    return Response(stream_with_context(parts(fail_after=0)))
+    return Response(stream_with_context(owner.parts(fail_after=0)))
 
 
 @blueprint.get("/fails-later")
 def fails_later() -> Response:
-    return Response(parts(fail_after=2))
+    return Response(owner.parts(fail_after=2))
 
 
 @blueprint.get("/slow")
 def slow() -> Response:
-    return Response(parts(fail_after=-1, count=30, pause=0.1))
+    return Response(owner.parts(fail_after=-1, count=30, pause=0.1))
 
 
 @blueprint.get("/fails-to-close")

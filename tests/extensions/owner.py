@@ -137,3 +137,12 @@ STATEMENTS = {
 def export() -> None:
     """Export the metrics now."""
     metrics.get_meter_provider().force_flush()  # type: ignore[attr-defined]
+
+
+def parts(*, fail_after: int, count: int = 5, pause: float = 0.0) -> Iterator[bytes]:
+    """Yield parts of a response, and raise an exception after so many of them."""
+    for number in range(count):
+        if number == fail_after:
+            raise RuntimeError("the source has gone")
+        time.sleep(pause)
+        yield b"x" * 10
