@@ -22,6 +22,7 @@ def test_measuring_leaves_the_messages_as_they_are(open_shop: Callable[..., Shop
         for _ in range(4):
             shop.order()
         receiver.wait_for(lambda it: sum(point.value == 4 for point in waiting(it)) > EXPORTS, 60)
+        receiver.wait_for(lambda it: sum(span.kind == "PRODUCER" for span in it.spans) == 4, 60)
         producers = sorted((span for span in receiver.spans if span.kind == "PRODUCER"), key=lambda span: span.start)
         ages = [point for point in receiver.points if point.name == "tasks.oldest.age" and point.value]
         for point in ages:
