@@ -39,6 +39,8 @@ def test_the_table_says_what_is_set(framework: str, worker: str, bake: Bake) -> 
     container, pod = (limit(bake(framework=framework), name) for name in ("compose.yaml", "deployment.yaml"))
     assert pod == limit(project, "deployment.yaml")
     assert [seconds for seconds, _ in rows[-2:]] == [container, pod]
+    (viewer,) = re.findall(r"^GRACE = ([\d.]+)", (project / "dev" / "viewer" / "service.py").read_text(), re.MULTILINE)
+    assert float(viewer) == container
     if framework == "fastapi":
         assert documented == steps
         assert sum(documented.values()) < container

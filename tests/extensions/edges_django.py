@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
 from . import owner
+from .problems import Problem
 
 
 async def async_parts() -> AsyncIterator[bytes]:
@@ -39,6 +41,19 @@ def page(request: HttpRequest) -> HttpResponse:
 
 def file(request: HttpRequest) -> FileResponse:
     return FileResponse(Path(__file__).open("rb"))
+
+
+def failed(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"owner": "failed"}, status=500)
+
+
+def refuse(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        if request.path == "/x/refused":
+            raise Problem(429, "later")
+        return get_response(request)
+
+    return middleware
 
 
 urlpatterns = [

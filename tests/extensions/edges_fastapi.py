@@ -11,6 +11,8 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request, WebSocket
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
@@ -130,10 +132,22 @@ class ErrorHandler:
         return JSONResponse({"owner": str(error)}, 503)
 
 
+sub = FastAPI()
+
+
+@sub.get("/things/{thing}")
+async def get_thing(thing: int) -> int:
+    return thing
+
+
 def application() -> FastAPI:
     from .app import create_app
 
     app = create_app()
+    app.mount("/x/wrapped", CORSMiddleware(sub))
+    app.mount("/x/wrapped-again", GZipMiddleware(CORSMiddleware(sub)))
+    app.host("api.example", sub)
+    app.host("wrapped.example", CORSMiddleware(sub))
     app.add_exception_handler(Exception, ErrorHandler())
     app.add_middleware(CopyingMiddleware)
     app.add_middleware(BufferingMiddleware)

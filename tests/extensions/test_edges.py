@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
+import re
 import socket
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,12 +21,13 @@ from tests.extensions.conftest import Extended
 from tests.extensions.test_failures import Running, problem
 from tests.extensions.test_http import open_websocket, read_until
 from tests.otlp import HTTP, Receiver, Span
-from tests.processes.servers import DJANGO, DJANGO_ASGI, FLASK, UVICORN, Kind, Server
+from tests.processes.conftest import EXTRAS
+from tests.processes.servers import DJANGO, DJANGO_ASGI, FLASK, ORDER, UVICORN, Kind, Server
 
 pytestmark = pytest.mark.slow
 
 OWN = replace(UVICORN, command="BIN/uvicorn --factory order_service.extra:application --port $PORT")
-DURATION = "http.server.request.duration"
+WSGI = ("flask", "django")
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +40,17 @@ def websockets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def running(request: pytest.FixtureRequest, extended: Extended, websockets: Path) -> Iterator[Running]:
     kind: Kind = request.param
-    environ = {"LOG_ACCESS": "true", "LOG_FORMAT": "text", "ALLOWED_HOSTS": "shop.example, other.example"}
+    environ = {"RELOAD": "", "LOG_ACCESS": "true", "LOG_FORMAT": "text", "ALLOWED_HOSTS": "shop.example, other.example"}
     with Receiver() as receiver:
         server = extended(kind, "edges", {**receiver.environ(HTTP), **environ})
         server.environ["PYTHONPATH"] += f"{os.pathsep}{websockets}"
         server.environ["OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST"] = "content-type,x-tenant-id"
+        if kind.framework == "django":
+            package = server.project / "src" / "order_service"
+            with (package / "django_settings.py").open("a") as settings:
+                settings.write('\nMIDDLEWARE = ["order_service.extra.refuse", *MIDDLEWARE]\n')
+            with (package / "urls.py").open("a") as urls:
+                urls.write('\nhandler500 = "order_service.extra.failed"\n')
         with server:
             yield Running(server, receiver)
 
@@ -107,8 +118,9 @@ def test_a_request_that_fails_at_its_end_has_its_route(running: Running) -> None
 def test_the_owners_handler_takes_precedence(running: Running) -> None:
     answer = running.get("/nowhere")
     assert (answer.status, answer.json()) == (404, {"owner": 404})
-    wrong = running.server.request("POST", "/x/pages/")
+    wrong = running.server.request("POST", "/x/pages/1")  # of which GET is redirected
     assert (wrong.status, wrong.json()) == (405, {"owner": 405})
+    server_span(running, "/x/pages/1")
     assert "_find_route" not in running.server.printed()
 
 
@@ -165,6 +177,19 @@ def test_head_has_no_body_and_no_warning(running: Running) -> None:
 )
 def test_only_allowed_hosts_are_answered(running: Running, host: str, status: int) -> None:
     assert running.server.request("GET", "/api/orders", headers={"Host": host}).status == status
+    running.get(f"/after/{host}")
+    running.server.wait_for(lambda server: f"GET /after/{host} 404" in server.printed())
+    assert "Invalid HTTP_HOST" not in running.server.printed()  # by Django itself, as an error
+
+
+@on(DJANGO, DJANGO_ASGI)
+def test_the_owners_handler_answers_a_problem_of_a_middleware(running: Running) -> None:
+    """Then it is a failure: the client gets 500, so it is logged."""
+    answer = running.get("/x/refused")
+    assert (answer.status, answer.json()) == (500, {"owner": "failed"})
+    span = server_span(running, "/x/refused")
+    assert (span.status, [event.name for event in span.events]) == ("ERROR", ["exception"])
+    running.receiver.wait_for(lambda receiver: any(is_failure(record, span) for record in receiver.logs))
 
 
 @on(UVICORN, FLASK, DJANGO, DJANGO_ASGI)
@@ -192,6 +217,26 @@ def test_captured_headers(running: Running) -> None:
 )
 def test_a_detail_may_be_any_json(running: Running, kind: str, detail: object) -> None:
     assert problem(running.get(f"/x/details/{kind}"), 409)["detail"] == detail
+
+
+@on(OWN)
+@pytest.mark.parametrize(
+    ("path", "host", "route"),
+    [
+        ("/x/wrapped/things/1", "shop.example", "/x/wrapped/things/{thing}"),
+        ("/x/wrapped-again/things/2", "shop.example", "/x/wrapped-again/things/{thing}"),
+        ("/things/4", "api.example", "/things/{thing}"),
+        ("/things/5", "wrapped.example", "/things/{thing}"),
+    ],
+)
+def test_the_route_of_a_mounted_application(running: Running, path: str, host: str, route: str) -> None:
+    assert running.server.request("GET", path, headers={"Host": host}).status == 200
+    assert server_span(running, path).name == f"GET {route}"
+
+
+@on(UVICORN)
+def test_an_empty_variable_does_not_reload(running: Running) -> None:
+    assert "Will watch for changes" not in running.server.printed()
 
 
 @on(UVICORN)
@@ -273,3 +318,22 @@ def test_the_lifespan_of_a_router_cannot_hang(extended: Extended) -> None:
             assert server.stop(20) == 0
         assert "/x/state" in {span.attributes.get("url.path") for span in receiver.spans}
         assert "The resources were not closed within 7.0 s" in server.printed()
+
+
+@pytest.mark.parametrize("framework", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in WSGI])
+@pytest.mark.parametrize(("host", "bound"), [("::1", "[::1]:8123"), ("0.0.0.0", "0.0.0.0:8123")])
+def test_an_address_may_be_ipv6(framework: str, host: str, bound: str, installed: Callable[..., Any]) -> None:
+    project, python = installed(*EXTRAS[framework], framework=framework)
+    environ = {"PATH": os.environ["PATH"], "HOST": host, "PORT": "8123"}
+    command = [python.parent / "gunicorn", "--print-config"]
+    done = subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True, check=True)
+    assert re.findall(r"^bind += (.*)$", done.stdout, re.MULTILINE) == [str([bound])]
+
+
+@pytest.mark.xdist_group("django")
+def test_a_body_may_have_no_limit(extended: Extended) -> None:
+    server = extended(DJANGO, "edges", {"OTEL_SDK_DISABLED": "true"})
+    with (server.project / "src" / "order_service" / "django_settings.py").open("a") as settings:
+        settings.write("\nDATA_UPLOAD_MAX_MEMORY_SIZE = None\n")
+    with server:
+        assert server.request("POST", "/api/orders", body=b" " * 70_000 + json.dumps(ORDER).encode()).status == 201

@@ -235,6 +235,7 @@ def test_one_order_is_one_trace(
     receiver.wait_for(lambda receiver: [(span.kind, span.name) for span in receiver.spans].count(last) >= 2)
 
     own, other = f"{shop}-shop", f"{payer}-payer"
+    assert {json.loads(line)["service"] for line in service.stdout} == {own}
     orders = [root for root in trees(receiver.spans) if root.span.kind == "SERVER"]
     assert [(root.span.trace_id == TRACE, root.span.parent_id) for root in orders] == [(False, ""), (True, SPAN)]
     for order, state in zip(orders, ("", "a=1"), strict=True):

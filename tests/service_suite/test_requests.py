@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,8 @@ import pytest
 from ..observability.test_requests import test_an_error_is_a_problem_in_a_span_with_a_stable_name as check_error
 from ..support import attributes, ids
 
+(PACKAGE,) = (path.parent.name for path in Path("src").glob("*/__init__.py"))
+http_server: Any = import_module(f"{PACKAGE}.observability.http_server")
 Client = Telemetry = Any
 
 
@@ -70,3 +74,13 @@ def test_a_trace_continues(client: Client, emitted: Telemetry) -> None:
     (server,) = emitted.spans()
     assert server.parent is not None
     assert (ids(server)[0], server.parent.span_id) == (int("a" * 32, 16), int("b" * 16, 16))
+
+
+def test_applications_of_a_process_share_their_metric(client: Client, emitted: Telemetry) -> None:
+    second = http_server.HTTPServer("second")
+    ends = dict.fromkeys(("server", "client", "peer"))
+    request = second.start({}, method="GET", scheme="https", root="", path="/second", query="", version="1.1", **ends)
+    for active in (1, 0):
+        points = emitted.metrics()["http.server.active_requests"].data.data_points
+        assert [point.value for point in points if point.attributes["url.scheme"] == "https"] == [active]
+        request.end()

@@ -13,6 +13,7 @@ from django.conf import settings, urls
 from django.core.exceptions import RequestDataTooBig
 from django.core.signals import got_request_exception
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.urls import get_resolver, get_urlconf
 from django.views import View
 from pydantic import BaseModel, ValidationError
 
@@ -117,9 +118,9 @@ def install() -> None:
 def on_failure(request: Any, **_: object) -> None:
     """Log and record an unhandled exception, of a view or a middleware; a warning if the request has failed before."""
     error = sys.exc_info()[1]
-    if error is None or answer(error):
-        return
-    report_failure(error, request.META)
+    is_answered = answer(error) and get_resolver(get_urlconf()).resolve_error_handler(500) is failed
+    if error and not is_answered:
+        report_failure(error, request.META)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

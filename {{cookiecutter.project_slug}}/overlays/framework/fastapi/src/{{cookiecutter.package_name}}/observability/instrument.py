@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from re import Pattern
 from typing import TYPE_CHECKING, Any
 
@@ -74,14 +74,24 @@ class RouteTable:
 def _walk(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[Any, str]]:
     """Yield endpoints and their templates."""
     from fastapi.routing import iter_route_contexts
-    from starlette.routing import Mount
+    from starlette.routing import Host, Mount
 
     for context in iter_route_contexts(list(routes)):
         route = context.original_route
-        if isinstance(route, Mount):
-            if route.routes:
-                yield from _walk(route.routes, prefix + route.path)
+        if isinstance(route, Mount | Host):
+            path = prefix + getattr(route, "path", "")
+            if inner := route.routes or _routes_of(route.app):
+                yield from _walk(inner, path)
             else:  # an application that does not expose its routes
-                yield route.app, prefix + route.path + "/{path}"
+                yield route.app, path + "/{path}"
         elif context.path_format is not None:
             yield context.endpoint, prefix + context.path_format
+
+
+def _routes_of(app: Any) -> Sequence[BaseRoute]:
+    """Return the routes of an application that is wrapped in middleware, which by convention has it as `app`."""
+    from starlette.applications import Starlette
+
+    while app is not None and not isinstance(app, Starlette):
+        app = getattr(app, "app", None)
+    return app.routes if app else ()
