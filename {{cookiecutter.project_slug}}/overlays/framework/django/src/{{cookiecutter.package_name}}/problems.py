@@ -118,8 +118,7 @@ def install() -> None:
 def on_failure(request: Any, **_: object) -> None:
     """Log and record an unhandled exception, of a view or a middleware; a warning if the request has failed before."""
     error = sys.exc_info()[1]
-    is_answered = answer(error) and get_resolver(get_urlconf()).resolve_error_handler(500) is failed
-    if error and not is_answered:
+    if error and not (answer(error) and get_resolver(get_urlconf()).resolve_error_handler(500) is failed):
         report_failure(error, request.META)
 
 
