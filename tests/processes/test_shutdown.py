@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from subprocess import TimeoutExpired
 from threading import Event, Semaphore, Thread
 from typing import Self
@@ -16,7 +17,19 @@ from typing import Self
 import pytest
 
 from tests.otlp import GRPC, HTTP, Receiver
-from tests.processes.servers import DJANGO, DJANGO_ASGI, FLASK, MAIN, Kind, Server, assert_complete, send, until
+from tests.processes.servers import (
+    DJANGO,
+    DJANGO_ASGI,
+    FLASK,
+    MAIN,
+    Kind,
+    Server,
+    assert_complete,
+    inject,
+    send,
+    until,
+)
+from tests.processes.test_minimal import DRAIN
 from tests.trouble import Trouble, TroubledReceiver, hang, refuse, unavailable
 
 pytestmark = pytest.mark.slow
@@ -123,6 +136,18 @@ def test_development_server(kind: Kind, serve: Serve) -> None:
     assert_complete(receiver, ORDERS)
     # The process that watches the files exports nothing.
     assert len({point.resource["service.instance.id"] for point in receiver.points}) == 1
+
+
+@pytest.mark.foreign_telemetry("Django's development server knows no peer's port, and logs its own attributes")
+@each(*(kind for kind in DEVELOPMENT if kind.command))
+def test_a_development_server_closes_the_resources(kind: Kind, serve: Serve, tmp_path: Path) -> None:
+    with Receiver() as receiver:
+        environ = receiver.environ() | inject("order_service.components", DRAIN, tmp_path)
+        with serve(kind, environ) as server:
+            assert server.request("GET", "/health").status == 200
+            server.stop()
+    assert "the background work is finished" in server.printed()
+    assert "generator object resources" not in server.printed()  # whose end the interpreter would only try
 
 
 @pytest.mark.foreign_telemetry("contrib's own instrumentations of the frameworks, without our hooks")

@@ -277,12 +277,9 @@ def test_exported_fields_have_the_names_of_the_caller(emitted: Any, capsys: pyte
     assert not capsys.readouterr().err
 
 
-def test_the_encoding_of_the_console_loses_no_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_encoding_of_the_console_loses_no_line(capsys: pytest.CaptureFixture[str]) -> None:
     written = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii", line_buffering=True))
-    console = logs._Console("text")
+    console = logs._Console("text", io.TextIOWrapper(written, "ascii", line_buffering=True))
     console.handle(logging.makeLogRecord({"name": "toys", "msg": "café \udce9", "levelno": logging.ERROR}))
     assert r"caf\xe9 \udce9" in written.getvalue().decode("ascii")
     assert not capsys.readouterr().err

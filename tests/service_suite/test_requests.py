@@ -59,6 +59,7 @@ def test_spans_and_metrics_have_stable_names(client: Client, emitted: Telemetry)
     ("query", "recorded"),
     [
         ("token=secret", "token=REDACTED"),
+        ("token=secret&next=/a?b=secret", "token=REDACTED&next=REDACTED"),
         ("a=secret=secret&b&c=", "a=REDACTED&b&c=REDACTED"),
     ],
 )

@@ -126,7 +126,8 @@ def _find(node: ast.AST, scope: tuple[str, ...]) -> Iterator[tuple[str, int, str
 
 
 def _find_in_call(node: ast.Call) -> Iterator[tuple[str, int, str]]:
-    function, names = _last(node.func), [*node.args, *(item.value for item in node.keywords if item.arg == "name")][:1]
+    function = ast.unparse(node.func).rpartition(".")[2]
+    names = [*node.args, *(item.value for item in node.keywords if item.arg == "name")][:1]
     kind = "Metric" if INSTRUMENT.fullmatch(function) else FUNCTIONS.get(function, "")
     if kind == "Log message" and "log" not in ast.unparse(node.func):  # such as parser.error()
         return
@@ -140,10 +141,6 @@ def _find_in_call(node: ast.Call) -> Iterator[tuple[str, int, str]]:
     for item in node.keywords:
         if function in DECORATORS and item.arg == "args":
             yield from (("Attribute", node.lineno, f"arg.{name}") for name in ast.literal_eval(item.value))
-
-
-def _last(node: ast.expr) -> str:
-    return ast.unparse(node).rpartition(".")[2]
 
 
 def undocumented(telemetry: Telemetry) -> list[str]:

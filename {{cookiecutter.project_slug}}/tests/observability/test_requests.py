@@ -66,13 +66,6 @@ def test_an_unhandled_exception_is_logged_and_recorded_once(client: Client, emit
     assert "toy.py" in str(record.attributes["exception.stacktrace"])
 
 
-def test_values_of_a_query_are_redacted(client: Client, emitted: Telemetry) -> None:
-    client.request("GET", "/toys/5?token=secret&next=/a?b=secret")
-    (server,) = emitted.spans()
-    assert attributes(server)["url.query"] == "token=REDACTED&next=REDACTED"
-    assert "secret" not in str(attributes(server))
-
-
 def test_probes_are_neither_traced_nor_measured(client: Client, emitted: Telemetry) -> None:
     assert client.request("GET", "/health").json() == {"status": "healthy", "service": SERVICE_NAME}
     assert client.request("GET", "/ready?x=1").json() == {"status": "ready"}

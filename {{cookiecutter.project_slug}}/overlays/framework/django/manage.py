@@ -26,8 +26,7 @@ def main() -> None:
         management.execute_from_command_line(sys.argv)
         return
     settings = load(ServiceSettings)
-    speedups = settings.observability_speedups
-    with observability.run(command, settings.log_level, settings.log_format, speedups=speedups):
+    with observability.run(command, settings.log_level, settings.log_format, speedups=settings.observability_speedups):
         management.execute_from_command_line(sys.argv)
 
 

@@ -94,7 +94,7 @@ threads = settings.threads
 # % if cookiecutter.framework == "django" and cookiecutter.sample == "orders"
 # These threads outlive their requests, unlike those of runserver and ASGI servers, so they keep their connections.
 if "pool" not in django_settings.DATABASES["default"].get("OPTIONS", {}):
-    django_settings.DATABASES["default"]["CONN_MAX_AGE"] = 600
+    django_settings.DATABASES["default"].setdefault("CONN_MAX_AGE", 600)
 # % endif
 graceful_timeout = 35  # seconds until the master kills a worker; docs/runbook.md has all deadlines
 # Each worker sets up its own telemetry. Set up before the fork, they would share a connection, locks and counts.

@@ -77,7 +77,9 @@ def exception_attributes(error: BaseException) -> dict[str, str]:
 
 
 def same(error: BaseException) -> list[BaseException]:
-    """Return the exception and, if a framework wraps a driver's exception of the same class name, that one too."""
+    """Return the exception and the one in it, of a group of one, or of a framework that wraps a driver's by name."""
+    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:  # of an asyncio.TaskGroup
+        return [error, *same(error.exceptions[0])]
     cause = error.__cause__
     names = {kind.__name__ for kind in type(cause).__mro__}
     if cause is None or error.args != cause.args or type(error).__name__ not in names:

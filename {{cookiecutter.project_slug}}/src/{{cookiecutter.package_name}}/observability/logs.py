@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Collection
-from typing import Any
+from typing import Any, TextIO
 
 from opentelemetry import trace
 
@@ -31,12 +31,12 @@ _SDK_ERRORS = ("Exception while exporting", "Queue full")
 _ENCODING = "ENCODING"
 
 
-def configure_logging(level: str, format: str) -> None:
-    """Print the records of all loggers on the console, in this format, from this level on."""
+def configure_logging(level: str, format: str, stream: TextIO | None = None) -> None:
+    """Print the records of all loggers on `stream` (default: stdout), in this format, from this level on."""
     root = logging.getLogger()
     root.setLevel(level)
     if not any(isinstance(handler, _Console) for handler in root.handlers):
-        root.addHandler(_Console(format))
+        root.addHandler(_Console(format, stream or sys.stdout))
     for name in SERVER_LOGGERS:
         logging.getLogger(name).addFilter(is_unreported)
         logging.getLogger(name).addFilter(_redact_request)
@@ -125,10 +125,10 @@ def detach_otlp_handler() -> None:
 
 
 class _Console(logging.StreamHandler[Any]):
-    def __init__(self, format: str) -> None:
-        super().__init__(sys.stdout)
-        if isinstance(sys.stdout, io.TextIOWrapper):  # its encoding may be ASCII
-            sys.stdout.reconfigure(errors="backslashreplace")
+    def __init__(self, format: str, stream: TextIO) -> None:
+        super().__init__(stream)
+        if isinstance(stream, io.TextIOWrapper):  # its encoding may be ASCII
+            stream.reconfigure(errors="backslashreplace")
         self.setFormatter(TextFormatter() if format == "text" else JsonFormatter())
         self.trouble = ExportErrorThrottle()
         self.addFilter(self.trouble.throttle)

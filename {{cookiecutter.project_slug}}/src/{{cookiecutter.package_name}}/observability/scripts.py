@@ -13,6 +13,7 @@ from opentelemetry import trace
 from . import environment
 from .errors import error_type, record_once
 from .libraries import instrument_libraries
+from .logs import configure_logging
 from .redaction import as_text
 from .signals import handle_signals
 from .telemetry import configure, flush_at_exit
@@ -36,6 +37,7 @@ def run(name: str, log_level: str = "INFO", log_format: str = "json", *, speedup
 
     """
     handle_signals()
+    configure_logging(log_level, log_format, sys.stderr)  # stdout is for what the script prints
     configure(log_level, log_format, speedups=speedups)
     with environment.applied():
         instrument_libraries(environment.FRAMEWORK)

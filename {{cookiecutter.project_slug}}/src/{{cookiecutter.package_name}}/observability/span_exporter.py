@@ -35,9 +35,7 @@ class RedactingSpanExporter(SpanExporter):
 
 def redact_span(span: ReadableSpan) -> ReadableSpan:
     """Return the span with its events and the description of its status redacted; most spans have neither."""
-    if not span.events and not span.status.description:
-        return span
-    return _RedactedSpan(span)
+    return _RedactedSpan(span) if span.events or span.status.description else span
 
 
 def _redact_event(event: Event) -> Event:

@@ -88,10 +88,6 @@ def _configure_providers(with_speedups: bool) -> None:
 def flush_at_exit() -> None:
     """Export queued telemetry and ignore further SIGTERMs."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would cut the flush short
-    deadline = time.monotonic() + 1
-    for thread in threading.enumerate():
-        if thread.name.endswith("(process_request_thread)"):  # a development server does not wait for its requests
-            thread.join(max(0.0, deadline - time.monotonic()))
     shutdown()
 
 
@@ -118,8 +114,7 @@ def shutdown(timeout: float = 5.0) -> None:
         return
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    late = [thread.name for thread in threads if thread.is_alive()]
-    if late:
+    if late := [thread.name for thread in threads if thread.is_alive()]:
         logger.error("Telemetry was lost: %s did not finish within %s s", ", ".join(late), timeout)
 
 

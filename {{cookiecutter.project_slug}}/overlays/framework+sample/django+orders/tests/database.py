@@ -21,8 +21,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _database(settings: ServiceSettings) -> None:
+def _database(settings: ServiceSettings, request: pytest.FixtureRequest) -> None:
     """Prepare the database."""
+    if request.config.pluginmanager.hasplugin("django"):  # pytest-django blocks databases
+        request.getfixturevalue("django_db_blocker").unblock()
     components.prepare(settings)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from django.apps import apps
 from django.core.management import call_command
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
 
 from {{ cookiecutter.package_name }} import components
 from {{ cookiecutter.package_name }}.components import ServiceSettings
@@ -21,8 +21,8 @@ def test_the_migrations_match_the_models(client: Client) -> None:
 
 
 def test_migrations_can_be_reverted(client: Client, settings: ServiceSettings) -> None:
-    for app in apps.get_app_configs():
-        call_command("migrate", app.label, "zero", verbosity=0)
+    for app in MigrationLoader(connection).migrated_apps:
+        call_command("migrate", app, "zero", verbosity=0)
     components.prepare(settings)
     call_command("migrate", check_unapplied=True, verbosity=0)
 

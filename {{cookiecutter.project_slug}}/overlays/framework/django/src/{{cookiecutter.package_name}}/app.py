@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from contextlib import ExitStack
 
@@ -10,6 +11,7 @@ from .components import ServiceSettings
 # % if cookiecutter.sample == "orders"
 from .database import limit_waits
 # % endif
+from .observability.wsgi import finish_requests
 from .settings import load
 
 _resources = ExitStack()
@@ -35,6 +37,8 @@ def start(settings: ServiceSettings | None = None) -> None:
     limit_waits(settings)
     # % endif
     _resources.enter_context(components.resources(settings))
+    _resources.callback(finish_requests)
+    atexit.register(_resources.close)  # for development servers, which do not call stop()
 
 
 def stop() -> None:

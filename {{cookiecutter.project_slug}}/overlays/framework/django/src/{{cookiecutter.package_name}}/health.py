@@ -4,30 +4,33 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from django.contrib.auth.decorators import login_not_required
+from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
+from django.views.decorators.http import require_safe
 
 from .observability import SERVICE_NAME
-from .problems import Problem, ProblemView
+from .problems import Problem
 from .readiness import is_ready
 
 
-class Health(ProblemView):
-    """`/health`."""
-
-    def get(self, request: HttpRequest) -> JsonResponse:
-        """Liveness probe: the process runs. Does no I/O."""
-        return JsonResponse({"status": "healthy", "service": SERVICE_NAME})
-
-
-class Ready(ProblemView):
-    """`/ready`."""
-
-    def get(self, request: HttpRequest) -> JsonResponse:
-        """Readiness probe: requests can be served."""
-        if not is_ready():
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The service is not ready.")
-        return JsonResponse({"status": "ready"})
+@non_atomic_requests
+@login_not_required
+@require_safe
+def health(request: HttpRequest) -> JsonResponse:
+    """Liveness probe: the process runs. Does no I/O."""
+    return JsonResponse({"status": "healthy", "service": SERVICE_NAME})
 
 
-urlpatterns = [path("health", Health.as_view()), path("ready", Ready.as_view())]
+@non_atomic_requests
+@login_not_required
+@require_safe
+def ready(request: HttpRequest) -> JsonResponse:
+    """Readiness probe: requests can be served."""
+    if not is_ready():
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The service is not ready.")
+    return JsonResponse({"status": "ready"})
+
+
+urlpatterns = [path("health", health), path("ready", ready)]

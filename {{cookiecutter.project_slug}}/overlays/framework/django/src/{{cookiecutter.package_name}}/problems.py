@@ -117,8 +117,8 @@ def install() -> None:
 
 def on_failure(request: Any, **_: object) -> None:
     """Log and record an unhandled exception, of a view or a middleware; a warning if the request has failed before."""
-    error = sys.exc_info()[1]
-    if error and not (answer(error) and get_resolver(get_urlconf()).resolve_error_handler(500) is failed):
+    error, handler = sys.exc_info()[1], get_resolver(get_urlconf()).resolve_error_handler(500)
+    if error and not (answer(error) and handler is failed and not settings.DEBUG):
         report_failure(error, request.META)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from unittest.mock import patch
 
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, JsonResponse
-from django.test import override_settings
-from django.urls import include, path
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
 from httpx import WSGITransport
 from pydantic import BaseModel
 
+from {{ cookiecutter.package_name }} import urls
 from {{ cookiecutter.package_name }}.app import start, stop
 from {{ cookiecutter.package_name }}.components import ServiceSettings
 from {{ cookiecutter.package_name }}.observability.instrument import instrument_wsgi
@@ -42,10 +44,9 @@ class ToyDetail(ProblemView):
         return JsonResponse(toy.model_dump())
 
 
-urlpatterns = [
-    path("", include("{{ cookiecutter.package_name }}.urls")),
-    path("toys", Toys.as_view()),
-    path("toys/<str:number>", ToyDetail.as_view()),
+TOYS = [
+    path("toys", csrf_exempt(Toys.as_view())),
+    path("toys/<str:number>", csrf_exempt(ToyDetail.as_view())),
 ]
 
 
@@ -55,6 +56,6 @@ def serve(settings: ServiceSettings) -> Iterator[Client]:
     start(settings)
     application = instrument_wsgi(get_wsgi_application())
     client = Client(transport=WSGITransport(application), base_url="http://testserver")
-    with override_settings(ROOT_URLCONF=__name__), client:
+    with patch.object(urls, "urlpatterns", [*TOYS, *urls.urlpatterns]), client:
         yield client
     stop()

@@ -39,7 +39,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
 
     app = FastAPI(
         title=observability.SERVICE_NAME,
-        redirect_slashes=False,
+        redirect_slashes=False,  # a mounted application answers at its path with a slash: /admin/
         responses=problems.responses(500),
         # FastAPI's own telemetry would double the instrumentation's, here and in mounted applications.
         telemetry={"auto_configure": False, "exclude": lambda scope: True},
@@ -59,6 +59,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
             try:
                 yield state
             finally:
+                await _end_cancelled_requests()
                 with observability.closing():
                     await _close(resources)
 
@@ -67,6 +68,12 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     middleware.install(app, settings)
     observability.instrument(app)
     return app
+
+
+async def _end_cancelled_requests(timeout: float = 1.0) -> None:
+    """Let requests that the server has given up end before telemetry does, so that their spans are exported."""
+    if tasks := [task for task in asyncio.all_tasks() if task.cancelling()]:
+        await asyncio.wait(tasks, timeout=timeout)
 
 
 async def _close(resources: AsyncExitStack) -> None:

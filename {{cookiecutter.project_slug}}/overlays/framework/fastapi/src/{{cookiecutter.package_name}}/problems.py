@@ -103,9 +103,12 @@ def _describe(app: FastAPI) -> None:
             documented = operation["responses"]
             # FastAPI adds 422 where parameters or a body are validated, with a schema that is not used here.
             invalid = (413, 415, 422) if "requestBody" in operation else (422,) if "422" in documented else ()
-            documented |= {str(status): response for status, response in responses(*invalid).items()}
+            for status, response in responses(*invalid).items():
+                if "HTTPValidationError" in str(documented.get(str(status), "HTTPValidationError")):
+                    documented[str(status)] = response
         for replaced in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(replaced, None)
+            if f"'#/components/schemas/{replaced}'" not in str(schema):  # a webhook or a callback may still need it
+                schemas.pop(replaced, None)
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]

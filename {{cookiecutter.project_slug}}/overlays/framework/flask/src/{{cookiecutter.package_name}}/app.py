@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from contextlib import ExitStack
 
 from flask import Flask
@@ -10,6 +11,7 @@ from . import components, health, middleware, observability, problems
 from .components import ServiceSettings
 from .observability.instrument import is_reloader
 from .observability.workarounds import terminate_reloaded_servers
+from .observability.wsgi import finish_requests
 from .settings import load
 
 _resources = ExitStack()
@@ -33,7 +35,7 @@ def create_app(settings: ServiceSettings | None = None) -> Flask:
             speedups=settings.observability_speedups,
             response_header=settings.trace_response_header,
         )
-    app = Flask(observability.SERVICE_NAME, static_folder=None)
+    app = Flask(__name__, static_folder=None)
     middleware.install(app, settings)
     problems.install(app)
     app.register_blueprint(health.blueprint)
@@ -41,6 +43,8 @@ def create_app(settings: ServiceSettings | None = None) -> Flask:
         app.register_blueprint(blueprint)
     observability.instrument(app)
     _resources.enter_context(components.resources(settings))
+    _resources.callback(finish_requests)
+    atexit.register(_resources.close)  # for development servers, which do not call stop()
     return app
 
 

@@ -111,6 +111,8 @@ def install(app: Flask) -> None:
 
         try:
             body = flask_app(environ, start_later)
+        except StopIteration:  # extensions for WebSockets leave the connection to gunicorn in this way
+            raise
         except Exception as error:  # of a teardown function, or of an error handler for 500
             report_failure(error, environ)
             return internal_error()(environ, start)
@@ -150,7 +152,9 @@ def internal_error() -> Response:
 
 def on_failure(sender: Flask, exception: Exception, **_: object) -> None:
     """Report an unhandled exception of a view or of a function that runs before or after it."""
-    report_failure(exception, request.environ)
+    status = exception.code if isinstance(exception, HTTPException) else None  # extensions send theirs here, too
+    if (status or HTTPStatus.INTERNAL_SERVER_ERROR) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        report_failure(exception, request.environ)
 
 
 def demote(record: logging.LogRecord) -> bool:

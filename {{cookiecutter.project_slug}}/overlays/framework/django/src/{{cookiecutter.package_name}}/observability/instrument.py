@@ -20,7 +20,7 @@ from .wsgi import WSGIMiddleware
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-SERVER_LOGGERS = ("gunicorn.error", "uvicorn.error", "uvicorn.access", "django.server")
+SERVER_LOGGERS = ("gunicorn.error", "uvicorn.error", "uvicorn.access", "daphne.server", "django.server")
 """Server loggers, which log requests and exceptions and may have their own handlers."""
 QUIET_LOGGERS = {
     "django.request": logging.CRITICAL,  # repeats the records of problems.py
@@ -67,9 +67,7 @@ class RouteMiddleware:
 
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> None:
         """Set http.route with a leading slash, as in the path: Django's routes have none."""
-        if request.resolver_match is None:
-            return
-        route = f"/{request.resolver_match.route}"
+        route = f"/{request.resolver_match.route}"  # type: ignore[union-attr]  # set by now
         traced: ServerRequest | None = getattr(request, "scope", request.META).get(REQUEST_KEY)
         if traced is not None:
             traced.set_route(route)

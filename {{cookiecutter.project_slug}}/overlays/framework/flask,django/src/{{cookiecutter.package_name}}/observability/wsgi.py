@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
@@ -47,7 +49,7 @@ class WSGIMiddleware:
             body.close = end.close
             return cast("Iterable[bytes]", body)  # itself, since servers send a file with sendfile()
         except BaseException as error:
-            if isinstance(error, Exception):
+            if isinstance(error, Exception) and not isinstance(error, StopIteration):  # gunicorn's end of a WebSocket
                 request.fail(error, environ)
             request.end()
             raise
@@ -56,7 +58,8 @@ class WSGIMiddleware:
 
     @never_raises
     def _start(self, environ: WSGIEnvironment) -> ServerRequest | None:
-        client = _host(environ.get("REMOTE_ADDR"), environ.get("REMOTE_PORT"))
+        port = None if "werkzeug.proxy_fix.orig" in environ else environ.get("REMOTE_PORT")  # or that of the proxy
+        client = _host(environ.get("REMOTE_ADDR"), port)
         return self.server.start(
             {
                 key.removeprefix("HTTP_").replace("_", "-").lower(): [value]
@@ -91,10 +94,9 @@ class _Body:
         token = context.attach(self._request.context)
         try:
             return next(self._parts)
-        except StopIteration:
-            raise
         except Exception as error:
-            self._request.fail(error, self._environ)
+            if not isinstance(error, StopIteration):
+                self._request.fail(error, self._environ)
             raise
         finally:
             context.detach(token)
@@ -116,3 +118,11 @@ class _Body:
 
 def _host(address: str | None, port: str | int | None) -> tuple[str, int | None]:
     return address or "", int(port) if port and str(port).isdecimal() else None
+
+
+def finish_requests(timeout: float = 1.0) -> None:
+    """Wait for the requests of a development server, which does not do so when it stops."""
+    deadline = time.monotonic() + timeout
+    for thread in threading.enumerate():
+        if thread.name.endswith("(process_request_thread)"):
+            thread.join(max(0.0, deadline - time.monotonic()))

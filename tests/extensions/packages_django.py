@@ -1,0 +1,40 @@
+"""What an owner may add with Django's own packages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from django.conf.urls.i18n import i18n_patterns
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import path
+
+from .problems import Problem
+
+
+def refuse(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        if request.path == "/x/refused":
+            raise Problem(401, "later")
+        return get_response(request)
+
+    return middleware
+
+
+async def forever() -> AsyncIterator[bytes]:
+    while True:
+        yield b"x"
+        await asyncio.sleep(0.2)
+
+
+async def stream(request: HttpRequest) -> StreamingHttpResponse:
+    return StreamingHttpResponse(forever())
+
+
+def page(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("a page")
+
+
+urlpatterns = [path("x/stream", stream)]
+translated = i18n_patterns(path("page", page))
