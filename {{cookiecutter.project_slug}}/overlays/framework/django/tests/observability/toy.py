@@ -8,12 +8,11 @@ from unittest.mock import patch
 
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, JsonResponse
-from django.urls import path
+from django.urls import get_resolver, path
 from django.views.decorators.csrf import csrf_exempt
 from httpx import WSGITransport
 from pydantic import BaseModel
 
-from {{ cookiecutter.package_name }} import urls
 from {{ cookiecutter.package_name }}.app import start, stop
 from {{ cookiecutter.package_name }}.components import ServiceSettings
 from {{ cookiecutter.package_name }}.observability.instrument import instrument_wsgi
@@ -56,6 +55,7 @@ def serve(settings: ServiceSettings) -> Iterator[Client]:
     start(settings)
     application = instrument_wsgi(get_wsgi_application())
     client = Client(transport=WSGITransport(application), base_url="http://testserver")
-    with patch.object(urls, "urlpatterns", [*TOYS, *urls.urlpatterns]), client:
+    urls = get_resolver().urlconf_module
+    with patch.object(urls, "urlpatterns", [*TOYS, *urls.urlpatterns]), client:  # type: ignore[union-attr]
         yield client
     stop()

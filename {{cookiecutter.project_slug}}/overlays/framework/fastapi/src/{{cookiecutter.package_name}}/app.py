@@ -71,7 +71,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
 
 
 async def _end_cancelled_requests(timeout: float = 1.0) -> None:
-    """Let requests that the server has given up end before telemetry does, so that their spans are exported."""
+    """Let requests that the server has cancelled end before telemetry does, so that their spans are exported."""
     if tasks := [task for task in asyncio.all_tasks() if task.cancelling()]:
         await asyncio.wait(tasks, timeout=timeout)
 
