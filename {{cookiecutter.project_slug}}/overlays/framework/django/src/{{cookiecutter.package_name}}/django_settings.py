@@ -35,7 +35,7 @@ LOG_ACCESS = env.log_access
 {{ "" }}
 DATABASE_URL = env.database_url.get_secret_value()
 DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_health_checks=True)}
-del DATABASES["default"]["CONN_MAX_AGE"]  # gunicorn.conf.py sets it, unless you do
+DATABASES["default"].pop("CONN_MAX_AGE", None)  # gunicorn.conf.py sets it, unless you do
 if DATABASE_URL.startswith("sqlite"):
     # Let readers and one writer work at the same time; a writer waits up to 30 seconds for another.
     DATABASES["default"]["OPTIONS"] = {"init_command": "PRAGMA journal_mode=WAL", "timeout": 30}

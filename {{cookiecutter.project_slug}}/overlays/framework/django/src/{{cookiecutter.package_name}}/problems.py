@@ -117,8 +117,8 @@ def install() -> None:
 
 def on_failure(request: Any, **_: object) -> None:
     """Log and record an unhandled exception, of a view or a middleware; a warning if the request has failed before."""
-    error, handler = sys.exc_info()[1], get_resolver(get_urlconf()).resolve_error_handler(500)
-    if error and not (answer(error) and handler is failed and not settings.DEBUG):
+    error, resolver = sys.exc_info()[1], get_resolver(get_urlconf())
+    if error and not (answer(error) and not settings.DEBUG and resolver.resolve_error_handler(500) is failed):
         report_failure(error, request.META)
 
 
