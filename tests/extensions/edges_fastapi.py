@@ -146,6 +146,7 @@ def application() -> FastAPI:
     app = create_app()
     app.mount("/x/wrapped", CORSMiddleware(sub))
     app.mount("/x/wrapped-again", GZipMiddleware(CORSMiddleware(sub)))
+    app.mount("/x/cycle", CORSMiddleware(app))
     app.host("api.example", sub)
     app.host("wrapped.example", CORSMiddleware(sub))
     app.add_exception_handler(Exception, ErrorHandler())

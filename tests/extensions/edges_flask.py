@@ -43,6 +43,7 @@ def close() -> None:
     raise RuntimeError("cannot be closed")
 
 
+@blueprint.get("/stops-in-teardown")
 @blueprint.get("/fails-in-teardown")
 def fails_in_teardown() -> str:
     return "fine"
@@ -52,6 +53,8 @@ def fails_in_teardown() -> str:
 def teardown(error: BaseException | None) -> None:
     if request.path == "/x/fails-in-teardown":
         raise RuntimeError("cannot be torn down")
+    if request.path == "/x/stops-in-teardown":
+        raise StopIteration
 
 
 @blueprint.get("/page")

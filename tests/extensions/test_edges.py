@@ -109,9 +109,10 @@ def is_failure(record: object, span: Span) -> bool:
 
 
 @on(FLASK)
-def test_a_request_that_fails_at_its_end_has_its_route(running: Running) -> None:
-    assert running.get("/x/fails-in-teardown").status == 500
-    assert server_span(running, "/x/fails-in-teardown").name == "GET /x/fails-in-teardown"
+@pytest.mark.parametrize("path", ["/x/fails-in-teardown", "/x/stops-in-teardown"])
+def test_a_request_that_fails_at_its_end_has_its_route(running: Running, path: str) -> None:
+    assert running.get(path).status == 500
+    assert server_span(running, path).name == f"GET {path}"
 
 
 @on(FLASK)

@@ -42,6 +42,12 @@ DATABASES["default"]["ATOMIC_REQUESTS"] = True
 MIDDLEWARE = [*MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
 LOGIN_URL = "/login"
 """
+FIRST = """
+from django.urls import resolve
+
+def test_a_route() -> None:
+    assert resolve("/health")
+"""
 CONTRIB = """
 from order_service.extra import translated
 urlpatterns += translated
@@ -194,7 +200,13 @@ def test_the_generated_tests_pass_with_more_packages(bake: Callable[..., Path], 
     install(python, tmp_path, "pytest-django==4.14.0")
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path)}
     # The CSRF middleware refuses the requests of the sample, and so those of the process test.
-    tests = ("tests/observability/test_requests.py", "tests/test_database.py", "tests/test_contract.py")
+    (project / "tests" / "test_first.py").write_text(FIRST)
+    tests = (
+        "tests/test_first.py",
+        "tests/observability/test_requests.py",
+        "tests/test_database.py",
+        "tests/test_contract.py",
+    )
     command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr

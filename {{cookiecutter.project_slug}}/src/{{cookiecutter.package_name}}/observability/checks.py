@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import cache
@@ -114,9 +113,7 @@ def _words(variables: str, *words: str) -> _Rule:
     return _Rule(variables, ", ".join(words), lambda _, value: value.strip().lower() in words)
 
 
-_SAMPLERS = (
-    "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off, parentbased_traceidratio"
-)
+SAMPLER = "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off, parentbased_traceidratio"
 _SWITCHES = (
     r"OTEL_SDK_DISABLED|OTEL_EXPORTER_OTLP_(\w+_)?INSECURE|OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED|"
     "OTEL_PYTHON_LOG_(AUTO_INSTRUMENTATION|CODE_ATTRIBUTES|CORRELATION)"
@@ -126,7 +123,7 @@ _BATCHES = "OTEL_(BSP|BLRP)_(MAX_QUEUE_SIZE|MAX_EXPORT_BATCH_SIZE|SCHEDULE_DELAY
 _COMPONENTS = "OTEL_PYTHON_(CONTEXT|ID_GENERATOR|(TRACER|METER|LOGGER)_PROVIDER)"
 
 _RULES = (
-    _Rule("OTEL_TRACES_SAMPLER", _SAMPLERS, _is_component),
+    _Rule("OTEL_TRACES_SAMPLER", SAMPLER, _is_component),
     _Rule("OTEL_(TRACES|METRICS|LOGS)_EXPORTER", "installed exporters, such as otlp,console; or none", _are_exporters),
     _Rule("OTEL_PROPAGATORS", "installed propagators (default: tracecontext,baggage); or none", _are_propagators),
     _Rule(r"OTEL_EXPORTER_OTLP_(\w+_)?PROTOCOL", "http/protobuf or grpc, if its exporter is installed", _is_protocol),
@@ -144,13 +141,9 @@ _RULES = (
     ),
     _Rule(r"OTEL_EXPORTER_OTLP_(\w+_)?TIMEOUT", "a number above 0 and up to a billion, in seconds", _is_above_zero),
     _Rule("OTEL_METRIC_EXPORT_(INTERVAL|TIMEOUT)", "a number above 0 and up to a billion", _is_above_zero),
-    # With a limit above sys.maxsize, each span that has links would fail.
-    _Rule(_BATCHES, "a whole number above 0 and up to a billion", lambda _, value: _is_number(value, 1, 10**9, int)),
-    _Rule(
-        r"OTEL_\w*(COUNT|LENGTH)_LIMIT",
-        "a whole number, 0 or more",
-        lambda _, value: _is_number(value, 0, sys.maxsize, int),
-    ),
+    _Rule(_BATCHES, "a whole number above 0 and up to a billion", lambda _, v: _is_number(v, 1, 10**9, int)),
+    # With a limit of 2**63 or more, each span that has links would fail.
+    _Rule(r"OTEL_\w*(COUNT|LENGTH)_LIMIT", "a whole number, 0 or more", lambda _, v: _is_number(v, 0, 2**62, int)),
 )
 
 

@@ -36,7 +36,6 @@ MEASURED = {"http.request.method", "url.scheme", "network.protocol.version"}
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 FORWARDED = ("x-forwarded-for", "forwarded")
 SERVER_ERROR = 500
-MAX_PORT_DIGITS = 5
 
 
 class HTTPServer:
@@ -253,4 +252,4 @@ def _split(host: str, default_port: int | None) -> tuple[str, int | None]:
         port = port.removeprefix(":")
     elif host.count(":") == 1:
         address, _, port = host.partition(":")
-    return address, int(port) if port.isdecimal() and len(port) <= MAX_PORT_DIGITS else default_port
+    return address, int(port) if port.isdecimal() and not port[5:] else default_port

@@ -11,7 +11,7 @@ from .components import ServiceSettings
 # % if cookiecutter.sample == "orders"
 from .database import limit_waits
 # % endif
-from .observability.wsgi import finish_requests
+from .observability.wsgi import close_at_exit
 from .settings import load
 
 _resources = ExitStack()
@@ -37,8 +37,7 @@ def start(settings: ServiceSettings | None = None) -> None:
     limit_waits(settings)
     # % endif
     _resources.enter_context(components.resources(settings))
-    _resources.callback(finish_requests)
-    atexit.register(_resources.close)  # for development servers, which do not call stop()
+    atexit.register(close_at_exit, _resources)  # for development servers, which do not call stop()
 
 
 def stop() -> None:

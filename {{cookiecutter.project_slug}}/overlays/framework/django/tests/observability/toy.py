@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, JsonResponse
-from django.urls import get_resolver, path
+from django.urls import clear_url_caches, get_resolver, path
 from django.views.decorators.csrf import csrf_exempt
 from httpx import WSGITransport
 from pydantic import BaseModel
@@ -57,5 +57,7 @@ def serve(settings: ServiceSettings) -> Iterator[Client]:
     client = Client(transport=WSGITransport(application), base_url="http://testserver")
     urls = get_resolver().urlconf_module
     with patch.object(urls, "urlpatterns", [*TOYS, *urls.urlpatterns]), client:  # type: ignore[union-attr]
+        clear_url_caches()
         yield client
+    clear_url_caches()
     stop()

@@ -59,8 +59,8 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
             try:
                 yield state
             finally:
-                await _end_cancelled_requests()
                 with observability.closing():
+                    await _end_cancelled_requests()
                     await _close(resources)
 
     app.router.lifespan_context = lifespan
@@ -70,10 +70,11 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     return app
 
 
-async def _end_cancelled_requests(timeout: float = 1.0) -> None:
+async def _end_cancelled_requests(timeout: float = 0.5) -> None:
     """Let requests that the server has cancelled end before telemetry does, so that their spans are exported."""
-    if tasks := [task for task in asyncio.all_tasks() if task.cancelling()]:
-        await asyncio.wait(tasks, timeout=timeout)
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if cancelled := [task for task in others if task.cancelling()]:
+        await asyncio.wait(cancelled, timeout=timeout)
 
 
 async def _close(resources: AsyncExitStack) -> None:

@@ -104,8 +104,10 @@ def _describe(app: FastAPI) -> None:
             # FastAPI adds 422 where parameters or a body are validated, with a schema that is not used here.
             invalid = (413, 415, 422) if "requestBody" in operation else (422,) if "422" in documented else ()
             for status, response in responses(*invalid).items():
-                if "HTTPValidationError" in str(documented.get(str(status), "HTTPValidationError")):
-                    documented[str(status)] = response
+                own = documented.get(str(status), {})
+                if "HTTPValidationError" in str(own):
+                    own = {}
+                documented[str(status)] = response | own
         for replaced in ("HTTPValidationError", "ValidationError"):
             if f"'#/components/schemas/{replaced}'" not in str(schema):  # a webhook or a callback may still need it
                 schemas.pop(replaced, None)

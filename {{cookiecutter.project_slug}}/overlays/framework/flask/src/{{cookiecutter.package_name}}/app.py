@@ -11,7 +11,7 @@ from . import components, health, middleware, observability, problems
 from .components import ServiceSettings
 from .observability.instrument import is_reloader
 from .observability.workarounds import terminate_reloaded_servers
-from .observability.wsgi import finish_requests
+from .observability.wsgi import close_at_exit
 from .settings import load
 
 _resources = ExitStack()
@@ -43,8 +43,7 @@ def create_app(settings: ServiceSettings | None = None) -> Flask:
         app.register_blueprint(blueprint)
     observability.instrument(app)
     _resources.enter_context(components.resources(settings))
-    _resources.callback(finish_requests)
-    atexit.register(_resources.close)  # for development servers, which do not call stop()
+    atexit.register(close_at_exit, _resources)  # for development servers, which do not call stop()
     return app
 
 

@@ -111,9 +111,9 @@ def install(app: Flask) -> None:
 
         try:
             body = flask_app(environ, start_later)
-        except StopIteration:  # extensions for WebSockets leave the connection to gunicorn in this way
-            raise
         except Exception as error:  # of a teardown function, or of an error handler for 500
+            if isinstance(error, StopIteration) and "HTTP_UPGRADE" in environ:
+                raise  # extensions for WebSockets leave the connection to gunicorn in this way
             report_failure(error, environ)
             return internal_error()(environ, start)
         start(*response)

@@ -71,7 +71,7 @@ class RouteTable:
                 found.append((template, compile_path(template)[0]))
 
 
-def _walk(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[Any, str]]:
+def _walk(routes: Iterable[BaseRoute], prefix: str = "", around: tuple[int, ...] = ()) -> Iterator[tuple[Any, str]]:
     """Yield endpoints and their templates."""
     from fastapi.routing import iter_route_contexts
     from starlette.routing import Host, Mount
@@ -80,8 +80,9 @@ def _walk(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[Any, 
         route = context.original_route
         if isinstance(route, Mount | Host):
             path = prefix + getattr(route, "path", "")
-            if inner := route.routes or _routes_of(route.app):
-                yield from _walk(inner, path)
+            inner = route.routes or _routes_of(route.app)
+            if inner and id(inner) not in (*around, id(routes)):  # or it is mounted in itself
+                yield from _walk(inner, path, (*around, id(routes)))
             else:  # an application that does not expose its routes
                 yield route.app, path + "/{path}"
         elif context.path_format is not None:
@@ -92,6 +93,8 @@ def _routes_of(app: Any) -> Sequence[BaseRoute]:
     """Return the routes of an application that is wrapped in middleware, which by convention has it as `app`."""
     from starlette.applications import Starlette
 
-    while app is not None and not isinstance(app, Starlette):
+    for _ in range(32):
+        if isinstance(app, Starlette):
+            return app.routes
         app = getattr(app, "app", None)
-    return app.routes if app else ()
+    return ()

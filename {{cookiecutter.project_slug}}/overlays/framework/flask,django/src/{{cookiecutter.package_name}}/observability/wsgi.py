@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -49,7 +50,8 @@ class WSGIMiddleware:
             body.close = end.close
             return cast("Iterable[bytes]", body)  # itself, since servers send a file with sendfile()
         except BaseException as error:
-            if isinstance(error, Exception) and not isinstance(error, StopIteration):  # gunicorn's end of a WebSocket
+            is_websocket_end = isinstance(error, StopIteration) and "HTTP_UPGRADE" in environ  # as gunicorn expects it
+            if isinstance(error, Exception) and not is_websocket_end:
                 request.fail(error, environ)
             request.end()
             raise
@@ -120,9 +122,12 @@ def _host(address: str | None, port: str | int | None) -> tuple[str, int | None]
     return address or "", int(port) if port and str(port).isdecimal() else None
 
 
-def finish_requests(timeout: float = 1.0) -> None:
-    """Wait for the requests of a development server, which does not do so when it stops."""
-    deadline = time.monotonic() + timeout
+def close_at_exit(resources: ExitStack) -> None:
+    """Close what a development server leaves open, after its requests; if that hangs, print where, and end."""
+    faulthandler.dump_traceback_later(8, exit=True, file=2)
+    deadline = time.monotonic() + 1
     for thread in threading.enumerate():
         if thread.name.endswith("(process_request_thread)"):
             thread.join(max(0.0, deadline - time.monotonic()))
+    resources.close()
+    faulthandler.cancel_dump_traceback_later()
