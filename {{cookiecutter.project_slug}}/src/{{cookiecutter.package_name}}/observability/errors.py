@@ -77,7 +77,7 @@ def exception_attributes(error: BaseException) -> dict[str, str]:
 
 
 def same(error: BaseException) -> list[BaseException]:
-    """Return the exception and the one in it, of a group of one, or of a framework that wraps a driver's by name."""
+    """Return the exception and the one that it merely wraps: in a group of one, or a driver's of the same name."""
     if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:  # of an asyncio.TaskGroup
         return [error, *same(error.exceptions[0])]
     cause = error.__cause__

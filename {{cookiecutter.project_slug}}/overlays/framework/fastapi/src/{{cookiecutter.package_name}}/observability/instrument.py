@@ -90,7 +90,7 @@ def _walk(routes: Iterable[BaseRoute], prefix: str = "", around: tuple[int, ...]
 
 
 def _routes_of(app: Any) -> Sequence[BaseRoute]:
-    """Return the routes of an application that is wrapped in middleware, which by convention has it as `app`."""
+    """Return the routes of an application below middleware, which by convention keeps it in the attribute `app`."""
     from starlette.applications import Starlette
 
     for _ in range(32):
