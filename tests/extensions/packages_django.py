@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from django.conf.urls.i18n import i18n_patterns
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.http.response import HttpResponseBase
 from django.urls import path
-
-from .problems import Problem
-
-
-def refuse(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
-    def middleware(request: HttpRequest) -> HttpResponseBase:
-        if request.path == "/x/refused":
-            raise Problem(401, "later")
-        return get_response(request)
-
-    return middleware
 
 
 async def forever() -> AsyncIterator[bytes]:

@@ -176,7 +176,7 @@ def test_probes_depend_on_no_setting(extended: Extended) -> None:
 def test_with_debug_a_problem_of_a_middleware_is_reported(extended: Extended) -> None:
     """Then Django answers 500, with a page for developers."""
     with Receiver() as receiver:
-        server = extended(DJANGO, "packages", receiver.environ(HTTP))
+        server = extended(DJANGO, "edges", receiver.environ(HTTP))
         change(
             server.project,
             "django_settings",
