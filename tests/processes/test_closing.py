@@ -1,8 +1,9 @@
-"""A resource of components.resources() hangs when it is closed: the process ends, and loses no telemetry."""
+"""A resource of components.resources() hangs when it is closed: the process ends, and a server loses no telemetry."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -98,6 +99,26 @@ def test_closing_that_hangs(kind: Kind, hang: str, again: str, code: int, serve:
         assert late, server.printed()
         stacks = " ".join([*late, *(str(record.attributes.get("exception.stacktrace")) for record in receiver.logs)])
         assert hang in stacks or again != "pass"  # the hanging function, unless the event loop waits for it
+
+
+@pytest.mark.foreign_telemetry("Django's development server knows no peer's port, and logs its own attributes")
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, id=kind.name, marks=pytest.mark.xdist_group(kind.framework))
+        for kind in (
+            Kind("flask run", "flask", "BIN/flask --app order_service.wsgi run --port $PORT"),
+            Kind("runserver", "django", "BIN/python manage.py runserver --noreload $PORT"),
+        )
+    ],
+)
+def test_a_development_server_shows_where_closing_hangs(kind: Kind, serve: Serve, tmp_path: Path) -> None:
+    injected = inject("order_service.components", HANGS.format(hang="blocks", again="pass"), tmp_path)
+    with Receiver() as receiver, serve(kind, receiver.environ() | injected) as server:
+        assert server.order().status == 201
+        server.process.send_signal(signal.SIGINT)
+        assert server.wait_for_end(STOP) == 1, server.printed()
+        assert re.search(r'^  File ".+", line \d+ in blocks$', "\n".join(server.stderr), re.MULTILINE), server.printed()
 
 
 DRAIN = """
