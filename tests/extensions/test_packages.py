@@ -37,6 +37,13 @@ FLASK_PACKAGES = (
     *("flask-restx==1.3.2", "aniso8601==10.0.1", "jsonschema==4.26.0", "jsonschema-specifications==2025.9.1"),
     *("referencing==0.37.0", "rpds-py==2026.9.1", "attrs==26.1.0"),
 )
+DAPHNE = replace(DJANGO_ASGI, command="BIN/python -m daphne -p $PORT order_service.asgi:application", exit_codes=(0,))
+DAPHNE_PACKAGES = (
+    *("daphne==4.2.3", "autobahn==26.10.2", "twisted==26.10.0", "zope-interface==8.7", "txaio==26.6.1"),
+    *("incremental==24.11.0", "packaging==26.4", "hyperlink==21.0.0", "constantly==23.10.4", "automat==25.4.16"),
+    *("attrs==26.1.0", "cryptography==50.0.2", "cffi==2.1.1", "pycparser==3.12", "ujson==6.1.0", "msgpack==1.2.4"),
+    *("pyopenssl==26.4.0", "service-identity==26.1.0", "cbor2==6.3.0"),
+)
 REQUIRED = """
 DATABASES["default"]["ATOMIC_REQUESTS"] = True
 MIDDLEWARE = [*MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
@@ -155,6 +162,26 @@ def test_the_span_of_a_request_that_is_cancelled_arrives(kind: Kind, extended: E
             assert server.stop() in kind.exit_codes
         assert [span.name for span in receiver.spans if span.kind == "SERVER"] == ["GET /x/stream"]
         assert "Shutdown called" not in server.printed()
+
+
+@pytest.mark.xdist_group("django")
+@pytest.mark.foreign_telemetry("daphne logs its own lines")
+def test_daphne(extended: Extended, tmp_path: Path) -> None:
+    """It adds a console handler of its own, and logs what fails."""
+    with Receiver() as receiver:
+        server = extended(DAPHNE, "edges", receiver.environ(HTTP))
+        install(server.python, tmp_path, *DAPHNE_PACKAGES)
+        server.environ["PYTHONPATH"] += f"{os.pathsep}{tmp_path}"
+        with server, closing(socket.create_connection(("127.0.0.1", server.port), 30)) as connection:
+            connection.sendall(b"GET /x/fails-at-once-async HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            # daphne sends no answer, and leaves the connection open.
+            server.wait_for(lambda receiver: "the source has gone" in server.printed())
+            assert server.stop() in DAPHNE.exit_codes
+        (span,) = (span for span in receiver.spans if span.kind == "SERVER")
+        failed = [record for record in receiver.logs if "the source has gone" in str(record.attributes)]
+        assert [is_failure(record, span) for record in failed] == [True]
+    lines = [line for line in server.printed().splitlines() if "the source has gone" in line]
+    assert [json.loads(line)["message"] for line in lines] == ["request failed"]
 
 
 @pytest.mark.xdist_group("django")
