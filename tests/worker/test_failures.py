@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from tests.worker.test_telemetry import latest
-from tests.worker.workers import Shop, Worker, wait_until
+from tests.worker.workers import TASKS, Shop, Worker, wait_until
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,40 @@ def test_failed_task_is_retried_and_then_a_dead_letter(
     assert all(record.trace_id for record in errors)
     points = {metric: sum(point.value or 0 for point in latest(shop.receiver.points, metric)) for metric in METRICS}
     assert points == {"tasks.retried": 6, "tasks.failed": 2, "messaging.client.consumed.messages": 9}
+
+
+SEND_SHARED = f"""
+import sys, threading
+import celery
+from order_service import celery_app, components, settings
+
+sys.path.append({str(TASKS)!r})
+import owner_tasks
+
+def send():  # in a thread, as requests are served
+    owner_tasks.shared.delay(1)
+    celery.signature("owner.shared", [0]).delay()
+
+celery_app.connect(settings.load(components.ServiceSettings))
+thread = threading.Thread(target=send)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize(
+    ("framework", "broker", "pool"),
+    [("fastapi", "filesystem", "threads"), ("flask", "redis", "prefork"), ("django", "rabbitmq", "prefork")],
+)
+def test_a_shared_task_is_one_of_the_service(
+    open_shop: Callable[..., Shop], framework: str, broker: str, pool: str
+) -> None:
+    with open_shop(framework, broker) as shop:
+        shop.work(f"--pool={pool}", "--concurrency=1", "--include=owner_tasks")
+        shop.run(SEND_SHARED)
+        attempts = shop.wait_for_attempts(3)
+    assert {span.attributes["celery.task.name"] for span in attempts} == {"owner.shared"}
+    assert Counter(span.status for span in attempts) == {"ERROR": 1, "UNSET": 2}
 
 
 METRICS = ("tasks.retried", "tasks.failed", "messaging.client.consumed.messages")

@@ -9,6 +9,7 @@ import signal
 import time
 from pathlib import Path
 
+from celery import shared_task  # type: ignore[import-not-found]
 from celery.exceptions import Reject  # type: ignore[import-not-found]
 from order_service.celery_app import app
 
@@ -21,6 +22,13 @@ def flaky(self: object, failures: int) -> None:
     if self.request.retries < failures:  # type: ignore[attr-defined]
         raise ConnectionError(f"attempt {self.request.retries + 1}")  # type: ignore[attr-defined]
     logger.info("flaky succeeded")
+
+
+@shared_task(name="owner.shared", bind=True)
+def shared(self: object, failures: int) -> None:
+    """Fail so many times, then succeed. Declared as in packages, which do not know the application."""
+    if self.request.retries < failures:  # type: ignore[attr-defined]
+        raise ConnectionError
 
 
 @app.task(name="owner.slow")

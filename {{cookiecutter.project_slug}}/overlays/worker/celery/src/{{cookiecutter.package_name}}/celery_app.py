@@ -209,6 +209,7 @@ def connect(settings: BrokerSettings) -> None:
         worker_redirect_stdouts=False,
         worker_proc_alive_timeout=30,  # seconds; a start on a busy machine may take more than the default of 4
     )
+    app.set_default()  # for @shared_task and celery.signature(), in every thread
     ReliableTask.max_retries = settings.celery_max_retries
     app.connection_for_write().get_transport_cls()  # imported now, instead of while the first request waits
     instrument_celery(url, continue_trace=settings.celery_continue_trace)
