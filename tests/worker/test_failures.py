@@ -145,6 +145,22 @@ def test_unknown_task_is_a_dead_letter(open_shop: Callable[..., Shop], broker: s
         assert shop.dead_letters("list") == []
 
 
+def test_dead_letter_that_cannot_be_stored_is_logged(open_shop: Callable[..., Shop]) -> None:
+    with open_shop("flask", "rabbitmq") as shop:
+        # RabbitMQ refuses a queue that exists with other properties.
+        shop.run(
+            "import kombu; from order_service import dead_letters;"
+            f"connection = kombu.Connection({shop.broker.url!r});"
+            "kombu.Queue(dead_letters.QUEUE, durable=False, auto_delete=True)(connection.channel()).declare()"
+        )
+        shop.work("--pool=threads")
+        shop.send("owner.slow")
+        shop.receiver.wait_for(lambda it: any(record.body == "dead letter not stored" for record in it.logs), 60)
+    (record,) = (record for record in shop.receiver.logs if record.body == "dead letter not stored")
+    assert record.attributes["celery.task.name"] == "owner.slow"
+    assert record.attributes["messaging.message.id"]
+
+
 @pytest.mark.parametrize(
     ("how", "error"),
     [("exit", "SystemExit"), ("reject", "ValueError"), ("unprintable", "owner_tasks.Unprintable")],

@@ -16,6 +16,7 @@ from time import monotonic, sleep
 import pytest
 
 from tests.processes.postgres import Postgres
+from tests.worker.brokers import exchange
 from tests.worker.workers import ORDER, Shop, Worker, wait_until
 
 KILLS = 100
@@ -192,6 +193,18 @@ def test_task_fails_while_the_broker_is_down(open_shop: Callable[..., Shop], bro
         ]
         assert repeated.attributes["messaging.message.id"] == failed.attributes["messaging.message.id"]
         assert shop.dead_letters("list") == []
+        assert worker.stop() == 0, worker.printed()
+
+
+def test_redis_is_a_replica_for_a_while(open_shop: Callable[..., Shop]) -> None:
+    """It refuses everything that a worker asks, which is not a lost connection. The worker waits."""
+    with open_shop("flask", "redis") as shop:
+        worker = shop.work("--pool=prefork", "--concurrency=1")
+        assert exchange(shop.broker.port, b"REPLICAOF 127.0.0.1 1\r\n", b"+OK")
+        wait_until(lambda: worker.printed().count("Cannot connect") > 1, 60, "the worker is refused twice")
+        assert exchange(shop.broker.port, b"REPLICAOF NO ONE\r\n", b"+OK")
+        shop.order()
+        shop.wait_for_attempts(1)
         assert worker.stop() == 0, worker.printed()
 
 
