@@ -14,6 +14,9 @@ from {{ cookiecutter.package_name }}.settings import SettingsError, load
 DEVELOPMENT = {"help", "version", *management.find_commands(management.__path__[0])} - {"migrate"}
 """Commands without telemetry: Django's own, most of which are for developers. For runserver, wsgi.py sets it up."""
 
+WORKERS = {"db_worker", "process_tasks", "qcluster", "rqworker", "run_huey", "runworker"}
+"""Commands of packages that run until they are stopped."""
+
 
 def main() -> None:
     """Run the command that the arguments name."""
@@ -26,7 +29,8 @@ def main() -> None:
         management.execute_from_command_line(sys.argv)
         return
     settings = load(ServiceSettings)
-    with observability.run(command, settings.log_level, settings.log_format, speedups=settings.observability_speedups):
+    speedups, one_span = settings.observability_speedups, command not in WORKERS
+    with observability.run(command, settings.log_level, settings.log_format, speedups=speedups, one_span=one_span):
         management.execute_from_command_line(sys.argv)
 
 

@@ -22,18 +22,20 @@ logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def run(name: str, log_level: str = "INFO", log_format: str = "json", *, speedups: bool = True) -> Iterator[None]:
+def run(
+    name: str, log_level: str = "INFO", log_format: str = "json", *, speedups: bool = True, one_span: bool = True
+) -> Iterator[None]:
     """Configure telemetry, run the `with` block in a span, and export everything at its end. Once per process.
 
-    Signals that would end the process at once end it gracefully.
-
-    An exception is logged and ends the process with exit code 1; sys.exit() and SIGTERM keep their exit codes.
+    Signals that would end the process at once end it gracefully. An exception is logged and ends the process with exit
+    code 1; sys.exit() and SIGTERM keep their exit codes.
 
     Args:
         name: What the script does, such as "nightly report": the name of the span.
         log_level: As for configure().
         log_format: As for configure().
         speedups: As for configure().
+        one_span: False for what runs until it is stopped: otherwise all its work would be one trace.
 
     """
     handle_signals()
@@ -42,8 +44,9 @@ def run(name: str, log_level: str = "INFO", log_format: str = "json", *, speedup
     with environment.applied():
         instrument_libraries(environment.FRAMEWORK)
     tracer = trace.get_tracer(__name__, environment.SERVICE_VERSION, schema_url=environment.SCHEMA_URL)
+    span = tracer.start_span(name) if one_span else trace.INVALID_SPAN
     try:
-        with tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False) as span:
+        with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
             # https://opentelemetry.io/docs/specs/semconv/cli/cli-spans/
             span.set_attribute("process.executable.name", os.path.basename(sys.executable))
             span.set_attribute("process.pid", os.getpid())

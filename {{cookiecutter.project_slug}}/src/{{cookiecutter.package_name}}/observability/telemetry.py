@@ -86,9 +86,10 @@ def _configure_providers(with_speedups: bool) -> None:
 
 
 def flush_at_exit() -> None:
-    """Export queued telemetry and ignore further SIGTERMs."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would cut the flush short
+    """Export queued telemetry; meanwhile ignore SIGTERM."""
+    handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it would cut the flush short
     shutdown()
+    signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)  # for threads and child processes that outlive it
 
 
 def shutdown(timeout: float = 5.0) -> None:

@@ -20,6 +20,7 @@ MIDDLEWARE = [
     "{{cookiecutter.package_name}}.observability.instrument.RouteMiddleware",
     "{{cookiecutter.package_name}}.middleware.RequestMiddleware",
 ]
+SECURE_REDIRECT_EXEMPT = [r"^(health|ready)$"]  # probes come over HTTP
 CSRF_FAILURE_VIEW = "{{cookiecutter.package_name}}.problems.forbidden"
 ROOT_URLCONF = "{{cookiecutter.package_name}}.urls"
 WSGI_APPLICATION = "{{cookiecutter.package_name}}.wsgi.application"

@@ -8,6 +8,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from .observability import SERVICE_NAME
@@ -17,6 +18,7 @@ from .readiness import is_ready
 
 @non_atomic_requests
 @login_not_required
+@never_cache
 @require_safe
 def health(request: HttpRequest) -> JsonResponse:
     """Liveness probe: the process runs. Does no I/O."""
@@ -25,6 +27,7 @@ def health(request: HttpRequest) -> JsonResponse:
 
 @non_atomic_requests
 @login_not_required
+@never_cache
 @require_safe
 def ready(request: HttpRequest) -> JsonResponse:
     """Readiness probe: requests can be served."""

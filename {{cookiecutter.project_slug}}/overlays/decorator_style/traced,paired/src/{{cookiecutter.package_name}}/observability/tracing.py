@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, ParamSpec, TypeVar, overload
 
 from opentelemetry import context, trace
@@ -21,6 +21,7 @@ R = TypeVar("R")
 
 Attributes = Mapping[str, AttributeValue]
 Ignored = tuple[type[BaseException], ...]
+Unrecorded = nullcontext[None]
 
 
 @overload
@@ -105,7 +106,7 @@ def _wrap(function: Callable[..., Any], spans: _Spans) -> Callable[..., Any]:
                 step = functools.partial(anext, steps)
                 while True:
                     try:
-                        with call.active():
+                        with call.active() if call else _UNRECORDED:
                             value = await step()
                     except StopAsyncIteration:
                         return
@@ -125,7 +126,7 @@ def _wrap(function: Callable[..., Any], spans: _Spans) -> Callable[..., Any]:
                 step = functools.partial(next, steps)
                 while True:
                     try:
-                        with call.active():
+                        with call.active() if call else _UNRECORDED:
                             value = step()
                     except StopIteration as stop:
                         return stop.value
@@ -171,7 +172,7 @@ class _Spans:
         if unknown := set(args) - set(self._signature.parameters):
             raise TypeError(f"{function.__qualname__} has no parameter {', '.join(sorted(unknown))}.")
 
-    def start(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_current: bool = True) -> _Call | _Unrecorded:
+    def start(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_current: bool = True) -> _Call | Unrecorded:
         if self._tracer is None:
             if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
                 return _UNRECORDED
@@ -242,19 +243,5 @@ def _is_unrecorded(parent: Span) -> bool:
     return parent_context.is_valid and not parent_context.is_remote and not sampled
 
 
-class _Unrecorded:
-    """A call without a span of its own, and its with-block, in which the parent stays the current span."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> _Unrecorded:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def active(self) -> _Unrecorded:
-        return self
-
-
-_UNRECORDED = _Unrecorded()
+_UNRECORDED = nullcontext()
+"""A call without a span of its own: the parent stays the current span."""
