@@ -73,6 +73,13 @@ async def fails_twice() -> None:
     raise ValueError("twice")
 
 
+@router.get("/cancelled")
+async def cancelled() -> None:
+    task = asyncio.create_task(asyncio.sleep(60))
+    task.cancel()
+    await task
+
+
 @router.post("/size")
 async def size(request: Request) -> dict[str, int]:
     async with asyncio.TaskGroup() as group:

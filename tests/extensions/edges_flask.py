@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, request, send_file, stream_with_context
+from flask import Blueprint, Response, abort, request, send_file, stream_with_context
 from werkzeug.exceptions import HTTPException
 
 from . import owner
@@ -76,6 +76,32 @@ def size() -> dict[str, int]:
 @blueprint.get("/pages/<int:page>")
 def pages(page: int) -> dict[str, int]:
     return {"page": page}
+
+
+class OutOfTea(Exception):  # noqa: N818
+    pass
+
+
+@blueprint.get("/aborts-in-handler")
+def aborts_in_handler() -> str:
+    raise OutOfTea
+
+
+@blueprint.app_errorhandler(OutOfTea)
+def on_out_of_tea(error: OutOfTea) -> Any:
+    abort(404)
+
+
+@blueprint.get("/aborts-after-request")
+def aborts_after_request() -> str:
+    return "fine"
+
+
+@blueprint.after_request
+def after(response: Response) -> Response:
+    if request.path == "/x/aborts-after-request":
+        abort(409)
+    return response
 
 
 @blueprint.app_errorhandler(HTTPException)

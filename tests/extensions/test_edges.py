@@ -116,6 +116,16 @@ def test_a_request_that_fails_at_its_end_has_its_route(running: Running, path: s
 
 
 @on(FLASK)
+@pytest.mark.parametrize("path", ["/x/aborts-in-handler", "/x/aborts-after-request"])
+def test_abort_outside_of_a_view_is_a_failure(running: Running, path: str) -> None:
+    """Flask answers 500, whatever the status."""
+    assert running.get(path).status == 500
+    span = server_span(running, path)
+    assert (span.status, [event.name for event in span.events]) == ("ERROR", ["exception"])
+    running.receiver.wait_for(lambda receiver: any(is_failure(record, span) for record in receiver.logs))
+
+
+@on(FLASK)
 def test_the_owners_handler_takes_precedence(running: Running) -> None:
     answer = running.get("/nowhere")
     assert (answer.status, answer.json()) == (404, {"owner": 404})
@@ -278,6 +288,15 @@ def test_a_middleware_may_copy_the_scope(running: Running) -> None:
     running.receiver.wait_for(lambda receiver: any(is_failure(record, span) for record in receiver.logs))
     bodies = [record.body for record in running.receiver.logs if record.trace_id == span.trace_id]
     assert bodies.count("request failed") == 1
+
+
+@on(UVICORN)
+def test_waiting_for_a_cancelled_task_is_a_failure(running: Running) -> None:
+    assert running.get("/x/cancelled").status == 500
+    span = server_span(running, "/x/cancelled")
+    assert (span.status, span.attributes["http.response.status_code"]) == ("ERROR", 500)
+    assert [event.attributes["exception.type"] for event in span.events] == ["asyncio.exceptions.CancelledError"]
+    running.receiver.wait_for(lambda receiver: any(is_failure(record, span) for record in receiver.logs))
 
 
 @on(UVICORN)

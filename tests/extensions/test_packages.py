@@ -46,7 +46,14 @@ DAPHNE_PACKAGES = (
 )
 REQUIRED = """
 DATABASES["default"]["ATOMIC_REQUESTS"] = True
-MIDDLEWARE = [*MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.cache.UpdateCacheMiddleware",
+    *MIDDLEWARE,
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.middleware.cache.FetchFromCacheMiddleware",
+]
+SECURE_SSL_REDIRECT = True
 LOGIN_URL = "/login"
 """
 FIRST = """
@@ -186,15 +193,17 @@ def test_daphne(extended: Extended, tmp_path: Path) -> None:
 
 @pytest.mark.xdist_group("django")
 def test_probes_depend_on_no_setting(extended: Extended) -> None:
-    """Neither on a database, in whose transactions views may run, nor on a login."""
+    """Neither on a database, in whose transactions views may run, nor on a login, a cache or TLS."""
     with Receiver() as receiver:
         environ = {**receiver.environ(HTTP), "DATABASE_URL": "postgresql://u:p@127.0.0.1:1/none"}
         server = extended(DJANGO, "packages", environ)
         change(server.project, "django_settings", SETTINGS + REQUIRED)
         server.prepare = lambda: None  # type: ignore[method-assign]
         with server:
-            assert server.request("GET", "/health").status == 200
-            assert server.request("GET", "/ready").status == 503
+            for _ in range(2):
+                health = server.request("GET", "/health")
+                assert (health.status, "no-store" in health.headers["Cache-Control"]) == (200, True)
+                assert server.request("GET", "/ready").status == 503
         assert not receiver.spans
         assert "request failed" not in server.printed()
 

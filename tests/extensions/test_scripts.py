@@ -158,6 +158,60 @@ def test_a_script_that_is_stopped(job: Job) -> None:
         assert any(record.body == "expiring" for record in receiver.logs)
 
 
+OUTLIVES = """
+import threading, time
+from order_service import observability
+
+with observability.run("start"):
+    thread = threading.Thread(target=time.sleep, args=(3600,), daemon=True)
+    thread.start()
+print("it still works", flush=True)
+thread.join()
+"""
+
+
+def test_a_process_that_outlives_its_script_can_be_stopped(job: Job) -> None:
+    """As commands of packages that start a thread or a child process do."""
+    process = job.start(["-c", OUTLIVES], {"OTEL_SDK_DISABLED": "true"})
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "it still works\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.communicate()
+
+
+CONSUMES = """
+from opentelemetry import trace
+from order_service import observability
+
+with observability.run("consume", one_span=False):
+    for _ in range(2):
+        with trace.get_tracer("consumer").start_as_current_span("process"):
+            pass
+    raise LookupError("no more")
+"""
+
+
+def test_a_script_that_is_not_one_span(job: Job) -> None:
+    with Receiver() as receiver:
+        assert job.run(["-c", CONSUMES], receiver.environ(HTTP))[0] == 1
+        assert [(span.name, span.parent_id) for span in receiver.spans] == [("process", ""), ("process", "")]
+        (record,) = (record for record in receiver.logs if "ERROR" in record.severity)
+        assert (record.body, record.attributes["exception.type"]) == ("consume failed with exit code 1", "LookupError")
+
+
+@DJANGO
+def test_a_worker_of_a_package_is_not_one_span(job: Job) -> None:
+    commands = job.service.project / "src" / "order_service" / "orders" / "management" / "commands"
+    shutil.copy(commands / "expire.py", commands / "qcluster.py")
+    with Receiver() as receiver:
+        assert job.run(["manage.py", "qcluster", receiver.endpoint(), "return"], receiver.environ(HTTP))[0] == 0
+        assert {tree.span.name for tree in trees(receiver.spans)} == {"expire", "GET"}
+
+
 def test_a_receiver_that_hangs_delays_the_end_by_its_deadline(job: Job) -> None:
     with Receiver() as called, TroubledReceiver(trouble.hang()) as receiver:
         began = monotonic()

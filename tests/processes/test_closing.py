@@ -121,6 +121,45 @@ def test_a_development_server_shows_where_closing_hangs(kind: Kind, serve: Serve
         assert re.search(r'^  File ".+", line \d+ in blocks$', "\n".join(server.stderr), re.MULTILINE), server.printed()
 
 
+FAILS = """
+from contextlib import asynccontextmanager, contextmanager
+
+def loaded(components):
+    opened = components.resources
+
+    @asynccontextmanager
+    async def fails_later(settings):
+        async with opened(settings):
+            yield
+        raise ConnectionError("the last message was refused")
+
+    @contextmanager
+    def fails(settings):
+        with opened(settings):
+            yield
+        raise ConnectionError("the last message was refused")
+
+    components.resources = {fails}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "fails"),
+    [
+        pytest.param(kind, fails, id=kind.name, marks=pytest.mark.xdist_group(kind.framework))
+        for kind, fails in ((UVICORN, "fails_later"), (FLASK, "fails"), (DJANGO, "fails"), (DJANGO_ASGI, "fails"))
+    ],
+)
+def test_closing_that_fails(kind: Kind, fails: str, serve: Serve, tmp_path: Path) -> None:
+    injected = inject("order_service.components", FAILS.format(fails=fails), tmp_path)
+    with Receiver() as receiver:
+        with serve(kind, receiver.environ() | injected) as server:
+            assert server.order().status == 201
+            assert server.stop() in kind.exit_codes
+        (record,) = (record for record in receiver.logs if record.body == "Closing failed")
+        assert record.attributes["exception.message"] == "the last message was refused"
+
+
 DRAIN = """
 import time
 

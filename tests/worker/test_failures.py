@@ -145,6 +145,15 @@ def test_unknown_task_is_a_dead_letter(open_shop: Callable[..., Shop], broker: s
         assert shop.dead_letters("list") == []
 
 
+def test_a_management_command_sends_tasks(open_shop: Callable[..., Shop]) -> None:
+    with open_shop("django", "filesystem") as shop:
+        shop.work("--pool=threads", "--concurrency=1", "--include=owner_tasks")
+        send = f"import sys; sys.path.append({str(TASKS)!r}); import owner_tasks; owner_tasks.flaky.delay(0)"
+        shop.run(f"import sys; sys.argv = ['manage.py', 'shell', '-c', {send!r}]; import manage; manage.main()")
+        (attempt,) = shop.wait_for_attempts(1)
+        assert attempt.attributes["celery.task.name"] == "owner.flaky"
+
+
 def test_dead_letter_that_cannot_be_stored_is_logged(open_shop: Callable[..., Shop]) -> None:
     with open_shop("flask", "rabbitmq") as shop:
         # RabbitMQ refuses a queue that exists with other properties.

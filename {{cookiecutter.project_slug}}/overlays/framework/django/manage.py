@@ -6,7 +6,7 @@ import sys
 
 from django.core import management
 
-from {{ cookiecutter.package_name }} import observability
+from {{ cookiecutter.package_name }} import {{ "celery_app, " if cookiecutter.worker == "celery" }}observability
 from {{ cookiecutter.package_name }}.components import ServiceSettings
 from {{ cookiecutter.package_name }}.observability.workarounds import terminate_reloaded_servers
 from {{ cookiecutter.package_name }}.settings import SettingsError, load
@@ -25,6 +25,7 @@ def main() -> None:
     if command == "runserver":
         observability.handle_signals()
         terminate_reloaded_servers()
+{{- '\n    if command not in ("help", "version"):\n        celery_app.connect(load(ServiceSettings))  # it may send tasks' if cookiecutter.worker == "celery" }}
     if command in DEVELOPMENT or not {"-h", "--help"}.isdisjoint(sys.argv):
         management.execute_from_command_line(sys.argv)
         return

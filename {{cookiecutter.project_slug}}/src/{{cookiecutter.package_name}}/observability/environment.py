@@ -38,8 +38,6 @@ DEFAULTS = {
     "OTEL_BSP_SCHEDULE_DELAY": "1000",
 }
 
-PROVIDERS = ("OTEL_PYTHON_TRACER_PROVIDER", "OTEL_PYTHON_METER_PROVIDER", "OTEL_PYTHON_LOGGER_PROVIDER")
-
 _effective: dict[str, str] = {}
 _set_aside: dict[str, str] = {}
 
@@ -164,7 +162,7 @@ def _load_api() -> None:
 
 with applied():
     _load_api()
-for _name in PROVIDERS:
+for _name in ("OTEL_PYTHON_TRACER_PROVIDER", "OTEL_PYTHON_METER_PROVIDER", "OTEL_PYTHON_LOGGER_PROVIDER"):
     # trace.get_tracer() and similar functions raise if the provider is not installed.
     if _name in os.environ and _name not in resolve(os.environ)[0]:
         _set_aside[_name] = os.environ.pop(_name)

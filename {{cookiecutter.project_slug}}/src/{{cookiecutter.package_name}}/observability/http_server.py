@@ -16,7 +16,7 @@ from typing import Any
 
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.instrumentation.propagators import get_global_response_propagator
-from opentelemetry.propagators.textmap import Getter
+from opentelemetry.propagators.textmap import DefaultGetter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
@@ -60,7 +60,7 @@ class HTTPServer:
                 )
         self._tracer = trace.get_tracer(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
         meter = metrics.get_meter(__name__, SERVICE_VERSION, schema_url=SCHEMA_URL)
-        self._active = _active_requests(meter)
+        self._active = ActiveRequests(meter)
         self._duration = meter.create_histogram(
             "http.server.request.duration",
             unit="s",
@@ -175,7 +175,7 @@ class ServerRequest:
             propagator.inject(headers, self.context)
         return list(headers.items())
 
-    def fail(self, error: Exception, carrier: MutableMapping[str, Any]) -> None:
+    def fail(self, error: BaseException, carrier: MutableMapping[str, Any]) -> None:
         """Record an unhandled exception: the server answers 500, or aborts the response.
 
         Args:
@@ -206,6 +206,7 @@ class ServerRequest:
         self.span.set_attribute(name, value)
 
 
+@cache  # one for all applications of the process
 class ActiveRequests:
     """The metric http.server.active_requests, counted here and read when it is exported.
 
@@ -230,15 +231,9 @@ class ActiveRequests:
             return [metrics.Observation(count, dict(key)) for key, count in self._counts.items()]
 
 
-_active_requests = cache(ActiveRequests)  # one for all applications of the process
-
-
-class _HeaderGetter(Getter[Headers]):
-    def get(self, carrier: Headers, key: str) -> list[str] | None:
-        return carrier.get(key.lower())
-
-    def keys(self, carrier: Headers) -> list[str]:
-        return list(carrier)
+class _HeaderGetter(DefaultGetter):
+    def get(self, carrier: Mapping[str, Any], key: str) -> list[str] | None:
+        return super().get(carrier, key.lower())
 
 
 _HEADERS = _HeaderGetter()

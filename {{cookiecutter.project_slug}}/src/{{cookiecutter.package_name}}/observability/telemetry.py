@@ -138,6 +138,9 @@ def closing(timeout: float = 8.0, flush_timeout: float = 5.0) -> Iterator[None]:
     timer.start()
     try:
         yield
+    except Exception:
+        logger.exception("Closing failed")  # the server logs it when nothing is exported any more
+        raise
     finally:
         timer.cancel()
         timer.join()  # returns at once, unless the timer is ending the process

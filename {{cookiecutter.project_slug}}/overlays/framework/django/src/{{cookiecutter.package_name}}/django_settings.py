@@ -29,7 +29,7 @@ APPEND_SLASH = False
 USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-LOGGING_CONFIG = None  # observability/logs.py does it
+LOGGING_CONFIG = None  # observability/logs.py configures logging; LOGGING has no effect
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.max_body_bytes
 LOG_ACCESS = env.log_access
 # % if cookiecutter.sample == "orders"

@@ -42,6 +42,8 @@ def payment_service(status: int, body: bytes) -> Iterator[tuple[str, list[Any]]]
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/api/payments", headers
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/api/payments", headers
+        finally:
+            server.shutdown()
+            thread.join()

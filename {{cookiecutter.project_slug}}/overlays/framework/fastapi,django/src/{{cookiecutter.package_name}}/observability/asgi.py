@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -60,8 +61,10 @@ class ASGIMiddleware:
         token = context.attach(request.context)
         try:
             await self.app(scope, receive, observed_send)
-        except Exception as error:
-            request.fail(error, scope)
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, Exception) or not (task and task.cancelling()):  # else the server has cancelled it
+                request.fail(error, scope)
             raise
         finally:
             context.detach(token)
