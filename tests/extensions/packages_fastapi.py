@@ -27,6 +27,12 @@ async def stream() -> AsyncIterable[Part]:
         await asyncio.sleep(0.2)
 
 
+@router.get("/late")
+async def late() -> None:
+    print("waiting", flush=True)
+    await asyncio.sleep(3600)
+
+
 @router.get("/group")
 async def group() -> None:
     async def fail() -> None:

@@ -157,6 +157,21 @@ def test_the_openapi_document_has_what_it_refers_to(running: Running) -> None:
     assert own == {"schema": {"$ref": "#/components/schemas/Part"}}
 
 
+@pytest.mark.xdist_group("fastapi")
+def test_a_request_that_the_server_cancels_before_its_response_is_an_error(extended: Extended) -> None:
+    with Receiver() as receiver:
+        server = extended(IMPATIENT[0], "packages", receiver.environ(HTTP))
+        with server, closing(socket.create_connection(("127.0.0.1", server.port), 30)) as connection:
+            connection.sendall(b"GET /x/late HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            server.wait_for(lambda receiver: "waiting" in server.printed())
+            assert server.stop() in IMPATIENT[0].exit_codes
+            assert b" 500 " in b"".join(iter(lambda: connection.recv(65536), b""))
+        (span,) = (span for span in receiver.spans if span.kind == "SERVER")
+        assert (span.name, span.status) == ("GET /x/late", "ERROR")
+        assert span.attributes["http.response.status_code"] == 500
+        assert [is_failure(record, span) for record in receiver.logs if record.trace_id] == [True]
+
+
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=pytest.mark.xdist_group(kind.framework), id=kind.name) for kind in IMPATIENT]
 )

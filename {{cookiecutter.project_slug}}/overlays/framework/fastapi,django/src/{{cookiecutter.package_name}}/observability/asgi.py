@@ -62,8 +62,7 @@ class ASGIMiddleware:
         try:
             await self.app(scope, receive, observed_send)
         except (Exception, asyncio.CancelledError) as error:
-            task = asyncio.current_task()
-            if isinstance(error, Exception) or not (task and task.cancelling()):  # else the server has cancelled it
+            if isinstance(error, Exception) or (scope["type"] == "http" and not request.has_response):
                 request.fail(error, scope)
             raise
         finally:
