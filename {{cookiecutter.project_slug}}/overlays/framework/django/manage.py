@@ -11,8 +11,8 @@ from {{ cookiecutter.package_name }}.components import ServiceSettings
 from {{ cookiecutter.package_name }}.observability.workarounds import terminate_reloaded_servers
 from {{ cookiecutter.package_name }}.settings import SettingsError, load
 
-DEVELOPMENT = {"help", "version", *management.find_commands(management.__path__[0])} - {"migrate"}
-"""Commands without telemetry: Django's own, most of which are for developers. For runserver, wsgi.py sets it up."""
+DEVELOPMENT = {"help", "version", "collectstatic", *management.find_commands(management.__path__[0])} - {"migrate"}
+"""Commands without telemetry, which developers and image builds run. For runserver, wsgi.py sets it up."""
 
 WORKERS = {"db_worker", "process_tasks", "qcluster", "rqworker", "run_huey", "runworker"}
 """Commands of packages that run until they are stopped."""
