@@ -308,8 +308,8 @@ def test_the_leanest_service_is_small(framework: str, bake: Bake) -> None:
     python = sum(count for path, count in lines.items() if path.suffix == ".py")
     largest = sorted(lines, key=lines.__getitem__)[-15:]
     report = "\n".join(f"{lines[path]:5} {path.relative_to(project)}" for path in largest)
-    assert python <= 4285, report
-    assert sum(lines.values()) <= 5353, report
+    assert python <= 4287, report
+    assert sum(lines.values()) <= 5355, report
 
 
 def test_generation_is_deterministic(bake: Bake, tmp_path: Path) -> None:

@@ -80,6 +80,16 @@ async def cancelled() -> None:
     await task
 
 
+async def parts_until_cancelled() -> AsyncIterator[bytes]:
+    yield b"x"
+    await cancelled()
+
+
+@router.get("/cancelled-later")
+async def cancelled_later() -> StreamingResponse:
+    return StreamingResponse(parts_until_cancelled())
+
+
 @router.post("/size")
 async def size(request: Request) -> dict[str, int]:
     async with asyncio.TaskGroup() as group:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, abort, request, send_file, stream_with_context
+from flask import Blueprint, Response, abort, current_app, request, send_file, stream_with_context
 from werkzeug.exceptions import HTTPException
 
 from . import owner
@@ -90,6 +90,11 @@ def aborts_in_handler() -> str:
 @blueprint.app_errorhandler(OutOfTea)
 def on_out_of_tea(error: OutOfTea) -> Any:
     abort(404)
+
+
+@blueprint.get("/handled")
+def handled() -> Any:
+    return current_app.handle_exception(OutOfTea("no exception is being handled"))
 
 
 @blueprint.get("/aborts-after-request")

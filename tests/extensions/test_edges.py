@@ -116,9 +116,9 @@ def test_a_request_that_fails_at_its_end_has_its_route(running: Running, path: s
 
 
 @on(FLASK)
-@pytest.mark.parametrize("path", ["/x/aborts-in-handler", "/x/aborts-after-request"])
-def test_abort_outside_of_a_view_is_a_failure(running: Running, path: str) -> None:
-    """Flask answers 500, whatever the status."""
+@pytest.mark.parametrize("path", ["/x/aborts-in-handler", "/x/aborts-after-request", "/x/handled"])
+def test_what_flask_answers_with_500_is_a_failure(running: Running, path: str) -> None:
+    """Whatever the status of the exception, and whether or not it is being handled."""
     assert running.get(path).status == 500
     span = server_span(running, path)
     assert (span.status, [event.name for event in span.events]) == ("ERROR", ["exception"])
@@ -296,6 +296,10 @@ def test_waiting_for_a_cancelled_task_is_a_failure(running: Running) -> None:
     span = server_span(running, "/x/cancelled")
     assert (span.status, span.attributes["http.response.status_code"]) == ("ERROR", 500)
     assert [event.attributes["exception.type"] for event in span.events] == ["asyncio.exceptions.CancelledError"]
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        running.get("/x/cancelled-later")
+    span = server_span(running, "/x/cancelled-later")
+    assert (span.status, span.attributes["error.type"]) == ("ERROR", "asyncio.exceptions.CancelledError")
     running.receiver.wait_for(lambda receiver: any(is_failure(record, span) for record in receiver.logs))
 
 

@@ -216,9 +216,9 @@ def test_probes_depend_on_no_setting(extended: Extended) -> None:
         server.prepare = lambda: None  # type: ignore[method-assign]
         with server:
             for _ in range(2):
-                health = server.request("GET", "/health")
-                assert (health.status, "no-store" in health.headers["Cache-Control"]) == (200, True)
-                assert server.request("GET", "/ready").status == 503
+                for path, status in (("/health", 200), ("/ready", 503)):
+                    answer = server.request("GET", path)
+                    assert (answer.status, "no-store" in answer.headers["Cache-Control"]) == (status, True)
         assert not receiver.spans
         assert "request failed" not in server.printed()
 

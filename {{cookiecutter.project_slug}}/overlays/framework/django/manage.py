@@ -14,7 +14,7 @@ from {{ cookiecutter.package_name }}.settings import SettingsError, load
 DEVELOPMENT = {"help", "version", "collectstatic", *management.find_commands(management.__path__[0])} - {"migrate"}
 """Commands without telemetry, which developers and image builds run. For runserver, wsgi.py sets it up."""
 
-WORKERS = {"db_worker", "process_tasks", "qcluster", "rqworker", "run_huey", "runworker"}
+WORKERS = {"db_worker", "procrastinate", "qcluster", "rqworker", "rundramatiq", "run_huey", "runworker"}
 """Commands of packages that run until they are stopped."""
 
 

@@ -37,7 +37,7 @@ def configure_logging(level: str, format: str, stream: TextIO | None = None) -> 
     root.setLevel(level)
     if not any(isinstance(handler, _Console) for handler in root.handlers):
         # Without the handler of logging.basicConfig(), which servers such as daphne call: it would repeat each line.
-        root.handlers = [old for old in root.handlers if getattr(old, "stream", None) not in (sys.stdout, sys.stderr)]
+        root.handlers = [h for h in root.handlers if (getattr(h, "stream", None) or h) not in (sys.stdout, sys.stderr)]
         root.addHandler(_Console(format, stream or sys.stdout))
     for name in SERVER_LOGGERS:
         logging.getLogger(name).addFilter(is_unreported)

@@ -44,8 +44,8 @@ def run(
     with environment.applied():
         instrument_libraries(environment.FRAMEWORK)
     tracer = trace.get_tracer(__name__, environment.SERVICE_VERSION, schema_url=environment.SCHEMA_URL)
-    span = tracer.start_span(name) if one_span else trace.INVALID_SPAN
     try:
+        span = tracer.start_span(name) if one_span else trace.INVALID_SPAN
         with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
             # https://opentelemetry.io/docs/specs/semconv/cli/cli-spans/
             span.set_attribute("process.executable.name", os.path.basename(sys.executable))

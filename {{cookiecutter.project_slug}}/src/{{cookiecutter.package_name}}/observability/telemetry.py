@@ -89,7 +89,7 @@ def flush_at_exit() -> None:
     """Export queued telemetry; meanwhile ignore SIGTERM."""
     handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it would cut the flush short
     shutdown()
-    signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)  # for threads and child processes that outlive it
+    signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)  # the process may go on, waiting for others
 
 
 def shutdown(timeout: float = 5.0) -> None:

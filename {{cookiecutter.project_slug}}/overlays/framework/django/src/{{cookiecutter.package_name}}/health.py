@@ -6,13 +6,13 @@ from http import HTTPStatus
 
 from django.contrib.auth.decorators import login_not_required
 from django.db.transaction import non_atomic_requests
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from .observability import SERVICE_NAME
-from .problems import Problem
+from .problems import respond
 from .readiness import is_ready
 
 
@@ -29,10 +29,10 @@ def health(request: HttpRequest) -> JsonResponse:
 @login_not_required
 @never_cache
 @require_safe
-def ready(request: HttpRequest) -> JsonResponse:
+def ready(request: HttpRequest) -> HttpResponse:
     """Readiness probe: requests can be served."""
     if not is_ready():
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The service is not ready.")
+        return respond(HTTPStatus.SERVICE_UNAVAILABLE, "The service is not ready.")
     return JsonResponse({"status": "ready"})
 
 

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import Flask, Response, request
+from flask import Flask, Response, got_request_exception, request
 from flask.json import dumps
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -94,7 +94,8 @@ def install(app: Flask) -> None:
     app.register_error_handler(Problem, on_problem)
     app.register_error_handler(HTTPException, on_http_exception)
     app.config["PROPAGATE_EXCEPTIONS"] = False  # debug mode answers like production
-    app.log_exception = log_exception  # type: ignore[method-assign]
+    got_request_exception.connect(on_failure, app)
+    app.log_exception = log_exception  # type: ignore[assignment,method-assign]
     app.logger.addFilter(demote)
     flask_app = app.wsgi_app
 
@@ -149,9 +150,17 @@ def internal_error() -> Response:
     return respond(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error. Quote this trace ID when reporting it.")
 
 
-def log_exception(exc_info: Any) -> None:
-    """Report what fails a request, in place of Flask's method; its handlers and extensions call this."""
-    if exc_info:
+def on_failure(sender: Flask, exception: Exception, **_: object) -> None:
+    """Report an unhandled exception of a view or of a function that runs before or after it."""
+    status = exception.code if isinstance(exception, HTTPException) else None  # extensions send theirs here, too
+    if (status or HTTPStatus.INTERNAL_SERVER_ERROR) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        report_failure(exception, request.environ)
+
+
+def log_exception(*args: Any) -> None:
+    """Report what Flask would log: also a 404, if a handler or an after_request function raises it."""
+    exc_info = args[-1]
+    if exc_info and exc_info[1]:
         report_failure(exc_info[1], request.environ)
 
 

@@ -62,7 +62,9 @@ class ASGIMiddleware:
         try:
             await self.app(scope, receive, observed_send)
         except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, Exception) or (scope["type"] == "http" and not request.has_response):
+            task = asyncio.current_task()
+            can_answer = scope["type"] == "http" and not request.has_response  # with 500, if the server cancels it
+            if isinstance(error, Exception) or can_answer or not (task and task.cancelling()):
                 request.fail(error, scope)
             raise
         finally:
