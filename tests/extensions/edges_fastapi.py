@@ -80,14 +80,10 @@ async def cancelled() -> None:
     await task
 
 
-async def parts_until_cancelled() -> AsyncIterator[bytes]:
-    yield b"x"
+@router.websocket("/cancelled-socket")
+async def cancelled_socket(websocket: WebSocket) -> None:
+    await websocket.accept()
     await cancelled()
-
-
-@router.get("/cancelled-later")
-async def cancelled_later() -> StreamingResponse:
-    return StreamingResponse(parts_until_cancelled())
 
 
 @router.post("/size")
