@@ -8,7 +8,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
-from django.views.decorators.cache import never_cache
+from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
 from .observability import SERVICE_NAME
@@ -18,7 +18,7 @@ from .readiness import is_ready
 
 @non_atomic_requests
 @login_not_required
-@never_cache
+@cache_control(private=True, no_store=True)
 @require_safe
 def health(request: HttpRequest) -> JsonResponse:
     """Liveness probe: the process runs. Does no I/O."""
@@ -27,7 +27,7 @@ def health(request: HttpRequest) -> JsonResponse:
 
 @non_atomic_requests
 @login_not_required
-@never_cache
+@cache_control(private=True, no_store=True)
 @require_safe
 def ready(request: HttpRequest) -> HttpResponse:
     """Readiness probe: requests can be served."""
